@@ -1,0 +1,1 @@
+"""One function per command: request to result, progress by callback, never prints."""

@@ -1,0 +1,1 @@
+"""What is fitted: mesh, deformer, materials, light; and how it becomes a picture."""

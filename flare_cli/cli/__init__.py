@@ -1,0 +1,1 @@
+"""Typer commands: parse, call one app, show. The only place that prints."""

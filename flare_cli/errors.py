@@ -1,0 +1,48 @@
+"""Errors that a user can fix: each says what is wrong and what to do next."""
+
+from __future__ import annotations
+
+
+class FlareError(Exception):
+    """Something the user can fix. Shown as one message with a hint; the command exits with 2."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(FlareError):
+    """A setting is unknown, of the wrong type or out of bounds."""
+
+
+class VideoError(FlareError):
+    """A video can't be read, or shows nobody."""
+
+
+class SubjectError(FlareError):
+    """A subject folder is missing something or contradicts itself."""
+
+
+class HeadError(FlareError):
+    """A head model is missing, damaged or of the wrong kind."""
+
+
+class AvatarError(FlareError):
+    """An avatar file or run folder is missing, damaged or of another version."""
+
+
+class EnvmapError(FlareError):
+    """An environment map can't be read or is not HDR."""
+
+
+class FitError(FlareError):
+    """A fit can't go on: a loss is not finite, or memory ran out."""
+
+    exit_code = 1
+
+
+class BackendError(FlareError):
+    """A backend that was asked for is not installed or does not run here."""

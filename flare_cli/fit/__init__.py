@@ -1,0 +1,1 @@
+"""Subject to avatar: losses, stages as data, loop, checkpoints."""

@@ -1,0 +1,1 @@
+"""Parametric heads: the open head, skinning, landmarks, ARKit names."""

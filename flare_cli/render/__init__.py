@@ -1,0 +1,1 @@
+"""Cameras, rasterizer backends, kernels, shading maths, environment light."""

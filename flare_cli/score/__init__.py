@@ -1,0 +1,1 @@
+"""Metrics, ground-truth comparison, reports."""

@@ -1,0 +1,1 @@
+"""One recorded person: frames, masks, labels, tracks; the folder that holds them."""

@@ -1,0 +1,207 @@
+"""A subject on disk: the IMavatar layout (pictures, masks, labels, `flame_params.json`) plus our sidecar `flare.json`.
+
+    <subject>/image/<n>.png  mask/<n>.png  semantic/<n>.png     n counts from 1, unpadded
+    <subject>/flame_params.json                                 read by IMavatar, PointAvatar and FLARE as well
+    <subject>/flare.json                                        head model, fps, per-frame quality, excluded frames
+
+`flame_params.json` is in that family's units: world = 4 x metres, OpenGL world-to-camera, intrinsics as fractions of the
+picture with a negative fx. A frame's translation is in its `world_mat`, whose rotation is the same in all frames.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flare_cli.errors import SubjectError
+from flare_cli.render.camera import Cameras
+from flare_cli.subject.track import Track
+
+WORLD_UNITS_PER_METRE = 4.0
+OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
+SIDECAR_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameQuality:
+    """How well one source frame was tracked. `error` is the median landmark distance over the inter-ocular distance."""
+
+    number: int
+    time: float
+    error: float | None
+    confidence: float
+    excluded: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A recorded person: the folder, its track, and what preprocessing thought of each frame."""
+
+    folder: Path
+    track: Track
+    quality: tuple[FrameQuality, ...] = ()
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def image_path(self, number: int) -> Path:
+        """The picture of frame `number`."""
+        return self.folder / "image" / f"{number}.png"
+
+    def mask_path(self, number: int) -> Path:
+        """The foreground mask of frame `number`."""
+        return self.folder / "mask" / f"{number}.png"
+
+    def label_path(self, number: int) -> Path:
+        """The CelebAMask-19 label image of frame `number`."""
+        return self.folder / "semantic" / f"{number}.png"
+
+
+def save_subject(subject: Subject) -> None:
+    """Write `flame_params.json` and `flare.json` (pictures are written by whoever makes them). Each file is replaced whole."""
+    track = subject.track
+    camera = track.camera
+    rotation = camera.camera_from_world[0, :, :3].double().cpu().numpy()
+    offset = camera.camera_from_world[0, :, 3].double().cpu().numpy()
+    fx, fy, cx, cy = camera.intrinsics[0].double().tolist()
+    frames: list[dict[str, Any]] = []
+    for i, number in enumerate(track.frames.tolist()):
+        translation = rotation @ track.translation[i].double().cpu().numpy() + offset
+        world_mat = np.concatenate([rotation, WORLD_UNITS_PER_METRE * translation[:, None]], 1)
+        frames.append(
+            {
+                "file_path": f"./image/{number}",
+                "world_mat": (OPENGL_FROM_OPENCV @ world_mat).tolist(),
+                "expression": track.expression[i].double().tolist(),
+                "pose": track.pose[i].reshape(-1).double().tolist(),
+            }
+        )
+    params = {
+        "frames": frames,
+        "intrinsics": [-fx / camera.width, fy / camera.height, cx / camera.width, cy / camera.height],
+        "shape_params": track.shape.double().tolist(),
+    }
+    sidecar = {
+        "version": SIDECAR_VERSION,
+        "head": track.head,
+        "fps": track.fps,
+        "size": [camera.height, camera.width],
+        "camera_from_world": camera.camera_from_world[0].double().tolist(),
+        "source": subject.source,
+        "quality": [
+            {
+                "number": q.number,
+                "time": q.time,
+                "error": q.error,
+                "confidence": q.confidence,
+                "excluded": q.excluded,
+            }
+            for q in subject.quality
+        ],
+    }
+    subject.folder.mkdir(parents=True, exist_ok=True)
+    write_json(subject.folder / "flare.json", sidecar)
+    write_json(subject.folder / "flame_params.json", params)
+
+
+def load_subject(folder: Path) -> Subject:
+    """Read a subject folder that `save_subject` wrote.
+
+    Raises `SubjectError` where a file is missing, not JSON, lacks a key, or holds a number that is not finite.
+    """
+    params_path, sidecar_path = folder / "flame_params.json", folder / "flare.json"
+    if not folder.is_dir():
+        raise SubjectError(f"{folder} is not a folder", hint="make a subject with `flare preprocess video.mp4`")
+    if not params_path.is_file():
+        raise SubjectError(
+            f"{folder} is not a subject: flame_params.json is missing",
+            hint="make a subject with `flare preprocess video.mp4`, or check the path",
+        )
+    params, sidecar = read_json(params_path), read_json(sidecar_path)
+    try:
+        track = _track(params, sidecar)
+        quality = tuple(FrameQuality(**q) for q in sidecar["quality"])
+        subject = Subject(folder=folder, track=track, quality=quality, source=sidecar["source"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise SubjectError(
+            f"{params_path} or its flare.json lacks a part or has a wrong shape: {error!r}",
+            hint="run `flare preprocess` again with --overwrite",
+        ) from error
+    for name in ("shape", "expression", "pose", "translation"):
+        if not torch.isfinite(getattr(track, name)).all():
+            raise SubjectError(f"{params_path} holds a {name} that is not finite", hint="run `flare preprocess` again")
+    missing = [n for n in track.frames.tolist() if not subject.image_path(n).is_file()]
+    if missing:
+        raise SubjectError(
+            f"{folder} lists {len(missing)} frame(s) without a picture, the first is {subject.image_path(missing[0])}",
+            hint="copy the whole folder, or run `flare preprocess` again",
+        )
+    return subject
+
+
+def _track(params: dict[str, Any], sidecar: dict[str, Any]) -> Track:
+    frames = params["frames"]
+    if not frames:
+        raise ValueError("no frames")
+    height, width = (int(n) for n in sidecar["size"])
+    i0, i1, i2, i3 = (float(x) for x in params["intrinsics"])
+    intrinsics = torch.tensor([[abs(i0) * width, i1 * height, i2 * width, i3 * height]], dtype=torch.float64)
+    camera_from_world = np.asarray(sidecar["camera_from_world"], np.float64)
+    rotation, offset = camera_from_world[:, :3], camera_from_world[:, 3]
+    world = np.asarray([f["world_mat"] for f in frames], np.float64)[:, :3]
+    in_camera = (OPENGL_FROM_OPENCV @ world)[:, :, 3] / WORLD_UNITS_PER_METRE
+    translation = (in_camera - offset) @ rotation  # rotationᵀ (t - offset), row by row
+    as_float = lambda value: torch.tensor(np.asarray(value, np.float64), dtype=torch.float32)  # noqa: E731
+    return Track(
+        head=str(sidecar["head"]),
+        frames=torch.tensor([int(Path(f["file_path"]).name) for f in frames]),
+        shape=as_float(params["shape_params"]),
+        expression=as_float([f["expression"] for f in frames]),
+        pose=as_float([f["pose"] for f in frames]).reshape(len(frames), -1, 3),
+        translation=as_float(translation),
+        camera=Cameras(
+            intrinsics=intrinsics.float(),
+            camera_from_world=as_float(camera_from_world)[None],
+            height=height,
+            width=width,
+        ),
+        fps=float(sidecar["fps"]),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, or say in one `SubjectError` why not."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SubjectError(f"{path} is missing", hint="run `flare preprocess` again") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SubjectError(f"{path} is not readable JSON: {error}", hint="run `flare preprocess` again") from error
+    if not isinstance(value, dict):
+        raise SubjectError(f"{path} does not hold a JSON object", hint="run `flare preprocess` again")
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON so that the file is either the old one or the new one, never half of it."""
+    for number in _numbers(value):
+        if not math.isfinite(number):
+            raise ValueError(f"{path}: not finite")
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _numbers(value: object) -> list[float]:
+    if isinstance(value, float):
+        return [value]
+    if isinstance(value, dict):
+        return [n for item in value.values() for n in _numbers(item)]
+    if isinstance(value, list):
+        return [n for item in value for n in _numbers(item)]
+    return []
