@@ -41,6 +41,10 @@ class Track:
             translation=self.translation[index],
         )
 
+    def with_camera(self, camera: Cameras) -> Track:
+        """The same motion seen by another camera."""
+        return replace(self, camera=camera)
+
     def to(self, device: torch.device | str) -> Track:
         """Return the same track with tensors on `device`."""
         moved = {n: getattr(self, n).to(device) for n in ("frames", "shape", "expression", "pose", "translation")}

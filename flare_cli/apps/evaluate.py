@@ -1,0 +1,116 @@
+"""`flare eval`: scores on frames that the fit has not seen, as numbers, tables and pictures."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import mean, median
+
+import torch
+
+from flare_cli.apps.progress import ProgressCallback
+from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
+from flare_cli.apps.runs import choose_device, load_run, newest_run
+from flare_cli.data.image import write_png
+from flare_cli.errors import SubjectError
+from flare_cli.fit.frames import load_frames
+from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
+from flare_cli.subject.folder import load_subject, write_json
+
+SHEET_FRAMES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalRequest:
+    """What `flare eval` was asked. Without a run, the newest one; without a subject, the one that was fitted."""
+
+    run: Path | None = None
+    subject: Path | None = None
+    training: bool = False
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalResult:
+    """Mean and median scores over the frames, and where the details are."""
+
+    run: Path
+    frames: int
+    size: tuple[int, int]
+    mean: dict[str, float | None]
+    median: dict[str, float | None]
+    lpips_status: str
+    report: Path
+    table: Path
+    pictures: Path
+
+
+def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
+    """Draw the held-out frames and score them; writes `eval/` in the run folder."""
+    run = load_run(request.run or newest_run(), choose_device(request.device))
+    subject = load_subject(request.subject) if request.subject else run.subject()
+    track = subject.track
+    if request.subject is None:
+        wanted = torch.tensor(run.header["training_frames" if request.training else "held_out_frames"], dtype=torch.long)
+        track = track[torch.isin(track.frames, wanted)]
+    if not len(track):
+        raise SubjectError("there are no frames to score", hint="fit with data.holdout > 0, or use --training")
+    size = run.avatar.config.data.size
+    frames = load_frames(subject, track, size, lambda done, n: progress("load", done, n))
+    lpips, lpips_status = lpips_or_reason()
+    scores: list[PictureScore] = []
+    recorded, masks = frames.srgb().numpy(), frames.coverage()[..., 0].numpy()
+    folder = run.folder / "eval"
+    for drawn in draw_track(run.avatar, frames.track):
+        pictures = to_bytes(drawn.picture.colour)
+        coverage = drawn.picture.coverage[..., 0].cpu().numpy()
+        for i, picture in enumerate(pictures):
+            at = drawn.start + i
+            scores.append(
+                score_picture(
+                    picture / 255.0, recorded[at], drawn_mask=coverage[i], mask=masks[at], lpips=lpips
+                )
+            )
+            write_png(folder / "frames" / f"{int(frames.track.frames[at])}.png", picture)
+            progress("score", len(scores), len(frames))
+    shown = torch.linspace(0, len(frames) - 1, min(SHEET_FRAMES, len(frames))).long()
+    write_png(folder / "comparison.png", comparison_sheet(run.avatar, frames[shown].to(run.avatar.device)))
+    names = [f.name for f in fields(PictureScore)]
+    result = EvalResult(
+        run=run.folder,
+        frames=len(scores),
+        size=(frames.image.shape[1], frames.image.shape[2]),
+        mean={name: _over(scores, name, mean) for name in names},
+        median={name: _over(scores, name, median) for name in names},
+        lpips_status=lpips_status,
+        report=folder / "report.json",
+        table=folder / "frames.csv",
+        pictures=folder / "comparison.png",
+    )
+    with result.table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["frame", *names])
+        writer.writeheader()
+        for number, score in zip(frames.track.frames.tolist(), scores, strict=True):
+            writer.writerow({"frame": number, **asdict(score)})
+    report = {
+        "run": str(run.folder),
+        "subject": str(subject.folder),
+        "frames": len(scores),
+        "size": list(result.size),
+        "mean": result.mean,
+        "median": result.median,
+        "lpips": lpips_status,
+        "conventions": {
+            "psnr_foreground": "squared error under the mask / mask area",
+            "psnr_all_pixels": "squared error under the mask / all pixels (as FLARE publishes it)",
+            "ssim": "over white, whole picture, window 11",
+        },
+    }
+    write_json(result.report, report)
+    return result
+
+
+def _over(scores: list[PictureScore], name: str, average: type | object) -> float | None:
+    values = [getattr(score, name) for score in scores]
+    return None if any(value is None for value in values) else float(average(values))  # type: ignore[operator]

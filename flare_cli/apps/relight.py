@@ -1,0 +1,80 @@
+"""`flare relight`: the avatar under another light."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flare_cli.apps.output import PictureOutput, open_output
+from flare_cli.apps.progress import ProgressCallback
+from flare_cli.apps.rendering import draw_track, environment_background, to_bytes
+from flare_cli.apps.runs import choose_device, load_run, newest_run
+from flare_cli.data.hdr import load_envmap
+from flare_cli.render.environment import EnvironmentLight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelightRequest:
+    """What `flare relight` was asked. `exposure` None scales the light so that its mean over all directions is 1."""
+
+    envmap: Path
+    out: Path
+    run: Path | None = None
+    exposure: float | None = None
+    yaw_degrees: float = 0.0
+    turn_light: bool = False
+    background: bool = True
+    frames: int | None = None
+    size: int | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelightResult:
+    """Where the pictures went; `exposure` is the factor (in stops) that was applied to the map."""
+
+    run: Path
+    out: Path
+    frames: int
+    exposure: float
+
+
+def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResult:
+    """Draw the subject's own performance under an environment map."""
+    device = choose_device(request.device)
+    envmap = torch.from_numpy(load_envmap(request.envmap))
+    run = load_run(request.run or newest_run(), device)
+    stops = automatic_exposure(envmap) if request.exposure is None else request.exposure
+    light = EnvironmentLight.from_map((envmap * 2.0**stops).to(device)).rotate(math.radians(request.yaw_degrees))
+    track = run.subject().track
+    track = track if request.frames is None else track[: request.frames]
+    size = request.size or run.avatar.config.data.size
+    camera = track.camera
+    scale = size / camera.height
+    camera = camera.resized(round(camera.height * scale), round(camera.width * scale)).to(device)
+    with open_output(request.out, track.fps) as output:
+        for start in range(0, len(track), 1 if request.turn_light else len(track)):
+            part = track[start : start + 1] if request.turn_light else track
+            turned = light.rotate(2 * math.pi * start / len(track)) if request.turn_light else light
+            backdrop = environment_background(turned, camera) if request.background else None
+            for drawn in draw_track(run.avatar, part.with_camera(camera), light=turned, background=backdrop):
+                _write(output, drawn.picture.colour)
+                progress("relight", output.count, len(track))
+    return RelightResult(run=run.folder, out=request.out, frames=len(track), exposure=stops)
+
+
+def _write(output: PictureOutput, colour: Tensor) -> None:
+    for picture in to_bytes(colour):
+        output.add(picture)
+
+
+def automatic_exposure(envmap: Tensor) -> float:
+    """Stops that bring the map's mean radiance over the sphere to 1: maps from anywhere then light a face alike."""
+    rows = envmap.shape[0]
+    weight = torch.sin((torch.arange(rows) + 0.5) / rows * math.pi)[:, None, None]
+    luminance = (envmap * weight).sum() / (3 * weight.sum() * envmap.shape[1])
+    return -math.log2(max(float(luminance), 1e-8))

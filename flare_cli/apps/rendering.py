@@ -1,0 +1,106 @@
+"""Drawing a whole track with an avatar, a few frames at a time; and sheets of pictures for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.picture import Picture, draw
+from flare_cli.fit.frames import Frames
+from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.camera import Cameras
+from flare_cli.render.colour import srgb_from_linear
+from flare_cli.render.environment import EnvironmentLight
+from flare_cli.render.shading import Light
+from flare_cli.subject.track import Track
+
+BATCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFrames:
+    """A few consecutive frames: their indices in the track, and the picture of them."""
+
+    start: int
+    picture: Picture
+
+
+def draw_track(
+    avatar: Avatar,
+    track: Track,
+    *,
+    light: Light | None = None,
+    background: Float[Tensor, "H W 3"] | None = None,
+) -> Iterator[DrawnFrames]:
+    """Draw every frame of `track` under `light` (the recording's own by default) over one background."""
+    rasterizer = choose_rasterizer(avatar.config.run.rasterizer, avatar.device)
+    track = track.to(avatar.device)
+    with torch.no_grad():
+        corrections = avatar.corrections()
+        for start in range(0, len(track), BATCH):
+            part = track[start : start + BATCH]
+            posed = avatar.posed(
+                expression=part.expression, pose=part.pose, translation=part.translation, corrections=corrections
+            )
+            yield DrawnFrames(
+                start,
+                draw(
+                    avatar,
+                    posed,
+                    part.camera.expand(len(part)),
+                    light=light or avatar.light,
+                    rasterizer=rasterizer,
+                    background=None if background is None else background.expand(len(part), -1, -1, -1),
+                ),
+            )
+
+
+def to_bytes(linear: Float[Tensor, "*batch C"]) -> UInt8[np.ndarray, "*batch C"]:
+    """Linear radiance as 8-bit sRGB."""
+    return (srgb_from_linear(linear).clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
+
+
+def sheet(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[np.ndarray, "H W 3"]:
+    """Pictures of one size in rows and columns on white."""
+    height, width = rows[0][0].shape[:2]
+    columns = max(len(row) for row in rows)
+    canvas = np.full((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            canvas[r * (height + gap) : r * (height + gap) + height, c * (width + gap) : c * (width + gap) + width] = picture
+    return canvas
+
+
+def comparison_sheet(avatar: Avatar, frames: Frames) -> UInt8[np.ndarray, "H W 3"]:
+    """One row per frame: recorded, drawn, albedo, diffuse light, roughness, normals."""
+    rows: list[list[UInt8[np.ndarray, "H W 3"]]] = []
+    recorded = to_bytes(frames.radiance())
+    for drawn in draw_track(avatar, frames.track):
+        picture = drawn.picture
+        columns = [
+            to_bytes(picture.colour),
+            to_bytes(picture.buffer(picture.material.albedo)),
+            to_bytes(0.5 * picture.buffer(picture.shaded.diffuse)),
+            to_bytes(picture.buffer(picture.material.roughness.expand(-1, 3))),
+            to_bytes(picture.buffer(0.5 + 0.5 * picture.surface.normal).square()),
+        ]
+        rows += [[recorded[drawn.start + i], *(c[i] for c in columns)] for i in range(len(picture.colour))]
+    return sheet(rows)
+
+
+def environment_background(light: EnvironmentLight, camera: Cameras) -> Float[Tensor, "H W 3"]:
+    """What the (single) camera sees of an environment behind the head: linear radiance."""
+    device = camera.intrinsics.device
+    fx, fy, cx, cy = camera.intrinsics[0]
+    v, u = torch.meshgrid(
+        torch.arange(camera.height, device=device) + 0.5, torch.arange(camera.width, device=device) + 0.5, indexing="ij"
+    )
+    in_camera = torch.stack([(u - cx) / fx, (v - cy) / fy, torch.ones_like(u)], -1)
+    direction = torch.nn.functional.normalize(in_camera @ camera.camera_from_world[0, :, :3], dim=-1)
+    return light.radiance(direction.reshape(-1, 3)).reshape(camera.height, camera.width, 3)

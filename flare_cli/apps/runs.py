@@ -1,0 +1,72 @@
+"""Run folders: where a fit happens, and how the other commands find it again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.storage import load_avatar
+from flare_cli.errors import AvatarError, BackendError
+from flare_cli.subject.folder import Subject, load_subject
+
+AVATAR_FILE = "avatar.safetensors"
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A finished fit: its folder, the avatar, and what the avatar file says about itself."""
+
+    folder: Path
+    avatar: Avatar
+    header: dict[str, Any]
+
+    def subject(self) -> Subject:
+        """The subject that was fitted. Raises `SubjectError` if it is gone."""
+        return load_subject(Path(self.header["subject"]))
+
+
+def newest_run(runs: Path = RUNS) -> Path:
+    """The run under `runs` whose avatar was written last. Raises `AvatarError` if there is none."""
+    avatars = sorted(runs.glob(f"**/{AVATAR_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not avatars:
+        raise AvatarError(
+            f"there is no finished run under {runs.resolve()}",
+            hint="name a run folder, or make one with `flare fit SUBJECT -o runs/NAME`",
+        )
+    return avatars[-1].parent
+
+
+def load_run(folder: Path, device: torch.device) -> Run:
+    """Load a run folder (or an avatar file itself). Raises `AvatarError` if there is no avatar in it."""
+    path = folder if folder.is_file() else folder / AVATAR_FILE
+    if not path.exists():
+        raise AvatarError(
+            f"{folder} holds no avatar: {AVATAR_FILE} is missing",
+            hint="make one with `flare fit`, or check the path",
+        )
+    avatar, header = load_avatar(path, device=device)
+    return Run(folder=path.parent, avatar=avatar.eval().requires_grad_(False), header=header)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. Raises `BackendError` if the device is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BackendError(f"{name!r} is not a device", hint="use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BackendError("there is no CUDA device here", hint="use --device cpu, or see `flare doctor`")
+    return device
+
+
+def file_fingerprint(path: Path) -> str:
+    """A short hash of a file's content, to notice that it changed."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,162 @@
+"""The avatar: everything that is fitted, and how it is posed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flare_cli.avatar.deformer import Corrections, Deformer
+from flare_cli.avatar.light import NeuralLight
+from flare_cli.avatar.material import MaterialField
+from flare_cli.avatar.mesh import CanonicalMesh, carry
+from flare_cli.config.schema import Config
+from flare_cli.head.model import HeadModel
+from flare_cli.head.skinning import pose_features, pose_vertices, shaped_joints, skin
+from flare_cli.render.geometry import vertex_normals
+
+MARGIN = 0.15  # room around the head in the cube on which materials live, as a part of its longest side
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What decides the shape of an avatar's tensors, besides its config."""
+
+    encoding: str
+    subdivisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """The mesh in B poses: world positions in metres and unit vertex normals."""
+
+    vertices: Float[Tensor, "B V 3"]
+    normals: Float[Tensor, "B V 3"]
+
+
+@final
+class Avatar(nn.Module):
+    """A person: head model and shape (fixed), mesh, deformer, materials and light (fitted)."""
+
+    def __init__(self, head: HeadModel, shape: Float[Tensor, "S"], config: Config, structure: Structure) -> None:
+        super().__init__()
+        device = head.template.device
+        self.head, self.config, self.structure = head, config, structure
+        self.fresnel = (config.stage[-1].fresnel_skin, config.stage[-1].fresnel_other)
+        self.shape: Tensor
+        self.register_buffer("shape", shape.to(device))
+        self.mesh = CanonicalMesh(head, structure.subdivisions)
+        self.deformer = Deformer(
+            width=config.deformer.width,
+            depth=config.deformer.depth,
+            n_expression=head.n_expression,
+            n_pose=head.pose_dirs.shape[-1],
+            n_joints=len(head.parents),
+        ).to(device)
+        self.restart_appearance(structure.encoding)
+        self._template = head.template + head.shape_dirs @ self.shape
+        self._canonical = self._canonical_positions()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the avatar's tensors are."""
+        return self.mesh.offsets.device
+
+    def restart_appearance(self, encoding: str) -> None:
+        """Begin new materials (with this encoding) and a new light, as the published second stage does."""
+        self.material = MaterialField(
+            self.config.material, encoding, hash_grid=self.config.run.hash_grid, device=self.head.template.device
+        )
+        light = self.config.light
+        self.light = NeuralLight(width=light.width, depth=light.depth, floor=light.floor).to(self.head.template.device)
+        self.structure = Structure(encoding, self.structure.subdivisions)
+
+    def subdivide_mesh(self) -> None:
+        """Divide every triangle in four and keep the surface."""
+        self.mesh = self.mesh.subdivided(self.head)
+        self.structure = Structure(self.structure.encoding, self.mesh.subdivisions)
+
+    def corrections(self) -> Corrections:
+        """The deformer's corrections at the head model's own vertices. They are smooth: finer vertices interpolate."""
+        return self.deformer(2 * self._canonical - 1)
+
+    def skinning_weights(self, corrections: Corrections) -> Float[Tensor, "V0 J"]:
+        """The head's weights times exp(correction), normalised: zero corrections give the head's weights back."""
+        return (torch.log(self.head.weights + 1e-5) + corrections.log_weights).softmax(-1)
+
+    def skinning_weights_at_vertices(self, corrections: Corrections) -> Float[Tensor, "V J"]:
+        """Skinning weights of the (subdivided) mesh."""
+        return carry(self.skinning_weights(corrections), self.mesh.topology.parents)
+
+    def joints(self) -> Float[Tensor, "J 3"]:
+        """This person's joints at rest, without expression."""
+        neutral = self.shape.new_zeros(1, self.head.n_expression)
+        return shaped_joints(self.head, self.shape, neutral)[0]
+
+    def rest(
+        self, corrections: Corrections, expression: Float[Tensor, "B E"], pose: Float[Tensor, "B J 3"]
+    ) -> Float[Tensor, "B V 3"]:
+        """The mesh with its expression and pose correctives, before skinning."""
+        head, batch = self.head, expression.shape[0]
+        expression_dirs = (head.expression_dirs + corrections.expression_dirs).flatten(0, 1)
+        pose_dirs = (head.pose_dirs + corrections.pose_dirs).flatten(0, 1)
+        moved = expression @ expression_dirs.T + pose_features(pose) @ pose_dirs.T
+        base = self._template + moved.reshape(batch, -1, 3)
+        return carry(base, self.mesh.topology.parents) + self.mesh.offsets
+
+    def posed(
+        self,
+        *,
+        expression: Float[Tensor, "B E"],
+        pose: Float[Tensor, "B J 3"],
+        translation: Float[Tensor, "B 3"],
+        corrections: Corrections | None = None,
+    ) -> Posed:
+        """The mesh with these parameters, in world space."""
+        corrections = corrections or self.corrections()
+        rest = self.rest(corrections, expression, pose)
+        weights = self.skinning_weights_at_vertices(corrections)
+        joints = shaped_joints(self.head, self.shape, expression)
+        vertices = skin(rest, joints, pose, weights, self.head.parents) + translation[:, None]
+        return Posed(vertices, vertex_normals(vertices, self.mesh.topology.faces))
+
+    def neutral_vertices(self) -> Float[Tensor, "V 3"]:
+        """The mesh at rest: the subject's shape and offsets, no expression, zero pose."""
+        return carry(self._template, self.mesh.topology.parents) + self.mesh.offsets
+
+    def material_positions(self) -> Float[Tensor, "V 3"]:
+        """Where each vertex looks up its material, in 0..1.
+
+        The head's canonical pose without offsets: materials stick to the mesh while its geometry is still moving.
+        """
+        return carry(self._canonical, self.mesh.topology.parents)
+
+    def fresnel_at_vertices(self) -> Float[Tensor, "V 1"]:
+        """Reflectance at normal incidence: one value on skin, another elsewhere."""
+        skin_value, other_value = self.fresnel
+        on_skin = self.skin_mask()
+        return skin_value * on_skin + other_value * (1 - on_skin)
+
+    def skin_mask(self) -> Float[Tensor, "V 1"]:
+        """1 on bare skin (face, ears, neck, lips), 0 on hair, eyes, teeth and inside the mouth."""
+        regions = self.head.regions
+        bare = regions["skin"] & ~regions["scalp"] & ~regions["brows"] & ~regions["inner_mouth"] & ~regions["eyes"]
+        return carry(bare.float()[:, None], self.mesh.topology.parents)
+
+    def _canonical_positions(self) -> Float[Tensor, "V0 3"]:
+        head = self.head
+        pose = self._template.new_zeros(1, len(head.parents), 3)
+        pose[0, 2, 0] = self.config.mesh.jaw_open
+        positions = pose_vertices(
+            head,
+            shape=self.shape,
+            expression=pose.new_zeros(1, head.n_expression),
+            pose=pose,
+            translation=pose.new_zeros(1, 3),
+        )[0]
+        low, high = positions.amin(0), positions.amax(0)
+        side = (high - low).max() * (1 + MARGIN)
+        return (positions - 0.5 * (low + high)) / side + 0.5

@@ -1,0 +1,40 @@
+"""The unknown light of a recording: distant, prefiltered, as a network on (direction, roughness)."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flare_cli.render.directional import DIRECTIONAL_NUMBERS, integrated_directional_encoding
+
+
+@final
+class NeuralLight(nn.Module):
+    """Neural split-sum light (FLARE section 3.3): an MLP from the integrated directional encoding to radiance.
+
+    The output is `floor + softplus(x)`: radiance is positive for every input, and the gradient does not vanish as an
+    unactivated output's does behind the tone map's clamp, so the light can't collapse to zero and stay there.
+    """
+
+    def __init__(self, *, width: int, depth: int, floor: float) -> None:
+        super().__init__()
+        self.floor = floor
+        layers: list[nn.Module] = []
+        for i in range(depth):
+            layers += [nn.Linear(DIRECTIONAL_NUMBERS if i == 0 else width, width), nn.ReLU()]
+        last = nn.Linear(width, 3)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.constant_(last.bias, 0.54)  # softplus(0.54) = 1: the fit starts under white light of radiance 1
+        self.network = nn.Sequential(*layers, last)
+
+    def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
+        """Radiance from around `direction`, blurred by `roughness`."""
+        encoded = integrated_directional_encoding(direction, roughness)
+        return self.floor + nn.functional.softplus(self.network(encoded))
+
+    def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
+        """Cosine-weighted mean radiance over the hemisphere of `normal`: the lookup at roughness 1."""
+        return self.specular(normal, torch.ones_like(normal[:, :1]))

@@ -1,0 +1,79 @@
+"""Materials: albedo, roughness and specular intensity as a field on the canonical surface."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flare_cli.config.schema import MaterialSettings
+from flare_cli.render.backend import choose_encoding
+
+# Where the field starts: mid grey-brown skin, the means of the roughness and specular priors (docs/method.md).
+INITIAL_ALBEDO, INITIAL_ROUGHNESS, INITIAL_SPECULAR = 0.4, 0.5, 0.3753
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Surface properties at P points, each in 0..1, linear."""
+
+    albedo: Float[Tensor, "P 3"]
+    roughness: Float[Tensor, "P 1"]
+    specular: Float[Tensor, "P 1"]
+
+
+@final
+class FrequencyEncoding(nn.Module):
+    """sin and cos of the position at octaves of frequency (NeRF, equation 4), with the position itself in front."""
+
+    def __init__(self, octaves: int) -> None:
+        super().__init__()
+        self.octaves = octaves
+        self.n_outputs = 3 + 6 * octaves
+
+    def forward(self, position: Float[Tensor, "P 3"]) -> Float[Tensor, "P N"]:
+        """Encode positions in 0..1."""
+        centred = 2 * position - 1
+        frequencies = math.pi * 2.0 ** torch.arange(self.octaves, device=position.device, dtype=position.dtype)
+        phase = (centred[:, None] * frequencies[:, None]).flatten(1)
+        return torch.cat([centred, phase.sin(), phase.cos()], 1)
+
+
+@final
+class MaterialField(nn.Module):
+    """Encoding + MLP; sigmoid outputs. `kind` is the encoding: positional (stage 1) or hash grid (stage 2)."""
+
+    def __init__(self, settings: MaterialSettings, kind: str, *, hash_grid: str, device: torch.device) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "hash":
+            self.encoding = choose_encoding(
+                hash_grid,
+                device,
+                levels=settings.levels,
+                features=settings.features,
+                log2_entries=settings.log2_entries,
+                base_resolution=settings.base_resolution,
+                finest_resolution=settings.finest_resolution,
+            )
+            width, depth = settings.width, settings.depth
+        else:
+            self.encoding = FrequencyEncoding(settings.octaves)
+            width, depth = settings.frequency_width, settings.frequency_depth
+        layers: list[nn.Module] = []
+        for i in range(depth):
+            layers += [nn.Linear(self.encoding.n_outputs if i == 0 else width, width), nn.ReLU()]
+        last = nn.Linear(width, 5)
+        nn.init.normal_(last.weight, std=0.01)
+        start = torch.tensor([INITIAL_ALBEDO] * 3 + [INITIAL_ROUGHNESS, INITIAL_SPECULAR])
+        last.bias.data.copy_(start.logit())
+        self.network = nn.Sequential(*layers, last).to(device)
+
+    def forward(self, position: Float[Tensor, "P 3"]) -> Material:
+        """Materials at canonical positions in 0..1."""
+        out = self.network(self.encoding(position)).sigmoid()
+        return Material(out[:, :3], out[:, 3:4], out[:, 4:5])

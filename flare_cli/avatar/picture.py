@@ -1,0 +1,93 @@
+"""Avatar + camera -> picture: deform, rasterize, shade. Written once; the fit and every command call it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flare_cli.avatar.avatar import Avatar, Posed
+from flare_cli.avatar.material import Material
+from flare_cli.render.backend import Fragments, Pixels, Rasterizer, foreground, scatter
+from flare_cli.render.camera import Cameras
+from flare_cli.render.shading import Light, Shaded, shade
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What the foreground pixels see, before light: unit normals face the viewer."""
+
+    pixels: Pixels
+    fragments: Fragments
+    position: Float[Tensor, "P 3"]
+    normal: Float[Tensor, "P 3"]
+    view: Float[Tensor, "P 3"]
+    canonical: Float[Tensor, "P 3"]
+    fresnel: Float[Tensor, "P 1"]
+    skin: Float[Tensor, "P 1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawn batch: linear radiance over the background, antialiased coverage, and what it was made of."""
+
+    colour: Float[Tensor, "B H W 3"]
+    coverage: Float[Tensor, "B H W 1"]
+    surface: Surface
+    material: Material
+    shaded: Shaded
+
+    def buffer(self, values: Float[Tensor, "P C"], background: float = 0.0) -> Float[Tensor, "B H W C"]:
+        """Values of foreground pixels as pictures."""
+        return scatter(values, self.surface.pixels, self.coverage.shape[:3], background)
+
+
+def draw(
+    avatar: Avatar,
+    posed: Posed,
+    cameras: Cameras,
+    *,
+    light: Light,
+    rasterizer: Rasterizer,
+    background: Float[Tensor, "B H W 3"] | None = None,
+) -> Picture:
+    """Draw the posed avatar. Without a background it is black. Shading runs on foreground pixels only."""
+    faces = avatar.mesh.topology.faces
+    clip = cameras.clip(posed.vertices)
+    fragments = rasterizer.rasterize(clip, faces, cameras.height, cameras.width)
+    surface = see_surface(avatar, posed, cameras, rasterizer, fragments)
+    material = avatar.material(surface.canonical)
+    shaded = shade(
+        albedo=material.albedo,
+        roughness=material.roughness,
+        specular=material.specular,
+        normal=surface.normal,
+        view=surface.view,
+        light=light,
+        f0=surface.fresnel,
+    )
+    shape = (len(cameras), cameras.height, cameras.width)
+    one = torch.ones_like(shaded.colour[:, :1])
+    image = scatter(torch.cat([shaded.colour, one], 1), surface.pixels, shape, 0.0)
+    if background is not None:
+        image = torch.cat([image[..., :3] + (1 - image[..., 3:]) * background, image[..., 3:]], -1)
+    image = rasterizer.antialias(image, clip, faces, fragments)
+    return Picture(image[..., :3], image[..., 3:], surface, material, shaded)
+
+
+def see_surface(
+    avatar: Avatar, posed: Posed, cameras: Cameras, rasterizer: Rasterizer, fragments: Fragments
+) -> Surface:
+    """Interpolate what shading needs at the foreground pixels."""
+    batch = posed.vertices.shape[0]
+    fixed = torch.cat([avatar.material_positions(), avatar.fresnel_at_vertices(), avatar.skin_mask()], 1)
+    attributes = torch.cat([posed.vertices, posed.normals, fixed.expand(batch, -1, -1)], 2)
+    pixels = foreground(fragments)
+    values = rasterizer.interpolate(attributes, avatar.mesh.topology.faces, fragments, pixels)
+    position, normal, canonical, fresnel, skin = values.split([3, 3, 3, 1, 1], 1)
+    view = torch.nn.functional.normalize(cameras.centres()[pixels.batch] - position, dim=1)
+    normal = torch.nn.functional.normalize(normal, dim=1)
+    facing = torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)
+    return Surface(pixels, fragments, position, facing, view, canonical, fresnel, skin)

@@ -1,0 +1,64 @@
+"""The avatar file: one safetensors file with a JSON header that says which head, which settings and how good."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.config.loading import config_from_dict, config_to_dict
+from flare_cli.data.tensor_file import load_tensors, save_tensors
+from flare_cli.errors import AvatarError
+from flare_cli.head.library import load_head
+
+AVATAR_VERSION = 1
+
+
+def avatar_header(avatar: Avatar, extra: dict[str, Any]) -> dict[str, Any]:
+    """What identifies an avatar and rebuilds its structure; `extra` is added as it is."""
+    return {
+        "version": AVATAR_VERSION,
+        "head": {"name": avatar.head.name, "sha256": avatar.head.sha256},
+        "structure": asdict(avatar.structure),
+        "fresnel": list(avatar.fresnel),
+        "config": config_to_dict(avatar.config),
+        **extra,
+    }
+
+
+def save_avatar(path: Path, avatar: Avatar, extra: dict[str, Any]) -> None:
+    """Write the avatar to one file."""
+    save_tensors(path, avatar.state_dict(), avatar_header(avatar, extra))
+
+
+def load_avatar(path: Path, *, device: torch.device | str = "cpu") -> tuple[Avatar, dict[str, Any]]:
+    """Read an avatar and its header. Raises `AvatarError` if it is missing, damaged, or made for another head."""
+    tensors, header = load_tensors(path)
+    return build_avatar(tensors, header, path, device), header
+
+
+def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device | str) -> Avatar:
+    """Rebuild the module that `avatar_header` describes and fill it with `tensors`."""
+    if header.get("version") != AVATAR_VERSION:
+        raise AvatarError(
+            f"{path} is of version {header.get('version')}, this program reads {AVATAR_VERSION}",
+            hint="install the flare version that wrote it, or fit again",
+        )
+    try:
+        head = load_head(header["head"]["name"])
+        if head.sha256 != header["head"]["sha256"]:
+            raise AvatarError(
+                f"{path} was fitted with another edition of the head {head.name}",
+                hint="install the flare version that wrote it, or fit again",
+            )
+        config = config_from_dict(header["config"], str(path))
+        avatar = Avatar(head.to(device), tensors["shape"], config, Structure(**header["structure"]))
+        avatar.fresnel = (float(header["fresnel"][0]), float(header["fresnel"][1]))
+        avatar.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise AvatarError(f"{path} does not hold a whole avatar: {error}", hint="fit again with `flare fit`") from error
+    return avatar

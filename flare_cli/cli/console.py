@@ -1,0 +1,74 @@
+"""What a person sees: results on stdout, progress and errors on stderr. The only module that prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from flare_cli.errors import FlareError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A callback `(what, done, total)` that shows one bar per stage; a text after ": " or "," may change as it goes."""
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        stage = what.split(",")[0]
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(what, total=total)
+        bars.update(tasks[stage], completed=done, total=total, description=what)
+
+    with bars:
+        yield show
+
+
+def show_error(error: FlareError) -> None:
+    """One message and its hint."""
+    err.print(Text.assemble(("error: ", "bold red"), error.message))
+    err.print(Text.assemble(("hint:  ", "bold"), error.hint))
+
+
+def show_facts(title: str, facts: Sequence[tuple[str, object]]) -> None:
+    """Names and values in two columns."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    for name, value in facts:
+        table.add_row(Text(name, style="bold"), Text(str(value), overflow="fold"))
+    out.print(table)
+
+
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table with a header."""
+    table = Table(*header, title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(str(cell), overflow="fold") for cell in row))
+    out.print(table)
+
+
+def show_json(value: dict[str, Any]) -> None:
+    """The result for programs: one JSON object."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr."""
+    err.print(Text(text))

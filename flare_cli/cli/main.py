@@ -1,0 +1,252 @@
+"""The `flare` program: every command parses, calls one function in `apps`, and shows its result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from flare_cli import __version__
+from flare_cli.cli import console
+from flare_cli.errors import FlareError
+
+# `apps` are imported inside the commands: they load torch, and `flare --help` must answer at once.
+
+app = typer.Typer(
+    name="flare",
+    help="One ordinary video of a person in; a relightable, animatable, rigged head avatar out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, or cuda")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+RunArgument = Annotated[Optional[Path], typer.Argument(metavar="[RUN]", help="run folder; by default the newest under ./runs")]
+PictureSize = Annotated[Optional[int], typer.Option(help="height of the pictures in pixels", min=32, max=4096)]
+FrameLimit = Annotated[Optional[int], typer.Option("--frames", help="only the first so many frames", min=1)]
+
+
+def _version(value: bool) -> None:
+    if value:
+        console.out.print(f"flare {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def preprocess(
+    video: Annotated[Path, typer.Argument(help="a video of one person")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the subject folder to make")],
+    size: Annotated[int, typer.Option(help="edge of the square pictures in pixels", min=64, max=4096)] = 512,
+    fps: Annotated[Optional[float], typer.Option(help="drop frames down to this rate", min=0.1)] = None,
+    max_frames: Annotated[Optional[int], typer.Option(help="stop after so many frames", min=1)] = None,
+    head: Annotated[str, typer.Option(help="head model to track with")] = "open-head",
+    overwrite: Annotated[bool, typer.Option(help="replace a subject that is already there")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a video into a subject folder: crop, landmarks, matte, labels, tracking."""
+    from flare_cli.apps.preprocess import PreprocessRequest, preprocess as run
+
+    request = PreprocessRequest(
+        video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head, overwrite=overwrite
+    )
+    with console.progress_bars() as progress:
+        result = run(request, progress)
+    _show(f"subject {result.folder}", asdict(result), as_json)
+
+
+@app.command()
+def fit(
+    subject: Annotated[Path, typer.Argument(help="subject folder, made by `flare preprocess`")],
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="run folder; by default runs/SUBJECT")] = None,
+    config: Annotated[
+        Optional[str], typer.Option(help="default, paper, cpu, demo or a .toml file; by default `default`, without a GPU `cpu`")
+    ] = None,
+    overrides: Annotated[
+        Optional[list[str]], typer.Option("--set", metavar="TABLE.KEY=VALUE", help="change one setting; may be repeated")
+    ] = None,
+    device: Device = "auto",
+    fresh: Annotated[bool, typer.Option(help="start again instead of going on from the last checkpoint")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit an avatar to a subject. A fit that was cut off goes on where it was."""
+    from flare_cli.apps.fit import FitRequest, fit as run
+
+    request = FitRequest(
+        subject=subject,
+        run=out or Path("runs") / subject.resolve().name,
+        config=config,
+        overrides=tuple(overrides or ()),
+        device=device,
+        fresh=fresh,
+    )
+    with console.progress_bars() as progress:
+        result = run(request, progress)
+    _show(f"avatar {result.avatar}", asdict(result), as_json)
+
+
+@app.command("eval")
+def evaluate(
+    run: RunArgument = None,
+    subject: Annotated[Optional[Path], typer.Option(help="score another recording of the same person")] = None,
+    training: Annotated[bool, typer.Option(help="score the training frames instead of the held-out ones")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score an avatar on frames that its fit has not seen."""
+    from flare_cli.apps.evaluate import EvalRequest, evaluate as run_eval
+
+    with console.progress_bars() as progress:
+        result = run_eval(EvalRequest(run=run, subject=subject, training=training, device=device), progress)
+    if as_json:
+        console.show_json(asdict(result))
+        return
+    rows = [(name, _number(result.mean[name]), _number(result.median[name])) for name in result.mean]
+    console.show_table(f"{result.run}: {result.frames} frames at {result.size[1]}x{result.size[0]}", ("", "mean", "median"), rows)
+    if result.mean["lpips"] is None:
+        console.note(f"LPIPS is not available: {result.lpips_status}")
+    console.show_facts("", [("report", result.report), ("per frame", result.table), ("pictures", result.pictures)])
+
+
+@app.command()
+def relight(
+    run: RunArgument = None,
+    envmap: Annotated[Path, typer.Option(help="an equirectangular .hdr picture, or the name of a bundled one")] = Path("studio"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="an .mp4, or a folder for PNG pictures")] = Path("relit.mp4"),
+    exposure: Annotated[Optional[float], typer.Option(help="stops; by default the map's mean radiance becomes 1")] = None,
+    yaw: Annotated[float, typer.Option(help="turn the light about the vertical, in degrees")] = 0.0,
+    turn_light: Annotated[bool, typer.Option(help="turn the light once around during the video")] = False,
+    background: Annotated[bool, typer.Option(help="show the environment behind the head")] = True,
+    frames: FrameLimit = None,
+    size: PictureSize = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Show the avatar's performance under another light."""
+    from flare_cli.apps.relight import RelightRequest, relight as run_relight
+
+    request = RelightRequest(
+        run=run, envmap=envmap, out=out, exposure=exposure, yaw_degrees=yaw, turn_light=turn_light,
+        background=background, frames=frames, size=size, device=device,
+    )  # fmt: skip
+    with console.progress_bars() as progress:
+        result = run_relight(request, progress)
+    _show(f"relit {result.out}", asdict(result), as_json)
+
+
+@app.command()
+def animate(
+    run: RunArgument = None,
+    driver: Annotated[Path, typer.Option(help="subject folder whose performance drives the avatar")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option("-o", "--out", help="an .mp4, or a folder for PNG pictures")] = Path("anim.mp4"),
+    absolute: Annotated[bool, typer.Option(help="copy the driver's numbers, not its change from its own neutral")] = False,
+    frames: FrameLimit = None,
+    size: PictureSize = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Let another subject's expressions and head motion drive the avatar."""
+    from flare_cli.apps.animate import AnimateRequest, animate as run_animate
+
+    request = AnimateRequest(run=run, driver=driver, out=out, absolute=absolute, frames=frames, size=size, device=device)
+    with console.progress_bars() as progress:
+        result = run_animate(request, progress)
+    _show(f"animated {result.out}", asdict(result), as_json)
+
+
+@app.command()
+def export(
+    run: RunArgument = None,
+    kind: Annotated[str, typer.Option("--format", help="glb or obj")] = "glb",
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
+    texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 1024,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Write the avatar for other 3D programs: mesh, textures, skeleton and the 52 ARKit morph targets."""
+    from flare_cli.apps.export import ExportRequest, export as run_export
+
+    request = ExportRequest(run=run, kind=kind, out=out, texture_size=texture_size, device=device)
+    with console.progress_bars() as progress:
+        result = run_export(request, progress)
+    _show(f"exported {result.file}", asdict(result), as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder for everything that the demo makes")] = Path("demo"),
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Make an avatar of a synthetic person, from recording to export: no download, no licence, no GPU needed."""
+    from flare_cli.apps.demo import DemoRequest, demo as run_demo
+
+    with console.progress_bars() as progress:
+        result = run_demo(DemoRequest(out=out, device=device), progress)
+    if as_json:
+        console.show_json(asdict(result))
+        return
+    console.show_table("demo", ("", ""), result.rows)
+    console.show_facts("look at", list(result.pictures.items()))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is installed, which backends run, what is missing and how to get it."""
+    from flare_cli.apps.doctor import examine
+
+    findings = examine()
+    if as_json:
+        console.show_json({f.name: asdict(f) for f in findings})
+        return
+    console.show_table("flare doctor", ("", "state", "what to do"), [(f.name, f.state, f.advice) for f in findings])
+    if any(f.needed and not f.present for f in findings):
+        raise typer.Exit(1)
+
+
+def _show(title: str, result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        console.show_json(result)
+    else:
+        console.show_facts(title, [(name.replace("_", " "), _readable(value)) for name, value in result.items()])
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_readable(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        shown = ", ".join(_readable(v) for v in value[:8])
+        return shown + (f", … ({len(value)} in all)" if len(value) > 8 else "") if value else "none"
+    return str(value)
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4g}"
+
+
+def main() -> None:
+    """Entry point. What a user can fix ends in one message and its exit code; Ctrl-C in 130; bugs keep their traceback."""
+    try:
+        app()
+    except FlareError as error:
+        console.show_error(error)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        console.note("stopped; run the same command again to go on")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Tensors with a JSON header in one safetensors file. Written whole or not at all; nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from flare_cli.errors import AvatarError
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write tensors and header; an earlier file stays until the new one is complete on disk."""
+    partial = path.with_name(path.name + ".part")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, partial, metadata={"flare": json.dumps(header)})
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote. Raises `AvatarError` if the file is missing, damaged or not ours."""
+    if not path.is_file():
+        raise AvatarError(f"{path} does not exist", hint="make one with `flare fit`, or check the path")
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            header = json.loads((file.metadata() or {})["flare"])
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise AvatarError(f"{path} is damaged or not a flare file: {error}", hint="fit again with `flare fit`") from error

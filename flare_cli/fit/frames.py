@@ -1,0 +1,118 @@
+"""The pictures of a subject as tensors, kept as bytes: 8-bit on the device, turned into radiance per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from flare_cli.data.image import read_grey, read_rgb
+from flare_cli.errors import SubjectError
+from flare_cli.render.camera import Cameras
+from flare_cli.render.colour import linear_from_srgb
+from flare_cli.subject.folder import Subject
+from flare_cli.subject.track import Track
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """Pictures (sRGB), masks and labels of a track's frames, all of the size of `track.camera`."""
+
+    track: Track
+    image: UInt8[Tensor, "N H W 3"]
+    mask: UInt8[Tensor, "N H W"]
+    label: UInt8[Tensor, "N H W"]
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+    def __getitem__(self, index: slice | Tensor) -> Frames:
+        return replace(
+            self, track=self.track[index], image=self.image[index], mask=self.mask[index], label=self.label[index]
+        )
+
+    def to(self, device: torch.device | str) -> Frames:
+        """Return the same frames on `device`."""
+        return Frames(
+            track=self.track.to(device),
+            image=self.image.to(device),
+            mask=self.mask.to(device),
+            label=self.label.to(device),
+        )
+
+    def coverage(self) -> Float[Tensor, "N H W 1"]:
+        """Masks as 0..1."""
+        return self.mask[..., None].float() / 255
+
+    def srgb(self) -> Float[Tensor, "N H W 3"]:
+        """Pictures as 0..1, still sRGB-encoded."""
+        return self.image.float() / 255
+
+    def radiance(self) -> Float[Tensor, "N H W 3"]:
+        """Pictures as linear radiance over a black background (multiplied by the mask)."""
+        return linear_from_srgb(self.srgb()) * self.coverage()
+
+
+def split_frames(track: Track, holdout: float, every: int) -> tuple[Track, Track]:
+    """Training frames (every n-th of the first part) and held-out frames (the last `holdout` of the recording)."""
+    n_test = round(len(track) * holdout)
+    n_train = len(track) - n_test
+    return track[: n_train : every], track[n_train:]
+
+
+def load_frames(
+    subject: Subject, track: Track, size: int, progress: Callable[[int, int], None] | None = None
+) -> Frames:
+    """Read the pictures of `track`'s frames, scaled down so that they are at most `size` high.
+
+    Raises `SubjectError` naming the first picture that is missing, unreadable or of another size than the rest.
+    """
+    camera = track.camera
+    scale = min(1.0, size / camera.height)
+    height, width = round(camera.height * scale), round(camera.width * scale)
+    numbers = track.frames.tolist()
+    images = np.empty((len(numbers), height, width, 3), np.uint8)
+    masks = np.empty((len(numbers), height, width), np.uint8)
+    labels = np.empty((len(numbers), height, width), np.uint8)
+    expected = (camera.height, camera.width)
+
+    def load(i: int) -> None:
+        number = numbers[i]
+        image = read_rgb(subject.image_path(number))
+        mask = read_grey(subject.mask_path(number))
+        label = read_grey(subject.label_path(number))
+        for path, picture in ((subject.image_path, image), (subject.mask_path, mask), (subject.label_path, label)):
+            _check_size(path(number), picture, expected)
+        if scale < 1:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+            label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
+        images[i], masks[i], labels[i] = image, mask, label
+
+    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
+        for done, _ in enumerate(pool.map(load, range(len(numbers))), 1):
+            if progress is not None:
+                progress(done, len(numbers))
+    scaled: Cameras = camera.resized(height, width)
+    return Frames(
+        track=replace(track, camera=scaled),
+        image=torch.from_numpy(images),
+        mask=torch.from_numpy(masks),
+        label=torch.from_numpy(labels),
+    )
+
+
+def _check_size(path: Path, picture: UInt8[np.ndarray, "H W *C"], expected: tuple[int, int]) -> None:
+    height, width = picture.shape[:2]
+    if (height, width) != expected:
+        raise SubjectError(
+            f"{path} is {width}x{height}, but the track was made for {expected[1]}x{expected[0]}",
+            hint="all pictures of a subject have one size; run `flare preprocess` again",
+        )

@@ -1,0 +1,190 @@
+"""The fit: stages as data on one loop. Subject frames in, avatar out; checkpoints and metrics on the way."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.picture import draw
+from flare_cli.avatar.storage import avatar_header, build_avatar
+from flare_cli.config.schema import Config, StageSettings
+from flare_cli.data.tensor_file import load_tensors, save_tensors
+from flare_cli.errors import AvatarError, FitError
+from flare_cli.fit.frames import Frames
+from flare_cli.fit.losses import Step, loss_terms
+from flare_cli.fit.optimiser import optimiser_tensors, restore_optimiser, set_rates, stage_optimiser
+from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
+from flare_cli.head.model import HeadModel
+from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.geometry import MeshGraph, mesh_graph
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "metrics.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the loop reports after each step."""
+
+    stage: str
+    step: int
+    total: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a fit is: the stage, the next step within it, and the seconds spent so far."""
+
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+
+def fit_avatar(
+    frames: Frames,
+    head: HeadModel,
+    config: Config,
+    folder: Path,
+    *,
+    on_step: Callable[[Progress], None],
+    on_preview: Callable[[Avatar, int], None],
+    resume: bool,
+) -> tuple[Avatar, float]:
+    """Fit an avatar to `frames` (all on one device, which does the work). Returns it and the seconds of fitting.
+
+    With `resume` a checkpoint in `folder` is continued exactly: the random numbers of a step depend on the step alone.
+    Raises `FitError` naming stage, step and term if a loss is not finite.
+    """
+    device = frames.image.device
+    torch.manual_seed(config.run.seed)
+    checkpoint = folder / CHECKPOINT
+    position, restored = Position(), {}
+    if resume and checkpoint.is_file():
+        avatar, position, restored = _load_checkpoint(checkpoint, config, device)
+    else:
+        structure = Structure(config.stage[0].encoding, 0)
+        avatar = Avatar(head.to(device), frames.track.shape, config, structure)
+    weights = vgg16_weights()
+    perceptual = PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
+    done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
+    total = sum(stage.steps for stage in config.stage)
+    started = time.monotonic()
+    with (folder / LOG).open("a", encoding="utf-8") as log:
+        done = done_before
+        for index in range(position.stage, len(config.stage)):
+            stage = config.stage[index]
+            first = position.step if index == position.stage else 0
+            if first == 0 and stage.encoding != avatar.structure.encoding:
+                torch.manual_seed(config.run.seed + index)
+                avatar.restart_appearance(stage.encoding)
+            avatar.fresnel = (stage.fresnel_skin, stage.fresnel_other)
+            runner = _StageRunner(avatar, stage, index, frames, config, perceptual)
+            if restored:
+                restore_optimiser(runner.optimiser, restored)
+                restored = {}
+            for step in range(first, stage.steps):
+                terms = runner.step(step)
+                done += 1
+                loss = sum(terms.values())
+                if done % 10 == 0 or done == total:
+                    log.write(json.dumps({"stage": stage.name, "step": step, **terms}) + "\n")
+                on_step(Progress(stage=stage.name, step=done, total=total, loss=loss))
+                if done % config.run.checkpoint_every == 0 and done < total:
+                    spent = position.seconds + time.monotonic() - started
+                    at = Position(stage=index, step=step + 1, seconds=spent)
+                    _save_checkpoint(checkpoint, avatar, runner.optimiser, at)
+                    log.flush()
+                if config.run.preview_every and done % config.run.preview_every == 0 and done < total:
+                    on_preview(avatar, done)
+    return avatar, position.seconds + time.monotonic() - started
+
+
+class _StageRunner:
+    """One stage's optimiser, mesh graph and random numbers."""
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        stage: StageSettings,
+        index: int,
+        frames: Frames,
+        config: Config,
+        perceptual: PerceptualDistance | None,
+    ) -> None:
+        self.avatar, self.stage, self.index = avatar, stage, index
+        self.frames, self.config, self.perceptual = frames, config, perceptual
+        self.rasterizer = choose_rasterizer(config.run.rasterizer, avatar.device)
+        self.steps_before = sum(s.steps for s in config.stage[:index])
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.graph: MeshGraph = mesh_graph(self.avatar.mesh.topology.faces)
+        self.optimiser = stage_optimiser(self.avatar, self.stage)
+
+    def step(self, step: int) -> dict[str, float]:
+        """One optimisation step; returns the weighted loss terms."""
+        if self.stage.subdivide_at and step == self.stage.subdivide_at:
+            self.avatar.subdivide_mesh()
+            self._prepare()
+        set_rates(self.optimiser, self.stage, step)
+        generator = torch.Generator().manual_seed((self.config.run.seed * 100 + self.index) * 10**7 + step)
+        chosen = torch.randint(len(self.frames), (self.stage.batch,), generator=generator)
+        target = self.frames[chosen.to(self.frames.image.device)]
+        avatar, track = self.avatar, target.track
+        corrections = avatar.corrections()
+        posed = avatar.posed(
+            expression=track.expression, pose=track.pose, translation=track.translation, corrections=corrections
+        )
+        picture = draw(
+            avatar, posed, track.camera.expand(len(target)), light=avatar.light, rasterizer=self.rasterizer
+        )
+        at = Step(avatar, corrections, picture, target, self.graph, self.steps_before + step, generator)
+        terms = loss_terms(at, self.config.loss, self.perceptual)
+        values = self._finite(terms, step)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        self.optimiser.step()
+        return values
+
+    def _finite(self, terms: dict[str, Tensor], step: int) -> dict[str, float]:
+        numbers = torch.stack([term.detach() for term in terms.values()]).tolist()
+        values = dict(zip(terms, numbers, strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise FitError(
+                    f"the fit stopped: stage {self.stage.name!r}, step {step}: the {name} loss is {value}",
+                    hint="lower the learning rates (for example --set stage.mesh_rate=5e-4) and run again",
+                )
+        return values
+
+
+def _save_checkpoint(path: Path, avatar: Avatar, optimiser: torch.optim.Adam, position: Position) -> None:
+    tensors = {f"avatar.{name}": tensor for name, tensor in avatar.state_dict().items()}
+    where = {"stage": position.stage, "step": position.step, "seconds": position.seconds}
+    save_tensors(path, tensors | optimiser_tensors(optimiser), avatar_header(avatar, {"position": where}))
+
+
+def _load_checkpoint(
+    path: Path, config: Config, device: torch.device
+) -> tuple[Avatar, Position, dict[str, Tensor]]:
+    tensors, header = load_tensors(path)
+    mine = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
+    avatar = build_avatar(mine, header, path, device)
+    if avatar.config != replace(config, run=avatar.config.run):
+        raise AvatarError(
+            f"{path} belongs to a fit with other settings",
+            hint="use the same config to go on with it, or --fresh to start again",
+        )
+    avatar.config = config
+    where: dict[str, Any] = header["position"]
+    return avatar, Position(**where), {name: t for name, t in tensors.items() if name.startswith("optimiser.")}

@@ -1,0 +1,54 @@
+"""Adam over the parts that a stage trains, with its state as plain tensors so that a fit resumes exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.config.schema import Part, StageSettings
+
+
+def stage_optimiser(avatar: Avatar, stage: StageSettings) -> torch.optim.Adam:
+    """Adam with one group per trained part; every other parameter is frozen."""
+    parts: dict[Part, tuple[nn.Module, float]] = {
+        "mesh": (avatar.mesh, stage.mesh_rate * (stage.mesh_rate_after if _is_subdivided(avatar, stage) else 1.0)),
+        "deformer": (avatar.deformer, stage.deformer_rate),
+        "material": (avatar.material, stage.material_rate),
+        "light": (avatar.light, stage.light_rate),
+    }
+    groups: list[dict[str, object]] = []
+    for name, (module, rate) in parts.items():
+        trained = name in stage.trains
+        module.requires_grad_(trained)
+        if trained:
+            groups.append({"params": list(module.parameters()), "lr": rate, "start": rate})
+    return torch.optim.Adam(groups, eps=1e-8)
+
+
+def _is_subdivided(avatar: Avatar, stage: StageSettings) -> bool:
+    return stage.subdivide_at > 0 and avatar.mesh.subdivisions > 0
+
+
+def set_rates(optimiser: torch.optim.Adam, stage: StageSettings, step: int) -> None:
+    """Learning rates at `step` of the stage: exponential from their start to `decay` times it."""
+    factor = stage.decay ** (step / stage.steps)
+    for group in optimiser.param_groups:
+        group["lr"] = group["start"] * factor
+
+
+def optimiser_tensors(optimiser: torch.optim.Adam) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors."""
+    state = optimiser.state_dict()["state"]
+    return {f"optimiser.{i}.{key}": value for i, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` returned."""
+    state = optimiser.state_dict()
+    entries: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".", 2)
+            entries.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": entries, "param_groups": state["param_groups"]})
