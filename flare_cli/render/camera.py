@@ -32,9 +32,7 @@ class Cameras:
 
     def to(self, device: torch.device | str) -> Cameras:
         """Return the same cameras with tensors on `device`."""
-        return replace(
-            self, intrinsics=self.intrinsics.to(device), camera_from_world=self.camera_from_world.to(device)
-        )
+        return replace(self, intrinsics=self.intrinsics.to(device), camera_from_world=self.camera_from_world.to(device))
 
     def expand(self, batch: int) -> Cameras:
         """Repeat a single camera `batch` times."""

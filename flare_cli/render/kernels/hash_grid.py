@@ -1,0 +1,113 @@
+"""Look up and update a multiresolution hash grid (Müller et al., Instant Neural Graphics Primitives, 2022).
+
+One thread handles one point at one level, level by level, so that a level's table stays in cache.
+"""
+
+import functools
+from typing import Any
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+PRIME_Y = wp.constant(wp.uint32(2654435761))
+PRIME_Z = wp.constant(wp.uint32(805459861))
+
+
+@wp.func
+def entry(x: int, y: int, z: int, resolution: int, size: int, hashed: int) -> int:
+    """Row of a grid corner within its level's table."""
+    if hashed == 0:
+        side = resolution + 1
+        return x + side * (y + side * z)
+    mixed = wp.uint32(x) ^ (wp.uint32(y) * PRIME_Y) ^ (wp.uint32(z) * PRIME_Z)
+    return int(mixed & wp.uint32(size - 1))
+
+
+@wp.func
+def cell(coordinate: float, resolution: int) -> int:
+    return wp.clamp(int(wp.floor(coordinate)), 0, resolution - 1)
+
+
+@functools.cache
+def hash_grid_kernels(features: int) -> tuple[Any, Any]:
+    """The (forward, backward) kernels for tables with this many features per entry."""
+    row = wp.types.vector(length=features, dtype=wp.float32)
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def encode(
+        points: wp.array(dtype=wp.vec3),
+        table: wp.array(dtype=row),
+        resolutions: wp.array(dtype=wp.int32),
+        offsets: wp.array(dtype=wp.int32),
+        hashed: wp.array(dtype=wp.int32),
+        out: wp.array2d(dtype=row),
+    ):
+        level, point = wp.tid()
+        resolution = resolutions[level]
+        offset = offsets[level]
+        size = offsets[level + 1] - offset
+        p = points[point] * float(resolution)
+        x = cell(p[0], resolution)
+        y = cell(p[1], resolution)
+        z = cell(p[2], resolution)
+        u = p[0] - float(x)
+        v = p[1] - float(y)
+        w = p[2] - float(z)
+        total = row()
+        for corner in range(8):
+            i = corner & 1
+            j = (corner >> 1) & 1
+            k = corner >> 2
+            weight = (
+                (float(1 - i) + float(2 * i - 1) * u)
+                * (float(1 - j) + float(2 * j - 1) * v)
+                * (float(1 - k) + float(2 * k - 1) * w)
+            )
+            total += weight * table[offset + entry(x + i, y + j, z + k, resolution, size, hashed[level])]
+        out[point, level] = total
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def encode_backward(
+        points: wp.array(dtype=wp.vec3),
+        table: wp.array(dtype=row),
+        resolutions: wp.array(dtype=wp.int32),
+        offsets: wp.array(dtype=wp.int32),
+        hashed: wp.array(dtype=wp.int32),
+        grad_out: wp.array2d(dtype=row),
+        grad_table: wp.array(dtype=row),
+        grad_points: wp.array(dtype=wp.vec3),
+        wants_points: wp.bool,
+    ):
+        level, point = wp.tid()
+        resolution = resolutions[level]
+        offset = offsets[level]
+        size = offsets[level + 1] - offset
+        p = points[point] * float(resolution)
+        x = cell(p[0], resolution)
+        y = cell(p[1], resolution)
+        z = cell(p[2], resolution)
+        u = p[0] - float(x)
+        v = p[1] - float(y)
+        w = p[2] - float(z)
+        g = grad_out[point, level]
+        g_p = wp.vec3(0.0)
+        for corner in range(8):
+            i = corner & 1
+            j = (corner >> 1) & 1
+            k = corner >> 2
+            sign_u = float(2 * i - 1)
+            sign_v = float(2 * j - 1)
+            sign_w = float(2 * k - 1)
+            at_u = float(1 - i) + sign_u * u
+            at_v = float(1 - j) + sign_v * v
+            at_w = float(1 - k) + sign_w * w
+            target = offset + entry(x + i, y + j, z + k, resolution, size, hashed[level])
+            wp.atomic_add(grad_table, target, (at_u * at_v * at_w) * g)
+            if wants_points:
+                slope = wp.dot(table[target], g)
+                g_p += slope * wp.vec3(sign_u * at_v * at_w, at_u * sign_v * at_w, at_u * at_v * sign_w)
+        if wants_points:
+            wp.atomic_add(grad_points, point, g_p * float(resolution))
+
+    return encode, encode_backward

@@ -1,0 +1,245 @@
+"""Find the nearest triangle under each pixel and interpolate over it (2D homogeneous rasterization).
+
+A vertex is `(X, Y, w, d)`: pixel position times w, w, and the distance d to the near plane (cut where d < 0). Edge
+functions are cross products of (X - x w, Y - y w) seen from a pixel centre (x, y). They are exact negatives of each
+other on the two sides of a shared edge, so there is no crack and no overlap; nothing is divided by w, so a triangle may
+reach behind the camera.
+"""
+
+import warp as wp
+
+# Contracted multiply-adds would round the two sides of a shared edge differently.
+wp.set_module_options({"fuse_fp": False, "enable_backward": False})
+
+EMPTY_KEY = 0x7FFFFFFFFFFFFFFF
+EMPTY = wp.constant(wp.int64(EMPTY_KEY))
+# Edge-on triangles have unbounded derivatives; below about this doubled area (pixels^2) they are damped.
+AREA_FLOOR = wp.constant(wp.float32(1e-3))
+# Widens bounding boxes by more than the rounding of a projected vertex.
+SLACK = wp.constant(wp.float32(1.0 / 256.0))
+
+
+@wp.func
+def seen_from(vertex: wp.vec4, x: float, y: float) -> wp.vec2:
+    return wp.vec2(vertex[0] - x * vertex[2], vertex[1] - y * vertex[2])
+
+
+@wp.func
+def cross(a: wp.vec2, b: wp.vec2) -> float:
+    return a[0] * b[1] - a[1] * b[0]
+
+
+@wp.func
+def edge_functions(v0: wp.vec4, v1: wp.vec4, v2: wp.vec4, x: float, y: float) -> wp.vec3:
+    p0 = seen_from(v0, x, y)
+    p1 = seen_from(v1, x, y)
+    p2 = seen_from(v2, x, y)
+    return wp.vec3(cross(p1, p2), cross(p2, p0), cross(p0, p1))
+
+
+@wp.func
+def owns(a: wp.vec4, b: wp.vec4, side: float) -> wp.bool:
+    """Top-left rule for a pixel centre exactly on edge ab: step right, then down; is that inside?"""
+    right = (a[1] * b[2] - b[1] * a[2]) * side
+    down = (b[0] * a[2] - a[0] * b[2]) * side
+    return right > 0.0 or (right == 0.0 and down > 0.0)
+
+
+@wp.func
+def covers(e: wp.vec3, v0: wp.vec4, v1: wp.vec4, v2: wp.vec4) -> wp.bool:
+    side = wp.sign(e[0] + e[1] + e[2])
+    if e[0] * side < 0.0 or e[1] * side < 0.0 or e[2] * side < 0.0 or e[0] + e[1] + e[2] == 0.0:
+        return False
+    if e[0] == 0.0 and not owns(v1, v2, side):
+        return False
+    if e[1] == 0.0 and not owns(v2, v0, side):
+        return False
+    if e[2] == 0.0 and not owns(v0, v1, side):
+        return False
+    return True
+
+
+@wp.func
+def box_point(box: wp.vec4, x: float, y: float) -> wp.vec4:
+    return wp.vec4(wp.min(box[0], x), wp.min(box[1], y), wp.max(box[2], x), wp.max(box[3], y))
+
+
+@wp.func
+def box_edge(box: wp.vec4, a: wp.vec4, b: wp.vec4) -> wp.vec4:
+    """Grow the box by a, if it is in front of the near plane, and by the point where ab meets that plane."""
+    grown = box
+    if a[3] >= 0.0 and a[2] > 0.0:
+        grown = box_point(grown, a[0] / a[2], a[1] / a[2])
+    if (a[3] < 0.0) != (b[3] < 0.0):
+        t = a[3] / (a[3] - b[3])
+        c = a + (b - a) * t
+        if c[2] > 0.0:
+            grown = box_point(grown, c[0] / c[2], c[1] / c[2])
+    return grown
+
+
+@wp.kernel
+def nearest(
+    vertices: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int32),
+    keys: wp.array3d(dtype=wp.int64),
+    strands: int,
+):
+    """Per triangle: leave the least (depth bits, triangle) in `keys`; `strands` threads share a triangle's rows."""
+    batch, face, strand = wp.tid()
+    v0 = vertices[batch, faces[face, 0]]
+    v1 = vertices[batch, faces[face, 1]]
+    v2 = vertices[batch, faces[face, 2]]
+    box = wp.vec4(3.0e38, 3.0e38, -3.0e38, -3.0e38)
+    box = box_edge(box, v0, v1)
+    box = box_edge(box, v1, v2)
+    box = box_edge(box, v2, v0)
+    height = keys.shape[1]
+    width = keys.shape[2]
+    if box[0] <= float(width) and box[1] <= float(height) and box[2] >= 0.0 and box[3] >= 0.0:
+        left = int(wp.ceil(wp.max(box[0], 0.0) - 0.5 - SLACK))
+        top = int(wp.ceil(wp.max(box[1], 0.0) - 0.5 - SLACK))
+        right = int(wp.floor(wp.min(box[2], float(width)) - 0.5 + SLACK))
+        bottom = int(wp.floor(wp.min(box[3], float(height)) - 0.5 + SLACK))
+        left = wp.max(left, 0)
+        top = wp.max(top, 0)
+        right = wp.min(right, width - 1)
+        bottom = wp.min(bottom, height - 1)
+        for row in range(top + strand, bottom + 1, strands):
+            for column in range(left, right + 1):
+                e = edge_functions(v0, v1, v2, float(column) + 0.5, float(row) + 0.5)
+                if covers(e, v0, v1, v2):
+                    b = e / (e[0] + e[1] + e[2])
+                    w = b[0] * v0[2] + b[1] * v1[2] + b[2] * v2[2]
+                    d = b[0] * v0[3] + b[1] * v1[3] + b[2] * v2[3]
+                    if d >= 0.0 and w > 0.0:
+                        # Bits of a positive float sort like the float; ties go to the lowest triangle.
+                        key = (wp.int64(wp.cast(w, wp.int32)) << wp.int64(32)) | wp.int64(face)
+                        if key < keys[batch, row, column]:
+                            wp.atomic_min(keys, batch, row, column, key)
+
+
+@wp.kernel
+def resolve(
+    vertices: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int32),
+    keys: wp.array3d(dtype=wp.int64),
+    triangle: wp.array3d(dtype=wp.int32),
+    barycentric: wp.array3d(dtype=wp.vec3),
+    depth: wp.array3d(dtype=wp.float32),
+):
+    """Per pixel: unpack the winner; perspective-correct barycentric coordinates and depth. Outputs start empty."""
+    batch, row, column = wp.tid()
+    key = keys[batch, row, column]
+    if key != EMPTY:
+        face = int(key & wp.int64(0x7FFFFFFF))
+        v0 = vertices[batch, faces[face, 0]]
+        v1 = vertices[batch, faces[face, 1]]
+        v2 = vertices[batch, faces[face, 2]]
+        e = edge_functions(v0, v1, v2, float(column) + 0.5, float(row) + 0.5)
+        b = e / (e[0] + e[1] + e[2])
+        triangle[batch, row, column] = face
+        barycentric[batch, row, column] = b
+        depth[batch, row, column] = b[0] * v0[2] + b[1] * v1[2] + b[2] * v2[2]
+
+
+@wp.func
+def pulled_back(g: wp.vec2, grad_w: float, x: float, y: float) -> wp.vec4:
+    return wp.vec4(g[0], g[1], grad_w - x * g[0] - y * g[1], 0.0)
+
+
+@wp.kernel
+def resolve_backward(
+    vertices: wp.array2d(dtype=wp.vec4),
+    faces: wp.array2d(dtype=wp.int32),
+    triangle: wp.array3d(dtype=wp.int32),
+    grad_barycentric: wp.array3d(dtype=wp.vec3),
+    grad_depth: wp.array3d(dtype=wp.float32),
+    grad_vertices: wp.array2d(dtype=wp.vec4),
+):
+    """Adjoint of `resolve`: adds to `grad_vertices`."""
+    batch, row, column = wp.tid()
+    face = triangle[batch, row, column]
+    if face >= 0:
+        i0 = faces[face, 0]
+        i1 = faces[face, 1]
+        i2 = faces[face, 2]
+        v0 = vertices[batch, i0]
+        v1 = vertices[batch, i1]
+        v2 = vertices[batch, i2]
+        x = float(column) + 0.5
+        y = float(row) + 0.5
+        p0 = seen_from(v0, x, y)
+        p1 = seen_from(v1, x, y)
+        p2 = seen_from(v2, x, y)
+        e = wp.vec3(cross(p1, p2), cross(p2, p0), cross(p0, p1))
+        total = e[0] + e[1] + e[2]
+        b = e / total
+        ws = wp.vec3(v0[2], v1[2], v2[2])
+        g_depth = grad_depth[batch, row, column]
+        g_b = grad_barycentric[batch, row, column] + ws * g_depth
+        floor = AREA_FLOOR * wp.dot(b, ws) * wp.dot(b, ws)
+        g_e = (g_b - wp.vec3(1.0) * wp.dot(g_b, b)) * (total / (total * total + floor * floor))
+        g0 = wp.vec2(g_e[2] * p1[1] - g_e[1] * p2[1], g_e[1] * p2[0] - g_e[2] * p1[0])
+        g1 = wp.vec2(g_e[0] * p2[1] - g_e[2] * p0[1], g_e[2] * p0[0] - g_e[0] * p2[0])
+        g2 = wp.vec2(g_e[1] * p0[1] - g_e[0] * p1[1], g_e[0] * p1[0] - g_e[1] * p0[0])
+        wp.atomic_add(grad_vertices, batch, i0, pulled_back(g0, g_depth * b[0], x, y))
+        wp.atomic_add(grad_vertices, batch, i1, pulled_back(g1, g_depth * b[1], x, y))
+        wp.atomic_add(grad_vertices, batch, i2, pulled_back(g2, g_depth * b[2], x, y))
+
+
+@wp.kernel
+def interpolate(
+    attributes: wp.array3d(dtype=wp.float32),
+    faces: wp.array2d(dtype=wp.int32),
+    triangle: wp.array(dtype=wp.int32),
+    barycentric: wp.array(dtype=wp.vec3),
+    index: wp.array(dtype=wp.int64),
+    batch: wp.array(dtype=wp.int64),
+    out: wp.array2d(dtype=wp.float32),
+):
+    """Per foreground pixel: blend its triangle's vertex attributes. One attribute set serves every batch item."""
+    pixel = wp.tid()
+    flat = int(index[pixel])
+    item = wp.min(int(batch[pixel]), attributes.shape[0] - 1)
+    face = triangle[flat]
+    b = barycentric[flat]
+    for c in range(attributes.shape[2]):
+        out[pixel, c] = (
+            b[0] * attributes[item, faces[face, 0], c]
+            + b[1] * attributes[item, faces[face, 1], c]
+            + b[2] * attributes[item, faces[face, 2], c]
+        )
+
+
+@wp.kernel
+def interpolate_backward(
+    attributes: wp.array3d(dtype=wp.float32),
+    faces: wp.array2d(dtype=wp.int32),
+    triangle: wp.array(dtype=wp.int32),
+    barycentric: wp.array(dtype=wp.vec3),
+    index: wp.array(dtype=wp.int64),
+    batch: wp.array(dtype=wp.int64),
+    grad_out: wp.array2d(dtype=wp.float32),
+    grad_attributes: wp.array3d(dtype=wp.float32),
+    grad_barycentric: wp.array(dtype=wp.vec3),
+    wants_attributes: wp.bool,
+):
+    """Adjoint of `interpolate`: adds to `grad_attributes` where wanted, writes `grad_barycentric`."""
+    pixel = wp.tid()
+    flat = int(index[pixel])
+    item = wp.min(int(batch[pixel]), attributes.shape[0] - 1)
+    face = triangle[flat]
+    b = barycentric[flat]
+    g_b = wp.vec3(0.0)
+    for c in range(attributes.shape[2]):
+        g = grad_out[pixel, c]
+        i0 = faces[face, 0]
+        i1 = faces[face, 1]
+        i2 = faces[face, 2]
+        g_b += g * wp.vec3(attributes[item, i0, c], attributes[item, i1, c], attributes[item, i2, c])
+        if wants_attributes:
+            wp.atomic_add(grad_attributes, item, i0, c, g * b[0])
+            wp.atomic_add(grad_attributes, item, i1, c, g * b[1])
+            wp.atomic_add(grad_attributes, item, i2, c, g * b[2])
+    grad_barycentric[flat] = g_b

@@ -1,0 +1,242 @@
+"""The Warp rasterizer: rasterize, interpolate and antialias as torch functions, on CPU and CUDA from one source."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from flare_cli.render.backend import Fragments, Pixels
+from flare_cli.render.kernels import antialias as antialias_kernels
+from flare_cli.render.kernels import raster as raster_kernels
+from flare_cli.render.launch import launch, vectors
+
+# Threads that share the rows of one triangle: a GPU must not wait for the thread with the largest triangle.
+_GPU_STRANDS = 8
+
+
+@final
+class WarpRasterizer:
+    """Rasterizer on NVIDIA Warp. Holds nothing but remembered mesh topology."""
+
+    name = "warp"
+
+    def __init__(self) -> None:
+        self._twins = WeakTensorKeyDictionary()
+
+    def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
+        """Find the nearest triangle at each pixel centre; equal depths go to the lowest triangle."""
+        triangle, barycentric, depth = _Rasterize.apply(_pixel_space(clip, height, width), _int32(faces), height, width)
+        return Fragments(triangle, barycentric, depth)
+
+    def interpolate(
+        self,
+        attributes: Float[Tensor, "A V C"],
+        faces: Int[Tensor, "F 3"],
+        fragments: Fragments,
+        pixels: Pixels,
+    ) -> Float[Tensor, "P C"]:
+        """Vertex attributes at `pixels`; gradients to attributes and barycentrics. `A` is B, or 1 for all pictures."""
+        return _Interpolate.apply(
+            attributes.contiguous(), fragments.barycentric, _int32(faces), fragments.triangle, pixels
+        )
+
+    def antialias(
+        self,
+        image: Float[Tensor, "B H W C"],
+        clip: Float[Tensor, "B V 4"],
+        faces: Int[Tensor, "F 3"],
+        fragments: Fragments,
+    ) -> Float[Tensor, "B H W C"]:
+        """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip."""
+        if faces not in self._twins:
+            self._twins[faces] = twin_half_edges(faces)
+        screen = _screen(_pixel_space(clip, *fragments.triangle.shape[1:]))
+        for axis in (0, 1):
+            edges = _silhouettes(screen, _int32(faces), self._twins[faces], fragments, axis)
+            image = _Blend.apply(image.contiguous(), screen, _int32(faces), edges, axis)
+        return image
+
+
+def twin_half_edges(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
+    """The half-edge (3 face + corner) on the other side of each half-edge, -1 at a border.
+
+    Half-edge k of a face runs from its corner k to corner k + 1. Where more than two faces share an edge, the first two
+    are neighbours and the others have a border there.
+    """
+    start, end = faces.long().flatten(), faces.long().roll(-1, 1).flatten()
+    key = torch.minimum(start, end) * (int(faces.max()) + 1 if faces.numel() else 1) + torch.maximum(start, end)
+    sorted_key, order = torch.sort(key, stable=True)
+    same = sorted_key[1:] == sorted_key[:-1]
+    first = torch.cat([same.new_ones(1), ~same])[:-1] if len(key) else same
+    pairs = torch.nonzero(same & first)[:, 0]
+    twins = torch.full_like(key, -1)
+    twins[order[pairs]] = order[pairs + 1]
+    twins[order[pairs + 1]] = order[pairs]
+    return twins.int().view(-1, 3)
+
+
+def _int32(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
+    return faces.to(torch.int32).contiguous()
+
+
+def _pixel_space(clip: Float[Tensor, "B V 4"], height: int, width: int) -> Float[Tensor, "B V 4"]:
+    """(X, Y, w, d): pixel position times w, w, and distance to the near plane z = -w."""
+    x, y, z, w = clip.unbind(-1)
+    return torch.stack([(x + w) * (0.5 * width), (y + w) * (0.5 * height), w, z + w], -1)
+
+
+def _screen(vertices: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V 2"]:
+    """Pixel positions; NaN for vertices that the near plane cuts."""
+    visible = (vertices[..., 3:] >= 0) & (vertices[..., 2:3] > 0)
+    w = torch.where(visible, vertices[..., 2:3], 1.0)
+    return torch.where(visible, vertices[..., :2] / w, torch.nan)
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, vertices: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        shape, device = (vertices.shape[0], height, width), vertices.device
+        keys = torch.full(shape, raster_kernels.EMPTY_KEY, dtype=torch.int64, device=device)
+        triangle = torch.full(shape, -1, dtype=torch.int32, device=device)
+        barycentric = vertices.new_zeros(*shape, 3)
+        depth = vertices.new_zeros(shape)
+        points = vectors(vertices)
+        strands = _GPU_STRANDS if device.type == "cuda" else 1
+        launch(raster_kernels.nearest, (shape[0], len(faces), strands), device, [points, faces, keys, strands])
+        launch(raster_kernels.resolve, shape, device, [points, faces, keys, triangle, vectors(barycentric), depth])
+        ctx.save_for_backward(vertices, faces, triangle)
+        ctx.mark_non_differentiable(triangle)
+        return triangle, barycentric, depth
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        _, grad_barycentric, grad_depth = grad_outputs
+        vertices, faces, triangle = ctx.saved_tensors
+        grad = torch.zeros_like(vertices)
+        launch(
+            raster_kernels.resolve_backward,
+            tuple(triangle.shape),
+            vertices.device,
+            [
+                vectors(vertices),
+                faces,
+                triangle,
+                vectors(grad_barycentric.contiguous()),
+                grad_depth.contiguous(),
+                vectors(grad),
+            ],
+        )
+        return grad, None, None, None
+
+
+class _Interpolate(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, attributes: Tensor, barycentric: Tensor, faces: Tensor, triangle: Tensor, pixels: Pixels
+    ) -> Tensor:
+        out = attributes.new_empty(len(pixels.index), attributes.shape[2])
+        launch(
+            raster_kernels.interpolate,
+            len(out),
+            out.device,
+            [attributes, faces, triangle.flatten(), vectors(barycentric.view(-1, 3)), pixels.index, pixels.batch, out],
+        )
+        ctx.save_for_backward(attributes, barycentric, faces, triangle, pixels.index, pixels.batch)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (grad_out,) = grad_outputs
+        attributes, barycentric, faces, triangle, index, batch = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[0]
+        grad_attributes = torch.zeros_like(attributes) if wanted else attributes
+        grad_barycentric = torch.zeros_like(barycentric)
+        launch(
+            raster_kernels.interpolate_backward,
+            len(index),
+            index.device,
+            [
+                attributes,
+                faces,
+                triangle.flatten(),
+                vectors(barycentric.view(-1, 3)),
+                index,
+                batch,
+                grad_out.contiguous(),
+                grad_attributes,
+                vectors(grad_barycentric.view(-1, 3)),
+                wanted,
+            ],
+        )
+        return grad_attributes if wanted else None, grad_barycentric, None, None, None
+
+
+def _silhouettes(
+    screen: Float[Tensor, "B V 2"],
+    faces: Int[Tensor, "F 3"],
+    twins: Int[Tensor, "F 3"],
+    fragments: Fragments,
+    axis: int,
+) -> Int[Tensor, "B H W"]:
+    """The silhouette half-edge between each pixel and its neighbour along `axis`, or -1."""
+    edges = torch.empty_like(fragments.triangle)
+    launch(
+        antialias_kernels.find_silhouettes,
+        tuple(edges.shape),
+        edges.device,
+        [vectors(screen), faces, twins, fragments.triangle, fragments.depth, axis, edges],
+    )
+    return edges
+
+
+class _Blend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, screen: Tensor, faces: Tensor, edges: Tensor, axis: int) -> Tensor:
+        out = image.clone()
+        launch(
+            antialias_kernels.blend,
+            tuple(edges.shape),
+            image.device,
+            [vectors(screen), faces, edges, axis, image, out],
+        )
+        ctx.save_for_backward(image, screen, faces, edges)
+        ctx.axis = axis
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (grad_out,) = grad_outputs
+        image, screen, faces, edges = ctx.saved_tensors
+        grad_image, grad_screen = grad_out.clone(memory_format=torch.contiguous_format), torch.zeros_like(screen)
+        launch(
+            antialias_kernels.blend_backward,
+            tuple(edges.shape),
+            image.device,
+            [
+                vectors(screen),
+                faces,
+                edges,
+                ctx.axis,
+                image,
+                grad_out.contiguous(),
+                grad_image,
+                vectors(grad_screen),
+            ],
+        )
+        return grad_image, grad_screen, None, None, None
