@@ -1,0 +1,144 @@
+"""Posing a head: blend shapes, joints, and linear blend skinning, differentiable and batched.
+
+The formula is in docs/conventions.md ("Posing"). The lower-level functions take vertices and weights of any mesh, so an
+avatar with other vertices is posed by the same code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from flare_cli.head.model import HeadModel, LandmarkEmbedding
+
+
+def rotation_from_axis_angle(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation matrices (Rodrigues). Value and first derivative are exact at 0; gradients are finite everywhere."""
+    squared = axis_angle.square().sum(-1)[..., None, None]
+    small = squared < 1e-6
+    # The double `where` keeps the unused branch's infinite derivative out of the gradient.
+    safe = torch.where(small, torch.ones_like(squared), squared)
+    angle = safe.sqrt()
+    sine = torch.where(small, 1 - squared / 6, angle.sin() / angle)
+    versine = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / safe)
+    cross = _cross_matrix(axis_angle)
+    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    return identity + sine * cross + versine * (cross @ cross)
+
+
+def _cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def pose_features(pose: Float[Tensor, "B J 3"]) -> Float[Tensor, "B P"]:
+    """What `pose_dirs` multiply: R - I of every joint but the root, row-major."""
+    rotation = rotation_from_axis_angle(pose[:, 1:])
+    return (rotation - torch.eye(3, dtype=pose.dtype, device=pose.device)).flatten(1)
+
+
+def shaped_joints(
+    head: HeadModel, shape: Float[Tensor, "S"], expression: Float[Tensor, "B E"]
+) -> Float[Tensor, "B J 3"]:
+    """Joints of this person at rest, before posing."""
+    person = head.joints + head.joint_shape_dirs @ shape
+    return person + torch.einsum("jce,be->bjc", head.joint_expression_dirs, expression)
+
+
+def rest_vertices(
+    head: HeadModel,
+    shape: Float[Tensor, "S"],
+    expression: Float[Tensor, "B E"],
+    pose: Float[Tensor, "B J 3"],
+) -> Float[Tensor, "B V 3"]:
+    """Vertices before skinning: person, expression and pose correctives."""
+    person = head.template + head.shape_dirs @ shape
+    V = len(person)
+    moved = torch.cat([expression, pose_features(pose)], 1)
+    dirs = torch.cat([head.expression_dirs, head.pose_dirs], 2)
+    return person + (moved @ dirs.reshape(V * 3, -1).T).reshape(-1, V, 3)
+
+
+def joint_transforms(
+    joints: Float[Tensor, "*batch J 3"], pose: Float[Tensor, "B J 3"], parents: tuple[int, ...]
+) -> Float[Tensor, "B J 4 4"]:
+    """Matrices that carry a point from rest to posed, one per joint. A joint turns about its rest place."""
+    joints = joints.expand(len(pose), -1, -1)
+    rotation = rotation_from_axis_angle(pose)
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=pose.dtype, device=pose.device).expand(len(pose), 1, 4)
+    transforms: list[Tensor] = []
+    for j, parent in enumerate(parents):
+        centre = joints[:, j, :, None]
+        about = torch.cat([torch.cat([rotation[:, j], centre - rotation[:, j] @ centre], 2), bottom], 1)
+        transforms.append(about if parent < 0 else transforms[parent] @ about)
+    return torch.stack(transforms, 1)
+
+
+def skin(
+    rest: Float[Tensor, "B V 3"],
+    joints: Float[Tensor, "*batch J 3"],
+    pose: Float[Tensor, "B J 3"],
+    weights: Float[Tensor, "V J"],
+    parents: tuple[int, ...],
+) -> Float[Tensor, "B V 3"]:
+    """Linear blend skinning. `joints` is (J, 3), or (B, J, 3) where they differ in the batch."""
+    transforms = joint_transforms(joints, pose, parents)[:, :, :3].flatten(2)
+    blended = (weights @ transforms).unflatten(2, (3, 4))
+    return (blended[..., :3] @ rest[..., None])[..., 0] + blended[..., 3]
+
+
+def pose_vertices(
+    head: HeadModel,
+    *,
+    shape: Float[Tensor, "S"],
+    expression: Float[Tensor, "B E"],
+    pose: Float[Tensor, "B J 3"],
+    translation: Float[Tensor, "B 3"],
+) -> Float[Tensor, "B V 3"]:
+    """The head in `B` frames, in world space."""
+    rest = rest_vertices(head, shape, expression, pose)
+    joints = shaped_joints(head, shape, expression)
+    return skin(rest, joints, pose, head.weights, head.parents) + translation[:, None]
+
+
+def landmark_points(head: HeadModel, vertices: Float[Tensor, "B V 3"]) -> Float[Tensor, "B N 3"]:
+    """MediaPipe's points on posed vertices. Points that have no place on the head are NaN."""
+    landmarks = head.landmarks
+    corners = vertices[:, head.faces[landmarks.face.clamp(min=0)]]
+    points = torch.einsum("nk,bnkc->bnc", landmarks.barycentric.to(vertices.dtype), corners)
+    return torch.where((landmarks.face >= 0)[:, None], points, torch.nan)
+
+
+def landmark_vertices(head: HeadModel) -> Int[Tensor, "K"]:
+    """The vertices that carry landmarks, for `subset`."""
+    return head.faces[head.landmarks.face[head.landmarks.face >= 0]].unique()
+
+
+def subset(head: HeadModel, vertices: Int[Tensor, "K"]) -> HeadModel:
+    """The head with only `vertices` (sorted, unique), the faces whose corners all remain, and their landmarks.
+
+    A landmark that loses its face gets face -1. UV coordinates are kept whole.
+    """
+    new_index = torch.full((len(head.template),), -1, device=vertices.device)
+    new_index[vertices] = torch.arange(len(vertices), device=vertices.device)
+    faces = new_index[head.faces]
+    kept = (faces >= 0).all(1)
+    new_face = torch.where(kept, kept.cumsum(0) - 1, -1)
+    old = head.landmarks.face
+    landmark_face = torch.where(old >= 0, new_face[old.clamp(min=0)], -1)
+    per_vertex = ("template", "shape_dirs", "expression_dirs", "pose_dirs", "weights")
+    return replace(
+        head,
+        **{name: getattr(head, name)[vertices] for name in per_vertex},
+        faces=faces[kept],
+        uv_faces=head.uv_faces[kept],
+        regions={name: mask[vertices] for name, mask in head.regions.items()},
+        landmarks=LandmarkEmbedding(
+            face=landmark_face, barycentric=head.landmarks.barycentric, spread=head.landmarks.spread
+        ),
+    )

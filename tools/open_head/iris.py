@@ -1,0 +1,37 @@
+"""MediaPipe's iris points on the eyeballs: four points around each pupil, of which lids hide the lowest in renders."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# centre, right of it (in the picture), top, left, bottom; the subject's right eye comes first.
+IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
+HIDDEN_SPREAD = 0.002
+
+
+def complete_irises(
+    face: np.ndarray, barycentric: np.ndarray, spread: np.ndarray, points: np.ndarray, faces: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give missing bottom points the place one horizontal iris radius below the centre."""
+    face, barycentric, spread = face.copy(), barycentric.copy(), spread.copy()
+    at = lambda i: barycentric[i] @ points[faces[face[i]]]  # noqa: E731
+    for centre, one, _top, other, bottom in IRISES:
+        if face[bottom] < 0:
+            radius = np.linalg.norm(at(one) - at(other)) / 2
+            face[bottom], barycentric[bottom] = _front_hit(at(centre) - [0, radius, 0], points, faces)
+            spread[bottom] = HIDDEN_SPREAD
+    return face, barycentric, spread
+
+
+def _front_hit(place: np.ndarray, points: np.ndarray, faces: np.ndarray) -> tuple[int, np.ndarray]:
+    """The face that a ray along -z through (x, y) of `place` meets nearest to its z, and where."""
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    cross = lambda p, q: p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]  # noqa: E731
+    area = cross(b - a, c - a)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bary = np.stack([cross(b - place, c - place), cross(c - place, a - place), cross(a - place, b - place)], 1)
+        bary = bary / area[:, None]
+    hit = np.flatnonzero((bary >= 0).all(1) & (area > 0))
+    depth = (bary[hit, :, None] * points[faces[hit]]).sum(1)[:, 2]
+    best = hit[np.abs(depth - place[2]).argmin()]
+    return int(best), bary[best]
