@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
 import torch
 
 from flare_cli.apps.progress import ProgressCallback
@@ -12,7 +13,7 @@ from flare_cli.apps.rendering import comparison_sheet
 from flare_cli.apps.runs import AVATAR_FILE, choose_device
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import save_avatar
-from flare_cli.config.loading import load_config
+from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.data.image import write_png
 from flare_cli.errors import AvatarError, FitError, SubjectError
 from flare_cli.fit.frames import load_frames, split_frames
@@ -86,6 +87,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
     shown = torch.linspace(0, len(frames) - 1, min(PREVIEWS, len(frames))).long()
+    (folder / "config.toml").write_text(tomli_w.dumps(config_to_dict(config)), encoding="utf-8")
     preview_folder = folder / "preview"
     preview_folder.mkdir(exist_ok=True)
 

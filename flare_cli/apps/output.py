@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, final
@@ -48,7 +48,7 @@ class _Video:
 
 
 @contextmanager
-def open_output(path: Path, fps: float) -> Iterator[PictureOutput]:
+def open_output(path: Path, fps: float) -> Generator[PictureOutput]:
     """Open a video file (by suffix) or a folder for numbered PNGs. Raises `FlareError` for other suffixes."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         with VideoWriter(path, fps=fps) as writer:

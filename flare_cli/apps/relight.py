@@ -14,6 +14,7 @@ from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import draw_track, environment_background, to_bytes
 from flare_cli.apps.runs import choose_device, load_run, newest_run
 from flare_cli.data.hdr import load_envmap
+from flare_cli.errors import EnvmapError
 from flare_cli.render.environment import EnvironmentLight
 
 
@@ -46,7 +47,7 @@ class RelightResult:
 def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResult:
     """Draw the subject's own performance under an environment map."""
     device = choose_device(request.device)
-    envmap = torch.from_numpy(load_envmap(request.envmap))
+    envmap = torch.from_numpy(load_envmap(find_envmap(request.envmap)))
     run = load_run(request.run or newest_run(), device)
     stops = automatic_exposure(envmap) if request.exposure is None else request.exposure
     light = EnvironmentLight.from_map((envmap * 2.0**stops).to(device)).rotate(math.radians(request.yaw_degrees))
@@ -70,6 +71,26 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
 def _write(output: PictureOutput, colour: Tensor) -> None:
     for picture in to_bytes(colour):
         output.add(picture)
+
+
+def bundled_envmaps() -> dict[str, Path]:
+    """The environment maps that come with the program, by name."""
+    package = Path(__file__).parents[1]
+    installed = package / "assets" / "env_maps"
+    folder = installed if installed.is_dir() else package.parent / "assets" / "env_maps"
+    return {path.stem: path for path in sorted(folder.glob("*.hdr"))}
+
+
+def find_envmap(path: Path) -> Path:
+    """A file as it is, or a bundled map by its bare name. Raises `EnvmapError` if there is neither."""
+    if path.exists():
+        return path
+    bundled = bundled_envmaps()
+    if str(path) in bundled:
+        return bundled[str(path)]
+    raise EnvmapError(
+        f"there is no environment map {path}", hint=f"use the path of an .hdr file, or one of {', '.join(bundled)}"
+    )
 
 
 def automatic_exposure(envmap: Tensor) -> float:

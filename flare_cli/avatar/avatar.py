@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flare_cli.avatar.deformer import Corrections, Deformer
 from flare_cli.avatar.light import NeuralLight
 from flare_cli.avatar.material import MaterialField
-from flare_cli.avatar.mesh import CanonicalMesh, carry
+from flare_cli.avatar.mesh import CanonicalMesh
 from flare_cli.config.schema import Config
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_features, pose_vertices, shaped_joints, skin
@@ -89,7 +89,7 @@ class Avatar(nn.Module):
 
     def skinning_weights_at_vertices(self, corrections: Corrections) -> Float[Tensor, "V J"]:
         """Skinning weights of the (subdivided) mesh."""
-        return carry(self.skinning_weights(corrections), self.mesh.topology.parents)
+        return self.mesh.topology.carried(self.skinning_weights(corrections))
 
     def joints(self) -> Float[Tensor, "J 3"]:
         """This person's joints at rest, without expression."""
@@ -105,7 +105,7 @@ class Avatar(nn.Module):
         pose_dirs = (head.pose_dirs + corrections.pose_dirs).flatten(0, 1)
         moved = expression @ expression_dirs.T + pose_features(pose) @ pose_dirs.T
         base = self._template + moved.reshape(batch, -1, 3)
-        return carry(base, self.mesh.topology.parents) + self.mesh.offsets
+        return self.mesh.topology.carried(base) + self.mesh.offsets
 
     def posed(
         self,
@@ -125,14 +125,14 @@ class Avatar(nn.Module):
 
     def neutral_vertices(self) -> Float[Tensor, "V 3"]:
         """The mesh at rest: the subject's shape and offsets, no expression, zero pose."""
-        return carry(self._template, self.mesh.topology.parents) + self.mesh.offsets
+        return self.mesh.topology.carried(self._template) + self.mesh.offsets
 
     def material_positions(self) -> Float[Tensor, "V 3"]:
         """Where each vertex looks up its material, in 0..1.
 
         The head's canonical pose without offsets: materials stick to the mesh while its geometry is still moving.
         """
-        return carry(self._canonical, self.mesh.topology.parents)
+        return self.mesh.topology.carried(self._canonical)
 
     def fresnel_at_vertices(self) -> Float[Tensor, "V 1"]:
         """Reflectance at normal incidence: one value on skin, another elsewhere."""
@@ -144,7 +144,7 @@ class Avatar(nn.Module):
         """1 on bare skin (face, ears, neck, lips), 0 on hair, eyes, teeth and inside the mouth."""
         regions = self.head.regions
         bare = regions["skin"] & ~regions["scalp"] & ~regions["brows"] & ~regions["inner_mouth"] & ~regions["eyes"]
-        return carry(bare.float()[:, None], self.mesh.topology.parents)
+        return self.mesh.topology.carried(bare.float()[:, None])
 
     def _canonical_positions(self) -> Float[Tensor, "V0 3"]:
         head = self.head

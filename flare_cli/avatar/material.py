@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flare_cli.config.schema import MaterialSettings
-from flare_cli.render.backend import choose_encoding
+from flare_cli.render.backend import Encoding, choose_encoding
 
 # Where the field starts: mid grey-brown skin, the means of the roughness and specular priors (docs/method.md).
 INITIAL_ALBEDO, INITIAL_ROUGHNESS, INITIAL_SPECULAR = 0.4, 0.5, 0.3753
@@ -33,7 +33,7 @@ class FrequencyEncoding(nn.Module):
     def __init__(self, octaves: int) -> None:
         super().__init__()
         self.octaves = octaves
-        self.n_outputs = 3 + 6 * octaves
+        self.width = 3 + 6 * octaves
 
     def forward(self, position: Float[Tensor, "P 3"]) -> Float[Tensor, "P N"]:
         """Encode positions in 0..1."""
@@ -51,14 +51,14 @@ class MaterialField(nn.Module):
         super().__init__()
         self.kind = kind
         if kind == "hash":
-            self.encoding = choose_encoding(
+            self.encoding: Encoding = choose_encoding(
                 hash_grid,
                 device,
                 levels=settings.levels,
                 features=settings.features,
                 log2_entries=settings.log2_entries,
-                base_resolution=settings.base_resolution,
-                finest_resolution=settings.finest_resolution,
+                base=settings.base_resolution,
+                finest=settings.finest_resolution,
             )
             width, depth = settings.width, settings.depth
         else:
@@ -66,7 +66,7 @@ class MaterialField(nn.Module):
             width, depth = settings.frequency_width, settings.frequency_depth
         layers: list[nn.Module] = []
         for i in range(depth):
-            layers += [nn.Linear(self.encoding.n_outputs if i == 0 else width, width), nn.ReLU()]
+            layers += [nn.Linear(self.encoding.width if i == 0 else width, width), nn.ReLU()]
         last = nn.Linear(width, 5)
         nn.init.normal_(last.weight, std=0.01)
         start = torch.tensor([INITIAL_ALBEDO] * 3 + [INITIAL_ROUGHNESS, INITIAL_SPECULAR])

@@ -10,31 +10,31 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flare_cli.head.model import HeadModel
-from flare_cli.render.geometry import subdivide
+from flare_cli.render.geometry import Subdivision, subdivide
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A mesh over the head model's vertices. `parents` holds, per subdivision, the two parents of each new vertex."""
+    """A mesh over the head model's vertices after some subdivisions. UVs are divided alike, so seams stay seams."""
 
     faces: Int[Tensor, "F 3"]
     uv: Float[Tensor, "T 2"]
     uv_faces: Int[Tensor, "F 3"]
-    parents: tuple[Int[Tensor, "N 2"], ...] = ()
+    subdivisions: tuple[Subdivision, ...] = ()
 
-    def subdivided(self) -> Topology:
-        """Every triangle in four; UVs are carried along, so seams stay seams."""
-        faces, parents = subdivide(self.faces)
-        uv_faces, uv_parents = subdivide(self.uv_faces)
-        return Topology(faces, carry(self.uv, (uv_parents,)), uv_faces, (*self.parents, parents))
+    def subdivided(self, n_vertices: int) -> Topology:
+        """Every triangle of a mesh of `n_vertices` in four."""
+        division = subdivide(self.faces, n_vertices)
+        uv_division = subdivide(self.uv_faces, len(self.uv))
+        return Topology(
+            division.faces, uv_division.carried(self.uv), uv_division.faces, (*self.subdivisions, division)
+        )
 
-
-def carry(values: Float[Tensor, "*batch V C"], parents: tuple[Int[Tensor, "N 2"], ...]) -> Float[Tensor, "*batch W C"]:
-    """Carry per-vertex values through subdivisions: old vertices keep theirs, new ones get the mean of their parents."""
-    for pair in parents:
-        middle = 0.5 * (values[..., pair[:, 0], :] + values[..., pair[:, 1], :])
-        values = torch.cat([values, middle], -2)
-    return values
+    def carried(self, values: Float[Tensor, "*batch V C"]) -> Float[Tensor, "*batch W C"]:
+        """Values at the head model's vertices, carried to this mesh's: a new vertex has the mean of its parents."""
+        for division in self.subdivisions:
+            values = division.carried(values)
+        return values
 
 
 @final
@@ -43,20 +43,21 @@ class CanonicalMesh(nn.Module):
 
     def __init__(self, head: HeadModel, subdivisions: int) -> None:
         super().__init__()
-        self.topology = Topology(head.faces, head.uv, head.uv_faces)
+        topology, n_vertices = Topology(head.faces, head.uv, head.uv_faces), len(head.template)
         for _ in range(subdivisions):
-            self.topology = self.topology.subdivided()
-        n_vertices = head.template.shape[0] + sum(len(pair) for pair in self.topology.parents)
+            topology = topology.subdivided(n_vertices)
+            n_vertices += len(topology.subdivisions[-1].parents)
+        self.topology = topology
         self.offsets = nn.Parameter(torch.zeros(n_vertices, 3, device=head.template.device))
 
     @property
     def subdivisions(self) -> int:
         """How often the head's triangles were divided in four."""
-        return len(self.topology.parents)
+        return len(self.topology.subdivisions)
 
     def subdivided(self, head: HeadModel) -> CanonicalMesh:
         """The same surface with one more subdivision."""
         finer = CanonicalMesh(head, self.subdivisions + 1)
         with torch.no_grad():
-            finer.offsets.copy_(carry(self.offsets, finer.topology.parents[-1:]))
+            finer.offsets.copy_(finer.topology.subdivisions[-1].carried(self.offsets))
         return finer

@@ -41,7 +41,8 @@ class Picture:
 
     def buffer(self, values: Float[Tensor, "P C"], background: float = 0.0) -> Float[Tensor, "B H W C"]:
         """Values of foreground pixels as pictures."""
-        return scatter(values, self.surface.pixels, self.coverage.shape[:3], background)
+        batch, height, width = self.coverage.shape[:3]
+        return scatter(values, self.surface.pixels, (batch, height, width), background)
 
 
 def draw(

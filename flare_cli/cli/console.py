@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ err = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars() -> Generator[Callable[[str, int, int], None]]:
     """A callback `(what, done, total)` that shows one bar per stage; a text after ": " or "," may change as it goes."""
     bars = Progress(
         TextColumn("{task.description}"),

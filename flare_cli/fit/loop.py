@@ -20,12 +20,11 @@ from flare_cli.config.schema import Config, StageSettings
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError, FitError
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.losses import Step, loss_terms
+from flare_cli.fit.losses import MeshGraph, Step, loss_terms, mesh_graph
 from flare_cli.fit.optimiser import optimiser_tensors, restore_optimiser, set_rates, stage_optimiser
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer
-from flare_cli.render.geometry import MeshGraph, mesh_graph
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "metrics.jsonl"

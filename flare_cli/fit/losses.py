@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
@@ -15,12 +15,26 @@ from flare_cli.config.schema import LossSettings
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.render.colour import tone_mapped
-from flare_cli.render.geometry import MeshGraph, uniform_laplacian
+from flare_cli.render.geometry import adjacent_faces, face_normals, mesh_edges, uniform_laplacian
 
 ROUGHNESS_ON_SKIN = (0.5, 0.1)
 SPECULAR_ON_SKIN = (0.3753, 0.1655)
 POSITION_JITTER = 0.01
 SMOOTHNESS_RAMP, PERCEPTUAL_RAMP = 500, 600  # steps, method.md
+
+
+@dataclass(frozen=True, slots=True)
+class MeshGraph:
+    """Who is whose neighbour in a mesh."""
+
+    faces: Int[Tensor, "F 3"]
+    edges: Int[Tensor, "N 2"]
+    face_pairs: Int[Tensor, "M 2"]
+
+
+def mesh_graph(faces: Int[Tensor, "F 3"]) -> MeshGraph:
+    """Find the neighbours once per topology."""
+    return MeshGraph(faces, mesh_edges(faces), adjacent_faces(faces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +61,7 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
         "colour": (weights.colour, lambda: (predicted - wanted).abs().mean()),
         "mask": (weights.mask, lambda: (at.picture.coverage - coverage).square().mean()),
         "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(at, weights.laplacian_of)),
-        "normal": (weights.normal * smoother, lambda: normal_consistency(at.graph, rest_shape(at))),
+        "normal": (weights.normal * smoother, lambda: normal_consistency(at.graph, at.avatar.neutral_vertices())),
         "prior_weights": (weights.prior_weights * prior, lambda: weights_prior(at)),
         "prior_expression": (weights.prior_expression * prior, lambda: direction_prior(at.corrections.expression_dirs)),
         "prior_pose": (weights.prior_pose * prior, lambda: direction_prior(at.corrections.pose_dirs)),
@@ -72,22 +86,15 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
     return {name: weight * term() for name, (weight, term) in terms.items() if weight > 0}  # type: ignore[operator]
 
 
-def rest_shape(at: Step) -> Float[Tensor, "V 3"]:
-    """The canonical mesh with offsets: the surface whose smoothness is asked for."""
-    return at.avatar.neutral_vertices()
-
-
 def laplacian_term(at: Step, of: str) -> Float[Tensor, ""]:
     """Mean squared norm of the uniform Laplacian (metres x 4, the published unit) of the mesh or of its offsets."""
-    values = rest_shape(at) if of == "vertices" else at.avatar.mesh.offsets
-    return (4 * uniform_laplacian(at.graph, values)).square().sum(-1).mean()
+    values = at.avatar.neutral_vertices() if of == "vertices" else at.avatar.mesh.offsets
+    return (4 * uniform_laplacian(values[None], at.graph.edges)).square().sum(-1).mean()
 
 
 def normal_consistency(graph: MeshGraph, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, ""]:
     """Mean of (1 - cos)² between the normals of faces that share an edge."""
-    a, b, c = vertices[graph.faces].unbind(1)
-    normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-12)
-    first, second = normals[graph.face_pairs].unbind(1)
+    first, second = face_normals(vertices[None], graph.faces)[0, graph.face_pairs].unbind(1)
     return (1 - (first * second).sum(-1)).square().mean()
 
 

@@ -46,21 +46,15 @@ def score_picture(
     area = max(float(mask.sum()), 1.0) * 3
     on_white = drawn * weight + (1 - weight)
     recorded_on_white = recorded * weight + (1 - weight)
-    _, similarity = structural_similarity(
-        on_white,
-        recorded_on_white,
-        win_size=min(SSIM_WINDOW, min(mask.shape) // 2 * 2 - 1),
-        channel_axis=2,
-        data_range=1.0,
-        full=True,
-    )
+    window = min(SSIM_WINDOW, min(mask.shape) // 2 * 2 - 1)
+    similarity = structural_similarity(on_white, recorded_on_white, win_size=window, channel_axis=2, data_range=1.0)
     inside, drawn_inside = mask > 0.5, drawn_mask > 0.5
     union = float((inside | drawn_inside).sum())
     return PictureScore(
         mae=float(np.abs(error).sum() / area),
         psnr_foreground=psnr(float(np.square(error).sum()) / area),
         psnr_all_pixels=psnr(float(np.square(error).sum()) / (3 * mask.size)),
-        ssim=float(similarity.mean()),
+        ssim=float(similarity),
         lpips=lpips(on_white, recorded_on_white) if lpips is not None else None,
         silhouette_iou=float((inside & drawn_inside).sum()) / union if union else 1.0,
     )
