@@ -1,4 +1,4 @@
-"""A trainable multiresolution hash grid over the unit cube (Müller et al., Instant Neural Graphics Primitives, 2022)."""
+"""A trainable multiresolution hash grid over the unit cube (Müller et al., Instant-NGP, 2022)."""
 
 from __future__ import annotations
 

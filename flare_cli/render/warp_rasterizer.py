@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from flare_cli.render.backend import Fragments, Pixels
+from flare_cli.render.geometry import twin_half_edges
 from flare_cli.render.kernels import antialias as antialias_kernels
 from flare_cli.render.kernels import raster as raster_kernels
 from flare_cli.render.launch import launch, vectors
@@ -60,24 +61,6 @@ class WarpRasterizer:
             edges = _silhouettes(screen, _int32(faces), self._twins[faces], fragments, axis)
             image = _Blend.apply(image.contiguous(), screen, _int32(faces), edges, axis)
         return image
-
-
-def twin_half_edges(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
-    """The half-edge (3 face + corner) on the other side of each half-edge, -1 at a border.
-
-    Half-edge k of a face runs from its corner k to corner k + 1. Where more than two faces share an edge, the first two
-    are neighbours and the others have a border there.
-    """
-    start, end = faces.long().flatten(), faces.long().roll(-1, 1).flatten()
-    key = torch.minimum(start, end) * (int(faces.max()) + 1 if faces.numel() else 1) + torch.maximum(start, end)
-    sorted_key, order = torch.sort(key, stable=True)
-    same = sorted_key[1:] == sorted_key[:-1]
-    first = torch.cat([same.new_ones(1), ~same])[:-1] if len(key) else same
-    pairs = torch.nonzero(same & first)[:, 0]
-    twins = torch.full_like(key, -1)
-    twins[order[pairs]] = order[pairs + 1]
-    twins[order[pairs + 1]] = order[pairs]
-    return twins.int().view(-1, 3)
 
 
 def _int32(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
