@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.storage import load_avatar, save_avatar
+from flare_cli.data.tensor_file import load_tensors, save_tensors
+from flare_cli.errors import AvatarError
+
+
+@pytest.fixture
+def avatar(open_head, tiny_config) -> Avatar:
+    torch.manual_seed(0)
+    avatar = Avatar(open_head, torch.randn(open_head.n_shape), tiny_config, Structure("hash", 1))
+    with torch.no_grad():
+        avatar.mesh.offsets.normal_(std=0.01)
+    return avatar
+
+
+def test_avatar_survives_a_round_trip(avatar: Avatar, tmp_path: Path):
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {"subject": "someone"})
+    loaded, header = load_avatar(path)
+    assert header["subject"] == "someone"
+    assert loaded.structure == avatar.structure
+    assert loaded.config == avatar.config
+    for name, tensor in avatar.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
+    torch.testing.assert_close(loaded.neutral_vertices(), avatar.neutral_vertices(), rtol=0, atol=0)
+
+
+def test_missing_and_damaged_files_are_named(avatar: Avatar, tmp_path: Path):
+    with pytest.raises(AvatarError, match="does not exist"):
+        load_avatar(tmp_path / "none.safetensors")
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {})
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(AvatarError, match="damaged"):
+        load_avatar(path)
+
+
+def test_other_version_and_other_head_are_refused(avatar: Avatar, tmp_path: Path):
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {})
+    tensors, header = load_tensors(path)
+    save_tensors(path, tensors, header | {"version": 99})
+    with pytest.raises(AvatarError, match="version 99"):
+        load_avatar(path)
+    save_tensors(path, tensors, header | {"head": {"name": "open-head", "sha256": "0"}})
+    with pytest.raises(AvatarError, match="another edition"):
+        load_avatar(path)
+
+
+def test_half_written_file_never_replaces_a_whole_one(avatar: Avatar, tmp_path: Path):
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {})
+    whole = path.read_bytes()
+    with pytest.raises(TypeError):
+        save_avatar(path, avatar, {"not json": object()})
+    assert path.read_bytes() == whole

@@ -1,0 +1,58 @@
+"""Shared fixtures: the open head, a small config, a toy subject."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flare_cli.config.loading import load_config
+from flare_cli.config.schema import Config
+from flare_cli.fit.frames import Frames
+from flare_cli.head.model import HeadModel
+from flare_cli.head.open_head import load_open_head
+from flare_cli.render.camera import Cameras
+from flare_cli.subject.track import Track
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def open_head() -> HeadModel:
+    return load_open_head()
+
+
+@pytest.fixture
+def tiny_config() -> Config:
+    """A fit of a few steps on 48 x 48 pictures."""
+    config = load_config("demo", ["data.size=48", "material.log2_entries=10", "run.checkpoint_every=3"])
+    return replace(config, stage=(replace(config.stage[0], steps=6, batch=1),))
+
+
+@pytest.fixture
+def toy_frames(open_head: HeadModel) -> Frames:
+    """Six 48 x 48 pictures of an orange disc where a head would be, under a frontal camera 0.9 m away."""
+    n, size = 6, 48
+    row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    disc = ((row - 22.0) ** 2 + (column - 24.0) ** 2).sqrt() < 14
+    image = (disc[..., None] * torch.tensor([220, 150, 110])).byte().expand(n, size, size, 3).contiguous()
+    camera = Cameras(
+        intrinsics=torch.tensor([[120.0, 120.0, 24.0, 24.0]]),
+        camera_from_world=torch.tensor([[[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 0.9]]]),
+        height=size,
+        width=size,
+    )
+    track = Track(
+        head="open-head",
+        frames=torch.arange(1, n + 1),
+        shape=torch.zeros(open_head.n_shape),
+        expression=torch.zeros(n, open_head.n_expression),
+        pose=torch.zeros(n, 5, 3),
+        translation=torch.zeros(n, 3),
+        camera=camera,
+        fps=25.0,
+    )
+    mask = (disc * 255).byte().expand(n, size, size).contiguous()
+    return Frames(track=track, image=image, mask=mask, label=(disc * 1).byte().expand(n, size, size).contiguous())

@@ -1,0 +1,76 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.config.schema import Config
+from flare_cli.errors import AvatarError, FitError
+from flare_cli.fit.frames import Frames
+from flare_cli.fit.loop import CHECKPOINT, Progress, fit_avatar
+
+
+class StoppedError(Exception):
+    pass
+
+
+def run(frames: Frames, head, config: Config, folder: Path, *, stop_after: int | None = None) -> tuple[Avatar, list[float]]:
+    losses: list[float] = []
+
+    def on_step(at: Progress) -> None:
+        losses.append(at.loss)
+        if stop_after is not None and at.step == stop_after:
+            raise StoppedError
+
+    folder.mkdir(exist_ok=True)
+    avatar, _ = fit_avatar(
+        frames, head, config, folder, on_step=on_step, on_preview=lambda avatar, step: None, resume=True
+    )
+    return avatar, losses
+
+
+def two_stages(config: Config) -> Config:
+    first = replace(config.stage[0], steps=4, encoding="frequency", subdivide_at=2)
+    second = replace(config.stage[0], steps=4, trains=("mesh", "material", "light"))
+    return replace(config, stage=(first, second), run=replace(config.run, checkpoint_every=1))
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 6])
+def test_interrupted_fit_ends_in_the_same_avatar(toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int):
+    config = two_stages(tiny_config)
+    whole, _ = run(toy_frames, open_head, config, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        run(toy_frames, open_head, config, tmp_path / "cut", stop_after=stop_after + 1)
+    resumed, losses = run(toy_frames, open_head, config, tmp_path / "cut")
+    assert len(losses) == 8 - stop_after
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_stage_trains_only_what_it_names(toy_frames, open_head, tiny_config, tmp_path: Path):
+    config = replace(tiny_config, stage=(replace(tiny_config.stage[0], trains=("material",)),))
+    avatar, _ = run(toy_frames, open_head, config, tmp_path)
+    assert avatar.mesh.offsets.abs().max() == 0
+    assert avatar.deformer.layers[-1].weight.abs().max() == 0
+
+
+def test_fit_lowers_the_loss(toy_frames, open_head, tiny_config, tmp_path: Path):
+    config = replace(tiny_config, stage=(replace(tiny_config.stage[0], steps=40, batch=2),))
+    _, losses = run(toy_frames, open_head, config, tmp_path)
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+def test_loss_that_is_not_finite_stops_the_fit_and_is_named(toy_frames, open_head, tiny_config, tmp_path: Path):
+    toy_frames.track.translation[:] = float("nan")
+    with pytest.raises(FitError, match=r"stage 'fit', step 0: the \w+ loss is nan"):
+        run(toy_frames, open_head, tiny_config, tmp_path)
+
+
+def test_checkpoint_of_other_settings_is_refused(toy_frames, open_head, tiny_config, tmp_path: Path):
+    with pytest.raises(StoppedError):
+        run(toy_frames, open_head, tiny_config, tmp_path, stop_after=4)
+    assert (tmp_path / CHECKPOINT).is_file()
+    other = replace(tiny_config, loss=replace(tiny_config.loss, mask=1.0))
+    with pytest.raises(AvatarError, match="other settings"):
+        run(toy_frames, open_head, other, tmp_path)

@@ -1,0 +1,55 @@
+import math
+
+import pytest
+import torch
+
+from flare_cli.fit.frames import split_frames
+from flare_cli.fit.losses import direction_prior, hinge_on_skin, light_level, mesh_graph, normal_consistency, white_light
+
+
+@pytest.fixture
+def folded_square() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two triangles that share an edge, folded by 60 degrees."""
+    angle = math.radians(60)
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0.5, 1, 0], [0.5, -math.cos(angle), math.sin(angle)]])
+    return vertices, torch.tensor([[0, 1, 2], [1, 0, 3]])
+
+
+def test_normal_consistency_of_a_fold_is_closed_form(folded_square):
+    vertices, faces = folded_square
+    expected = (1 - math.cos(math.radians(60))) ** 2
+    assert normal_consistency(mesh_graph(faces), vertices) == pytest.approx(expected, abs=1e-6)
+
+
+def test_graph_finds_the_shared_edge(folded_square):
+    _, faces = folded_square
+    graph = mesh_graph(faces)
+    assert len(graph.edges) == 5
+    assert graph.face_pairs.tolist() == [[0, 1]]
+
+
+def test_grey_light_is_white_whatever_its_level():
+    grey = torch.rand(50, 1).expand(50, 3)
+    assert white_light(grey) == 0
+    assert white_light(torch.tensor([[1.0, 0.5, 0.0]])) == pytest.approx(1 / 3)
+
+
+def test_light_level_is_zero_at_one_and_symmetric_in_stops():
+    assert light_level(torch.ones(10, 3)) == 0
+    assert light_level(torch.full((10, 3), 2.0)) == pytest.approx(float(light_level(torch.full((10, 3), 0.5))))
+
+
+def test_hinge_is_flat_inside_two_sigma_and_only_on_skin():
+    values = torch.tensor([[0.31], [0.69], [0.9], [0.0]])
+    skin = torch.tensor([[1.0], [1.0], [1.0], [0.0]])
+    assert hinge_on_skin(values, skin, (0.5, 0.1)) == pytest.approx(0.2 / 3)
+
+
+def test_direction_prior_is_in_the_published_unit():
+    assert direction_prior(torch.full((5, 3, 2), 0.001)) == pytest.approx((0.001 * 4 * 10) ** 2)
+
+
+def test_held_out_frames_are_the_last_and_never_trained(toy_frames):
+    training, held_out = split_frames(toy_frames.track, 0.34, 2)
+    assert training.frames.tolist() == [1, 3]
+    assert held_out.frames.tolist() == [5, 6]
