@@ -1,0 +1,272 @@
+"""Video in and out through the ffmpeg program that imageio-ffmpeg brings: frames stream, they are never all in memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from types import TracebackType
+from typing import IO, final
+
+import numpy as np
+from imageio_ffmpeg import get_ffmpeg_exe
+from jaxtyping import UInt8
+
+from flare_cli.errors import VideoError
+
+# ffmpeg turns pictures by their rotation tag before our filters; the scale makes pixels square.
+SQUARE_PIXELS = "scale=iw*sar:ih,setsar=1"
+HINT_OTHER_FILE = "check the path, or try another file: mp4, mov, webm, mkv and avi with a picture stream all work"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What a video says about itself. Width and height are as shown (turned, square pixels); duration may be unknown."""
+
+    path: Path
+    width: int
+    height: int
+    fps: float
+    duration: float | None
+
+    @property
+    def expected_frames(self) -> int | None:
+        """About how many frames there should be; only reading tells how many there are."""
+        return None if self.duration is None else max(1, round(self.duration * self.fps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoFrame:
+    """One picture of a video. `index` counts from 0 in the file; `time` is its own time stamp in seconds."""
+
+    index: int
+    time: float
+    rgb: UInt8[np.ndarray, "H W 3"]
+
+
+def video_info(path: Path) -> VideoInfo:
+    """Decode the first picture of `path` and say what the video is. Raises `VideoError` if there is none."""
+    if not path.is_file():
+        raise VideoError(f"{path} does not exist or is not a file", hint="check the path of the video")
+    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path), "-map", "0:v:0", "-frames:v", "1"]
+    command += ["-vf", f"{SQUARE_PIXELS},showinfo=checksum=0", "-f", "null", "-"]
+    log = subprocess.run(command, capture_output=True, check=False).stderr.decode("utf-8", "replace")
+    size = re.search(r"showinfo.*? s:(\d+)x(\d+)", log)
+    if size is None:
+        raise VideoError(f"{path} is not a video that can be read: {_reason(log)}", hint=HINT_OTHER_FILE)
+    rate = re.search(r"Video:.*?([\d.]+)(k?) fps", log) or re.search(r"Video:.*?([\d.]+)(k?) tbr", log)
+    length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", log)
+    return VideoInfo(
+        path=path,
+        width=int(size[1]),
+        height=int(size[2]),
+        fps=float(rate[1]) * (1000 if rate[2] else 1) if rate else 25.0,
+        duration=int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3]) if length else None,
+    )
+
+
+@final
+class VideoReader:
+    """The frames of a video, one after another.
+
+    `fps` drops frames down to about that rate (it never repeats one); `max_frames` stops early. Iterating a second time
+    reads the file again. After a whole pass `warning` says what was wrong with the file, or is None.
+    """
+
+    def __init__(self, path: Path, *, fps: float | None = None, max_frames: int | None = None) -> None:
+        self.info = video_info(path)
+        self.fps = fps
+        self.max_frames = max_frames
+        self.warning: str | None = None
+
+    @property
+    def expected_frames(self) -> int | None:
+        """About how many frames a pass gives."""
+        count = self.info.expected_frames
+        if count is not None and self.fps is not None:
+            count = max(1, round(count * min(1.0, self.fps / self.info.fps)))
+        return count if self.max_frames is None else min(self.max_frames, count or self.max_frames)
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        kept, due = 0, -np.inf
+        for frame in self._all_frames():
+            if self.fps is not None and frame.time < due:
+                continue
+            if self.fps is not None:
+                # The next picture is due one period on; half a source frame early is still the nearest one.
+                first = frame.time if kept == 0 else due + 0.5 / self.info.fps
+                due = first + 1 / self.fps - 0.5 / self.info.fps
+            yield frame
+            kept += 1
+            if kept == self.max_frames:
+                return
+
+    def _all_frames(self) -> Iterator[VideoFrame]:
+        command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(self.info.path), "-map", "0:v:0"]
+        command += ["-fps_mode", "passthrough", "-vf", f"{SQUARE_PIXELS},showinfo=checksum=0"]
+        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        assert process.stdout is not None and process.stderr is not None
+        log = _FrameLog(process.stderr)
+        height, width = self.info.height, self.info.width
+        index = 0
+        try:
+            while (data := _read_exactly(process.stdout, height * width * 3)) is not None:
+                rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+                yield VideoFrame(index=index, time=log.next_time(fallback=index / self.info.fps), rgb=rgb)
+                index += 1
+            process.wait()
+            self.warning = self._warning(index, log, process.returncode)
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+            log.join()
+        if index == 0:
+            raise VideoError(f"{self.info.path} gives no picture: {_reason(log.text())}", hint=HINT_OTHER_FILE)
+
+    def _warning(self, frames: int, log: _FrameLog, returncode: int) -> str | None:
+        expected = self.info.expected_frames
+        if returncode != 0 or log.damaged():
+            return f"{self.info.path} is damaged: {frames} frames could be read ({_reason(log.text())})"
+        if expected is not None and frames < 0.5 * expected:
+            return f"{self.info.path} says it has about {expected} frames, but only {frames} could be read"
+        return None
+
+
+@final
+class _FrameLog:
+    """Reads ffmpeg's stderr beside its pictures: one time stamp per frame, and what it complains of."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._times: Queue[float | None] = Queue()
+        self._lines: deque[str] = deque(maxlen=40)
+        self._damage = False
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for raw in self._stream:
+            line = raw.decode("utf-8", "replace").rstrip()
+            if "showinfo" in line:
+                found = re.search(r" n: *\d+ .*?pts_time:(\S+)", line)
+                if found:
+                    self._times.put(float(found[1]) if found[1] not in ("NOPTS", "nan") else None)
+            else:
+                self._lines.append(line)
+                self._damage |= re.search(r"(?i)error|corrupt|truncat|partial file|invalid data", line) is not None
+        self._times.put(None)
+
+    def next_time(self, fallback: float) -> float:
+        """The time of the next frame; `fallback` for a stream without time stamps."""
+        time = self._times.get(timeout=60)
+        return fallback if time is None else time
+
+    def damaged(self) -> bool:
+        self.join()
+        return self._damage
+
+    def join(self) -> None:
+        self._thread.join()
+        self._stream.close()
+
+    def text(self) -> str:
+        return "\n".join(self._lines)
+
+
+def _read_exactly(stream: IO[bytes], size: int) -> bytearray | None:
+    buffer = bytearray(size)
+    view, filled = memoryview(buffer), 0
+    while filled < size:
+        count = stream.readinto(view[filled:])  # pyright: ignore[reportAttributeAccessIssue]
+        if not count:
+            return None
+        filled += count
+    return buffer
+
+
+def _reason(log: str) -> str:
+    """The line in ffmpeg's log that best says what went wrong."""
+    lines = [re.sub(r"^\[[^\]]*\] *", "", line.strip()) for line in log.splitlines() if line.strip()]
+    telling = [
+        line for line in lines if re.search(r"(?i)invalid|error|not found|no such|matches no|denied|corrupt", line)
+    ]
+    return (telling or lines or ["ffmpeg gave no reason"])[0]
+
+
+@final
+class VideoWriter:
+    """Writes an H.264 file that plays everywhere; use it in a `with` block.
+
+    All frames have one size; an odd edge is repeated once, because yuv420p needs even sizes. The file appears under its
+    name when the block ends well, and not at all when it does not.
+    """
+
+    def __init__(self, path: Path, *, fps: float, crf: int = 18) -> None:
+        self.path = path
+        self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
+        self._fps = fps
+        self._crf = crf
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._size: tuple[int, int] | None = None
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def write(self, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Add one picture."""
+        height, width = rgb.shape[:2]
+        if self._process is None:
+            self._size = (height, width)
+            self._process = self._start(height + height % 2, width + width % 2)
+        if self._size != (height, width):
+            raise ValueError(f"frames of {self._size} and of {(height, width)} in one video")
+        even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(np.ascontiguousarray(even).data)
+        except BrokenPipeError as error:
+            raise self._failure() from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process = self._process
+        try:
+            if process is not None:
+                assert process.stdin is not None
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
+                if process.wait() != 0 and kind is None:
+                    raise self._failure()
+                if kind is None:
+                    os.replace(self._partial, self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+            self._errors.close()
+
+    def _start(self, height: int, width: int) -> subprocess.Popen[bytes]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        command = [get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"]
+        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self._fps:.6g}"]
+        command += ["-i", "pipe:0", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v", "libx264"]
+        command += ["-pix_fmt", "yuv420p", "-crf", str(self._crf), "-preset", "veryfast", "-movflags", "+faststart"]
+        command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", str(self._partial)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=self._errors)
+
+    def _failure(self) -> VideoError:
+        self._errors.seek(0)
+        reason = _reason(self._errors.read().decode("utf-8", "replace"))
+        return VideoError(
+            f"{self.path} could not be written: {reason}", hint="check free space, and that it ends in .mp4"
+        )

@@ -1,0 +1,57 @@
+"""Pictures that let a person judge a track: overlay frames and a contact sheet."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from flare_cli.track.regions import ProjectedHead
+
+LABEL_COLOURS = np.array(
+    [
+        [0, 0, 0], [236, 188, 150], [120, 70, 30], [90, 50, 20], [80, 160, 255], [40, 120, 230], [200, 200, 60],
+        [230, 130, 110], [200, 100, 90], [255, 215, 0], [255, 160, 120], [120, 0, 20], [220, 40, 80], [180, 20, 60],
+        [210, 150, 120], [255, 235, 130], [70, 90, 160], [90, 60, 110], [60, 140, 140],
+    ],
+    np.uint8,
+)  # fmt: skip
+
+
+def overlay_frame(
+    rgb: UInt8[np.ndarray, "H W 3"], head: ProjectedHead, points: Float[np.ndarray, "478 2"]
+) -> UInt8[np.ndarray, "H W2 3"]:
+    """Side by side: the landmarks over the picture, and the tracked head over the picture."""
+    dots = rgb.copy()
+    radius = max(1, rgb.shape[0] // 400)
+    for x, y in np.rint((points - 0.5) * 16).astype(int).tolist():
+        cv2.circle(dots, (x, y), radius * 16, (60, 255, 90), -1, cv2.LINE_AA, 4)
+    return np.concatenate([dots, head_over(rgb, head)], 1)
+
+
+def head_over(rgb: UInt8[np.ndarray, "H W 3"], head: ProjectedHead) -> UInt8[np.ndarray, "H W 3"]:
+    """The shaded head laid half transparent over the picture."""
+    solid = (head.regions > 0)[..., None]
+    mixed = rgb * 0.45 + head.shading[..., None] * 0.55
+    return np.where(solid, mixed, rgb).astype(np.uint8)
+
+
+def contact_row(
+    rgb: UInt8[np.ndarray, "H W 3"],
+    head: ProjectedHead,
+    labels: UInt8[np.ndarray, "H W"],
+    mask: UInt8[np.ndarray, "H W"],
+    caption: str,
+    *,
+    edge: int = 300,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """One frame four times: as recorded, with the head, with its labels, and cut out over green."""
+    share = (mask / 255.0)[..., None]
+    cut = rgb * share + np.array([0, 160, 60]) * (1 - share)
+    coloured = rgb * 0.35 + LABEL_COLOURS[labels] * 0.65
+    cells = [cv2.resize(cell.astype(np.uint8), (edge, edge), interpolation=cv2.INTER_AREA) for cell in (
+        rgb, head_over(rgb, head), coloured, cut
+    )]  # fmt: skip
+    row = np.concatenate(cells, 1)
+    cv2.putText(row, caption, (6, edge - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return row
