@@ -94,7 +94,8 @@ def laplacian_term(at: Step, of: str) -> Float[Tensor, ""]:
 
 def normal_consistency(graph: MeshGraph, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, ""]:
     """Mean of (1 - cos)² between the normals of faces that share an edge."""
-    first, second = face_normals(vertices[None], graph.faces)[0, graph.face_pairs].unbind(1)
+    normals = face_normals(vertices[None], graph.faces)[0]
+    first, second = (normals.index_select(0, graph.face_pairs[:, i]) for i in (0, 1))
     return (1 - (first * second).sum(-1)).square().mean()
 
 
@@ -114,7 +115,7 @@ def albedo_smoothness(at: Step, fraction: float) -> Float[Tensor, ""]:
     if fraction < 1:
         n = max(1, int(fraction * len(canonical)))
         chosen = torch.randint(len(canonical), (n,), generator=at.generator).to(canonical.device)
-        canonical, albedo = canonical[chosen], albedo[chosen]
+        canonical, albedo = canonical[chosen], albedo.index_select(0, chosen)
     jitter = torch.randn(canonical.shape, generator=at.generator).to(canonical.device)
     other = at.avatar.material(canonical + POSITION_JITTER * jitter).albedo
     return ((albedo - other).square() / 0.1**2 + 1).sqrt().sub(1).mean()

@@ -25,7 +25,8 @@ def face_normals(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) ->
 
 
 def _doubled_area_vectors(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "B F 3"]:
-    a, b, c = (vertices[:, faces[:, corner].long()] for corner in range(3))
+    # index_select, not [...]: its gradient is summed in a fixed order on the CPU.
+    a, b, c = (vertices.index_select(1, faces[:, corner].long()) for corner in range(3))
     return torch.linalg.cross(b - a, c - a)
 
 
@@ -71,7 +72,8 @@ def adjacent_faces(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "N 2"]:
 def uniform_laplacian(values: Float[Tensor, "B V C"], edges: Int[Tensor, "N 2"]) -> Float[Tensor, "B V C"]:
     """Mean of a vertex's neighbours minus itself; zero for a vertex without edges. `edges` as `mesh_edges` gives."""
     start, end = edges.unbind(1)
-    total = torch.zeros_like(values).index_add(1, start, values[:, end]).index_add(1, end, values[:, start])
+    total = torch.zeros_like(values)
+    total = total.index_add(1, start, values.index_select(1, end)).index_add(1, end, values.index_select(1, start))
     degree = torch.bincount(edges.flatten(), minlength=values.shape[1])[:, None]
     return torch.where(degree > 0, total / degree.clamp(min=1) - values, 0.0)
 
@@ -89,7 +91,8 @@ class Subdivision:
 
     def carried(self, values: Float[Tensor, "*batch V C"]) -> Float[Tensor, "*batch W C"]:
         """Per-vertex values on the new mesh: the old ones, then the mean of each new vertex's parents."""
-        middle = 0.5 * (values[..., self.parents[:, 0], :] + values[..., self.parents[:, 1], :])
+        first, second = (values.index_select(-2, self.parents[:, i]) for i in (0, 1))
+        middle = 0.5 * (first + second)
         return torch.cat([values, middle], -2)
 
 

@@ -36,7 +36,7 @@ def two_stages(config: Config) -> Config:
     return replace(config, stage=(first, second), run=replace(config.run, checkpoint_every=1))
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("stop_after", [1, 2, 4])
 def test_interrupted_fit_ends_in_the_same_avatar(toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int):
     config = two_stages(tiny_config)
     whole, _ = run(toy_frames, open_head, config, tmp_path / "whole")
