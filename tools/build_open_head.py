@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE / "open_head"), str(HERE.parent)]
 
 from makehuman import MakeHuman  # noqa: E402
 from regions import regions  # noqa: E402
-from rig import Rig, build_rig  # noqa: E402
+from rig import Rig, before_jaw_open, build_rig  # noqa: E402
 from shapes import ShapeSpace, shape_space  # noqa: E402
 from topology import HeadMesh, head_mesh  # noqa: E402
 from units import cleared_of_eyes, face_units, gaze_angles, with_clear_lids  # noqa: E402
@@ -63,6 +63,8 @@ def build(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     space = shape_space(mesh, rig, components=SHAPE_COMPONENTS, samples=SAMPLES, seed=SEED)
     template = cleared_of_eyes(mesh, space.template)
     units = face_units(mesh)
+    # ARKit means mouthClose for an open jaw: it closes the lips that jawOpen parts.
+    units["mouthClose"] = before_jaw_open(rig.weights, rig.jaw_angle, units["mouthClose"])
     units = with_clear_lids(mesh, template, {name: units[name] for name in EXPRESSION_NAMES})
     masks = regions(mesh, rig, embedding["face"], embedding["barycentric"])
     print(f"{len(template)} vertices, {len(mesh.faces)} faces, jaw {np.degrees(rig.jaw_angle):.2f} deg, ", end="")

@@ -16,7 +16,7 @@ from flare_cli.head.arkit import ARKIT_NAMES, EXPRESSION_NAMES
 from flare_cli.head.library import load_head
 from flare_cli.head.model import JOINT_NAMES
 from flare_cli.head.open_head import content_digest, load_open_head
-from flare_cli.head.skinning import pose_vertices
+from flare_cli.head.skinning import landmark_points, pose_vertices
 
 REGIONS = {
     *("skin", "lips", "eyes", "brows", "scalp", "ears", "neck", "inner_mouth", "teeth", "tongue", "eyelids"),
@@ -222,3 +222,13 @@ def test_moving_a_head_keeps_everything_else(head):
     moved = head.to("cpu")
     assert dataclasses.replace(moved, template=head.template).name == head.name
     assert moved.regions.keys() == head.regions.keys()
+
+
+def test_mouth_close_brings_the_lips_of_an_open_jaw_together(head):
+    def gap(vertices):
+        inner = landmark_points(head, torch.from_numpy(vertices)[None])[0]
+        return float((inner[13] - inner[14]).norm())  # MediaPipe's middle of the upper and of the lower lip
+
+    opened = gap(posed(head, jawOpen=1.0))
+    assert opened > 0.02
+    assert gap(posed(head, jawOpen=1.0, mouthClose=1.0)) < 0.15 * opened

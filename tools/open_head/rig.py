@@ -35,15 +35,17 @@ def build_rig(mesh: HeadMesh) -> Rig:
     motion = (motion + mesh.mirrored(motion)) / 2
     for eye in mesh.eyes.values():
         motion[eye.vertices] = 0
-    turn = _rotation_x(angle) - np.eye(3)
-    swing = (mesh.rest - joints[2]) @ turn.T
+    swing = (mesh.rest - joints[2]) @ (_rotation_x(angle) - np.eye(3)).T
     weights = _weights(mesh, motion, swing)
-    jaw = weights[:, 2]
-    residual = motion - jaw[:, None] * swing
-    blended = np.eye(3) + jaw[:, None, None] * turn
-    corrective = np.linalg.solve(blended, residual[..., None])[..., 0]
+    corrective = before_jaw_open(weights, angle, motion - weights[:, 2:3] * swing)
     corrective[mesh.mask("upper_teeth", "lower_teeth")] = 0  # teeth are rigid
     return Rig(joints, jaw_offset, angle, weights, corrective)
+
+
+def before_jaw_open(weights: np.ndarray, angle: float, displacement: np.ndarray) -> np.ndarray:
+    """The displacement before skinning that becomes `displacement` once the jaw is open."""
+    blended = np.eye(3) + weights[:, 2, None, None] * (_rotation_x(angle) - np.eye(3))
+    return np.linalg.solve(blended, displacement[..., None])[..., 0]
 
 
 def joints_of(mesh: HeadMesh, jaw_offset: np.ndarray, body: np.ndarray) -> np.ndarray:
