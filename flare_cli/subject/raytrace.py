@@ -1,0 +1,118 @@
+"""Ray traced pictures of a mesh under an environment map, with exact buffers of what was seen.
+
+Direct light only: Lambert plus GGX (Smith, Schlick), shadowed, sampled by light and by material together. Used to make
+recordings whose truth is known; it shares nothing with the fit's renderer but the camera.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import warp as wp
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from flare_cli.render.camera import Cameras
+from flare_cli.render.launch import launch, vectors
+from flare_cli.subject import raytrace_kernels as kernels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaintedMesh:
+    """A mesh in world space with values at its vertices. `f0` is reflectance straight on, 0 for matte."""
+
+    vertices: Float[Tensor, "V 3"]
+    faces: Int[Tensor, "F 3"]
+    normals: Float[Tensor, "V 3"]
+    albedo: Float[Tensor, "V 3"]
+    roughness: Float[Tensor, "V"]
+    labels: Int[Tensor, "V"]
+    f0: float = 0.04
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedPicture:
+    """One picture. `radiance` is linear over black, so dimmed where `coverage` is partial; the others are of the surface.
+
+    `label` is what the ray through a pixel's centre met (0 for nothing); `depth` is along the camera's axis, in metres.
+    """
+
+    radiance: Float[Tensor, "H W 3"]
+    coverage: Float[Tensor, "H W"]
+    albedo: Float[Tensor, "H W 3"]
+    roughness: Float[Tensor, "H W"]
+    normal: Float[Tensor, "H W 3"]
+    depth: Float[Tensor, "H W"]
+    label: Int[Tensor, "H W"]
+
+
+def trace_picture(
+    mesh: PaintedMesh, camera: Cameras, envmap: Float[Tensor, "H W 3"], *, samples: int, seed: int
+) -> TracedPicture:
+    """Trace `samples` jittered rays per pixel of one camera. The same seed gives the same picture."""
+    device = mesh.vertices.device
+    vertices, faces = mesh.vertices.float().contiguous(), mesh.faces.int().contiguous()
+    bvh = wp.Mesh(vectors(vertices), wp.from_torch(faces.flatten()))
+    height, width = camera.height, camera.width
+    colour = lambda: torch.zeros(height, width, 3, device=device)  # noqa: E731
+    scalar = lambda: torch.zeros(height, width, device=device)  # noqa: E731
+    radiance, albedo, normal = colour(), colour(), colour()
+    coverage, roughness, depth = scalar(), scalar(), scalar()
+    label = torch.zeros(height, width, dtype=torch.int32, device=device)
+    outputs = [vectors(radiance), coverage, vectors(albedo), roughness, vectors(normal), depth, label]
+    surface, kept = _surface(mesh, bvh, faces)
+    environment, kept_too = _environment(envmap.to(device))
+    launch(kernels.trace, (height, width), device, [surface, environment, _view(camera), samples, seed, *outputs])
+    del kept, kept_too  # the kernel has read them: launches on one stream keep their order
+    return TracedPicture(
+        radiance=radiance,
+        coverage=coverage,
+        albedo=albedo,
+        roughness=roughness,
+        normal=normal,
+        depth=depth,
+        label=label.long(),
+    )
+
+
+def _surface(mesh: PaintedMesh, bvh: wp.Mesh, faces: Int[Tensor, "F 3"]) -> tuple[Any, list[Tensor]]:
+    normals, albedo = mesh.normals.float().contiguous(), mesh.albedo.float().contiguous()
+    roughness, labels = mesh.roughness.float().contiguous(), mesh.labels.int().contiguous()
+    surface = kernels.Surface()
+    surface.mesh = bvh.id
+    surface.faces = wp.from_torch(faces)
+    surface.normals, surface.albedo = vectors(normals), vectors(albedo)
+    surface.roughness, surface.labels = wp.from_torch(roughness), wp.from_torch(labels)
+    surface.f0 = mesh.f0
+    return surface, [normals, albedo, roughness, labels]
+
+
+def _environment(envmap: Float[Tensor, "H W 3"]) -> tuple[Any, list[Tensor]]:
+    """The map as a piecewise constant distribution over directions."""
+    height, width = envmap.shape[:2]
+    edges = torch.linspace(0, math.pi, height + 1, device=envmap.device, dtype=torch.float64)
+    solid_angle = (edges[:-1].cos() - edges[1:].cos()) * (2 * math.pi / width)
+    power = envmap.double().mean(-1).clamp(min=0) + 1e-8  # never zero, so that dark pixels stay samplable
+    mass = power * solid_angle[:, None]
+    density = (power / mass.sum()).float().contiguous()
+    rows = (mass.sum(1).cumsum(0) / mass.sum()).float()
+    columns = (mass.cumsum(1) / mass.sum(1, keepdim=True)).float()
+    rows[-1], columns[:, -1] = 1.0, 1.0
+    radiance = envmap.float().contiguous()
+    environment = kernels.Environment()
+    environment.radiance, environment.density = vectors(radiance), wp.from_torch(density)
+    environment.rows, environment.columns = wp.from_torch(rows), wp.from_torch(columns)
+    environment.height, environment.width = height, width
+    return environment, [radiance, density, rows, columns]
+
+
+def _view(camera: Cameras) -> Any:
+    world_from_camera = camera.camera_from_world[0, :, :3].T
+    view = kernels.View()
+    view.centre = wp.vec3(*camera.centres()[0].tolist())
+    view.world_from_camera = wp.mat33(*world_from_camera.flatten().tolist())
+    view.fx, view.fy, view.cx, view.cy = camera.intrinsics[0].tolist()
+    return view

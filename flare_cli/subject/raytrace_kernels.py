@@ -1,0 +1,289 @@
+"""Ray tracing kernels: direct light from an environment on a triangle mesh, with shadows.
+
+On purpose nothing here is shared with the fit's renderer: rays instead of rasterization, the microfacet integral
+sampled instead of split sums, shadows instead of none.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+PI = wp.constant(wp.float32(3.14159265358979))
+# The plastic number's powers: a two-dimensional low-discrepancy sequence (Roberts' R2).
+R2_X = wp.constant(wp.float32(0.7548776662466927))
+R2_Y = wp.constant(wp.float32(0.5698402909980532))
+OFF_SURFACE = wp.constant(wp.float32(2e-5))
+FAR = wp.constant(wp.float32(100.0))
+
+
+@wp.struct
+class Environment:
+    """Radiance of an equirectangular map, and the distribution its pixels are drawn from."""
+
+    radiance: wp.array2d(dtype=wp.vec3)
+    density: wp.array2d(dtype=wp.float32)  # per solid angle
+    rows: wp.array(dtype=wp.float32)  # cumulative, ends at 1
+    columns: wp.array2d(dtype=wp.float32)  # cumulative in each row, ends at 1
+    height: wp.int32
+    width: wp.int32
+
+
+@wp.struct
+class Surface:
+    """A mesh with values at its vertices."""
+
+    mesh: wp.uint64
+    faces: wp.array2d(dtype=wp.int32)
+    normals: wp.array(dtype=wp.vec3)
+    albedo: wp.array(dtype=wp.vec3)
+    roughness: wp.array(dtype=wp.float32)
+    labels: wp.array(dtype=wp.int32)
+    f0: wp.float32
+
+
+@wp.struct
+class View:
+    """A pinhole camera in OpenCV axes."""
+
+    centre: wp.vec3
+    world_from_camera: wp.mat33
+    fx: wp.float32
+    fy: wp.float32
+    cx: wp.float32
+    cy: wp.float32
+
+
+@wp.func
+def fraction(x: float) -> float:
+    return x - wp.floor(x)
+
+
+@wp.func
+def first_above(cumulative: wp.array(dtype=wp.float32), count: int, value: float) -> int:
+    low = int(0)
+    high = int(count - 1)
+    while low < high:
+        middle = (low + high) / 2
+        if cumulative[middle] > value:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@wp.func
+def first_above_in_row(cumulative: wp.array2d(dtype=wp.float32), row: int, count: int, value: float) -> int:
+    low = int(0)
+    high = int(count - 1)
+    while low < high:
+        middle = (low + high) / 2
+        if cumulative[row, middle] > value:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@wp.func
+def environment_pixel(environment: Environment, direction: wp.vec3) -> wp.vec2i:
+    theta = wp.acos(wp.clamp(direction[1], -1.0, 1.0))
+    phi = wp.atan2(direction[0], -direction[2])
+    row = wp.clamp(int(theta / PI * float(environment.height)), 0, environment.height - 1)
+    column = wp.clamp(int((phi / (2.0 * PI) + 0.5) * float(environment.width)), 0, environment.width - 1)
+    return wp.vec2i(row, column)
+
+
+@wp.func
+def environment_direction(environment: Environment, u: float, v: float) -> wp.vec3:
+    """Draw a direction with the density of the map."""
+    row = first_above(environment.rows, environment.height, u)
+    before = float(0.0)
+    if row > 0:
+        before = environment.rows[row - 1]
+    row_part = (u - before) / wp.max(environment.rows[row] - before, 1e-12)
+    column = first_above_in_row(environment.columns, row, environment.width, v)
+    before = float(0.0)
+    if column > 0:
+        before = environment.columns[row, column - 1]
+    column_part = (v - before) / wp.max(environment.columns[row, column] - before, 1e-12)
+    # Uniform in cos(theta) within the pixel, because density is per solid angle.
+    top = wp.cos(float(row) / float(environment.height) * PI)
+    bottom = wp.cos(float(row + 1) / float(environment.height) * PI)
+    cosine = top + (bottom - top) * wp.clamp(row_part, 0.0, 1.0)
+    sine = wp.sqrt(wp.max(1.0 - cosine * cosine, 0.0))
+    phi = ((float(column) + wp.clamp(column_part, 0.0, 1.0)) / float(environment.width) - 0.5) * 2.0 * PI
+    return wp.vec3(sine * wp.sin(phi), cosine, -sine * wp.cos(phi))
+
+
+@wp.func
+def about(normal: wp.vec3, local: wp.vec3) -> wp.vec3:
+    """Turn a vector given in a frame whose z is `normal` into the world."""
+    helper = wp.vec3(0.0, 1.0, 0.0)
+    if wp.abs(normal[1]) > 0.9:
+        helper = wp.vec3(1.0, 0.0, 0.0)
+    tangent = wp.normalize(wp.cross(helper, normal))
+    return local[0] * tangent + local[1] * wp.cross(normal, tangent) + local[2] * normal
+
+
+@wp.func
+def ggx(cosine: float, alpha: float) -> float:
+    a2 = alpha * alpha
+    denominator = cosine * cosine * (a2 - 1.0) + 1.0
+    return a2 / (PI * denominator * denominator)
+
+
+@wp.func
+def smith(cosine: float, alpha: float) -> float:
+    """One direction's masking, G1."""
+    a2 = alpha * alpha
+    return 2.0 * cosine / (cosine + wp.sqrt(a2 + (1.0 - a2) * cosine * cosine))
+
+
+@wp.func
+def reflected(normal: wp.vec3, view: wp.vec3, light: wp.vec3, albedo: wp.vec3, roughness: float, f0: float) -> wp.vec3:
+    """Lambert plus Cook-Torrance, times the cosine to the light."""
+    to_light = wp.dot(normal, light)
+    to_view = wp.max(wp.dot(normal, view), 1e-3)
+    if to_light <= 0.0:
+        return wp.vec3(0.0, 0.0, 0.0)
+    half = wp.normalize(view + light)
+    alpha = roughness * roughness
+    fresnel = f0 + (1.0 - f0) * wp.pow(1.0 - wp.clamp(wp.dot(view, half), 0.0, 1.0), 5.0)
+    if f0 == 0.0:
+        fresnel = 0.0
+    shape = ggx(wp.max(wp.dot(normal, half), 0.0), alpha) * smith(to_view, alpha) * smith(to_light, alpha)
+    specular = fresnel * shape / (4.0 * to_view * to_light)
+    return (albedo / PI + wp.vec3(specular, specular, specular)) * to_light
+
+
+@wp.func
+def material_density(normal: wp.vec3, view: wp.vec3, light: wp.vec3, roughness: float) -> float:
+    """Density of `material_direction`: half cosine, half reflection about a GGX normal."""
+    half = wp.normalize(view + light)
+    on_half = wp.max(wp.dot(normal, half), 0.0)
+    mirror = ggx(on_half, roughness * roughness) * on_half / wp.max(4.0 * wp.dot(view, half), 1e-6)
+    return 0.5 * wp.max(wp.dot(normal, light), 0.0) / PI + 0.5 * mirror
+
+
+@wp.func
+def material_direction(normal: wp.vec3, view: wp.vec3, roughness: float, u: float, v: float, choice: float) -> wp.vec3:
+    phi = 2.0 * PI * u
+    if choice < 0.5:
+        radius = wp.sqrt(v)
+        up = wp.sqrt(wp.max(1.0 - v, 0.0))
+        return about(normal, wp.vec3(radius * wp.cos(phi), radius * wp.sin(phi), up))
+    a2 = wp.pow(roughness, 4.0)
+    cosine = wp.sqrt((1.0 - v) / (1.0 + (a2 - 1.0) * v))
+    sine = wp.sqrt(wp.max(1.0 - cosine * cosine, 0.0))
+    half = about(normal, wp.vec3(sine * wp.cos(phi), sine * wp.sin(phi), cosine))
+    return 2.0 * wp.dot(view, half) * half - view
+
+
+@wp.func
+def arriving(
+    surface: Surface,
+    environment: Environment,
+    place: wp.vec3,
+    facing: wp.vec3,
+    normal: wp.vec3,
+    view: wp.vec3,
+    light: wp.vec3,
+    albedo: wp.vec3,
+    roughness: float,
+) -> wp.vec3:
+    """One light sample's share under the balance heuristic: light and material are each sampled once."""
+    if wp.dot(facing, light) <= 0.0 or wp.dot(normal, light) <= 0.0:
+        return wp.vec3(0.0, 0.0, 0.0)
+    shadow = wp.mesh_query_ray(surface.mesh, place, light, FAR)
+    if shadow.result:
+        return wp.vec3(0.0, 0.0, 0.0)
+    pixel = environment_pixel(environment, light)
+    radiance = environment.radiance[pixel[0], pixel[1]]
+    density = environment.density[pixel[0], pixel[1]] + material_density(normal, view, light, roughness)
+    return wp.cw_mul(reflected(normal, view, light, albedo, roughness, surface.f0), radiance) / wp.max(density, 1e-9)
+
+
+@wp.kernel
+def trace(
+    surface: Surface,
+    environment: Environment,
+    view: View,
+    samples: wp.int32,
+    seed: wp.int32,
+    out_radiance: wp.array2d(dtype=wp.vec3),
+    out_coverage: wp.array2d(dtype=wp.float32),
+    out_albedo: wp.array2d(dtype=wp.vec3),
+    out_roughness: wp.array2d(dtype=wp.float32),
+    out_normal: wp.array2d(dtype=wp.vec3),
+    out_depth: wp.array2d(dtype=wp.float32),
+    out_label: wp.array2d(dtype=wp.int32),
+):
+    i, j = wp.tid()
+    state = wp.rand_init(seed, i * out_coverage.shape[1] + j)
+    shift_x, shift_y = wp.randf(state), wp.randf(state)
+    shift_u, shift_v = wp.randf(state), wp.randf(state)
+    shift_s, shift_t = wp.randf(state), wp.randf(state)
+    forward = view.world_from_camera * wp.vec3(0.0, 0.0, 1.0)
+    radiance = wp.vec3(0.0, 0.0, 0.0)
+    albedo_sum = wp.vec3(0.0, 0.0, 0.0)
+    normal_sum = wp.vec3(0.0, 0.0, 0.0)
+    roughness_sum = float(0.0)
+    depth_sum = float(0.0)
+    hits = float(0.0)
+    for k in range(samples + 1):
+        # The first ray, through the pixel's centre, only reads the label.
+        number = float(k)
+        x = float(j) + 0.5
+        y = float(i) + 0.5
+        if k > 0:
+            x = float(j) + fraction(shift_x + number * R2_X)
+            y = float(i) + fraction(shift_y + number * R2_Y)
+        ray = wp.normalize(view.world_from_camera * wp.vec3((x - view.cx) / view.fx, (y - view.cy) / view.fy, 1.0))
+        hit = wp.mesh_query_ray(surface.mesh, view.centre, ray, FAR)
+        if hit.result:
+            a, b, c = surface.faces[hit.face, 0], surface.faces[hit.face, 1], surface.faces[hit.face, 2]
+            u, v = hit.u, hit.v
+            w = 1.0 - u - v
+            if k == 0:
+                nearest = a
+                if v > u and v >= w:
+                    nearest = b
+                elif w > u and w > v:
+                    nearest = c
+                out_label[i, j] = surface.labels[nearest]
+            else:
+                toward = -ray
+                facing = wp.normalize(hit.normal)
+                if wp.dot(facing, toward) < 0.0:
+                    facing = -facing
+                normal = wp.normalize(u * surface.normals[a] + v * surface.normals[b] + w * surface.normals[c])
+                if wp.dot(normal, facing) < 0.0:
+                    normal = -normal
+                albedo = u * surface.albedo[a] + v * surface.albedo[b] + w * surface.albedo[c]
+                roughness = u * surface.roughness[a] + v * surface.roughness[b] + w * surface.roughness[c]
+                place = view.centre + hit.t * ray + OFF_SURFACE * facing
+                light = environment_direction(
+                    environment, fraction(shift_u + number * R2_X), fraction(shift_v + number * R2_Y)
+                )
+                radiance += arriving(surface, environment, place, facing, normal, toward, light, albedo, roughness)
+                light = material_direction(
+                    normal,
+                    toward,
+                    roughness,
+                    fraction(shift_s + number * R2_X),
+                    fraction(shift_t + number * R2_Y),
+                    wp.randf(state),
+                )
+                radiance += arriving(surface, environment, place, facing, normal, toward, light, albedo, roughness)
+                albedo_sum += albedo
+                normal_sum += normal
+                roughness_sum += roughness
+                depth_sum += hit.t * wp.dot(ray, forward)
+                hits += 1.0
+    out_radiance[i, j] = radiance / float(samples)
+    out_coverage[i, j] = hits / float(samples)
+    if hits > 0.0:
+        out_albedo[i, j] = albedo_sum / hits
+        out_normal[i, j] = wp.normalize(normal_sum)
+        out_roughness[i, j] = roughness_sum / hits
+        out_depth[i, j] = depth_sum / hits
