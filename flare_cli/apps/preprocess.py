@@ -8,9 +8,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -24,6 +24,7 @@ from flare_cli.data.video import VideoReader, VideoWriter
 from flare_cli.errors import FlareError, SubjectError, VideoError
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
+from flare_cli.render.camera import Cameras
 from flare_cli.subject.folder import FrameQuality, Subject, load_subject, read_json, save_subject, write_json
 from flare_cli.subject.track import Track
 from flare_cli.track.crop import Crop, head_crop
@@ -161,7 +162,7 @@ class _Stages:
         return self._finish(tracked, sightings)
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _timed(self, stage: str) -> Generator[None]:
         started = time.monotonic()
         yield
         self.seconds[stage] = round(time.monotonic() - started, 2)
@@ -371,7 +372,7 @@ def _key(request: PreprocessRequest, head: HeadModel) -> str:
 def _finished(request: PreprocessRequest, key: str) -> PreprocessResult | None:
     """The result that is already there for the same input; `SubjectError` if something else is in the way."""
     out = request.out
-    if not out.exists() or request.overwrite and (out / "flame_params.json").is_file():
+    if not out.exists() or (request.overwrite and (out / "flame_params.json").is_file()):
         return None
     if not out.is_dir():
         raise SubjectError(f"{out} is a file", hint="name a folder for the subject")
@@ -403,9 +404,7 @@ def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def _camera(tensors: dict[str, torch.Tensor], size: int) -> Any:
-    from flare_cli.render.camera import Cameras
-
+def _camera(tensors: dict[str, torch.Tensor], size: int) -> Cameras:
     return Cameras(
         intrinsics=tensors["intrinsics"], camera_from_world=tensors["camera_from_world"], height=size, width=size
     )
@@ -452,7 +451,7 @@ def _result(folder: Path, tracked: _Tracked, seconds: dict[str, float], warning:
 def _result_of(subject: Subject) -> PreprocessResult:
     tracked = _Tracked(track=subject.track, quality=subject.quality)
     done = _result(subject.folder, tracked, subject.source.get("seconds", {}), subject.source.get("warning") or None)
-    return PreprocessResult(**{name: getattr(done, name) for name in done.__slots__} | {"up_to_date": True})
+    return replace(done, up_to_date=True)
 
 
 def _report(result: PreprocessResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Video in and out through the ffmpeg program that imageio-ffmpeg brings: frames stream, they are never all in memory."""
+"""Video in and out through the ffmpeg program that imageio-ffmpeg brings: frames stream, never all in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HINT_OTHER_FILE = "check the path, or try another file: mp4, mov, webm, mkv and 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """What a video says about itself. Width and height are as shown (turned, square pixels); duration may be unknown."""
+    """What a video says about itself. Width and height are as shown: turned, with square pixels."""
 
     path: Path
     width: int
@@ -114,7 +114,8 @@ class VideoReader:
         command += ["-fps_mode", "passthrough", "-vf", f"{SQUARE_PIXELS},showinfo=checksum=0"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         log = _FrameLog(process.stderr)
         height, width = self.info.height, self.info.width
         index = 0
@@ -217,7 +218,7 @@ class VideoWriter:
         self._fps = fps
         self._crf = crf
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._size: tuple[int, int] | None = None
 
     def __enter__(self) -> VideoWriter:

@@ -64,7 +64,8 @@ class ColourModels:
     def of(self, rgb: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
         """Likelihoods of every pixel."""
         L, a, b = _bins(rgb)
-        return np.moveaxis(self.likelihood[:, L, a, b], 0, -1)
+        place = (L.astype(np.int32) * BINS + a) * BINS + b
+        return np.moveaxis(self.likelihood, 0, -1).reshape(-1, len(MATERIALS))[place]
 
 
 def learn_colours(views: list[FrameView]) -> ColourModels:
@@ -96,7 +97,9 @@ def materials(view: FrameView, models: ColourModels) -> Float[np.ndarray, "H W 3
 
 def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W"]:
     """CelebAMask-19 ids of one frame."""
-    kind = materials(view, models).argmax(-1)
+    kind = materials(view, models).argmax(-1).astype(np.uint8)
+    # Specks are patterns on cloth and highlights on skin.
+    kind = cv2.medianBlur(kind, 2 * max(1, view.rgb.shape[0] // 170) + 1)
     below = _below_jaw(view)
     labels = np.where(kind == 0, np.where(below, NECK, SKIN), np.where(kind == 1, HAIR, CLOTH)).astype(np.uint8)
     skin = labels == SKIN
@@ -112,7 +115,7 @@ def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W
 
 def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
     """What the head model can explain: the matte of head, hair, neck and collar, cut softly where the model ends."""
-    height, width = view.matte.shape
+    height = view.matte.shape[0]
     solid = view.head.regions > 0
     away = cv2.distanceTransform((~solid).astype(np.uint8), cv2.DIST_L2, 5)
     # The rim's sides are its highest points: above them everything of the person belongs to the head.
@@ -128,24 +131,27 @@ def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
 
 
 def _position_prior(view: FrameView) -> Float[np.ndarray, "H W 3"]:
-    """What position alone says, before any colour."""
+    """What position alone says, before any colour. Only chances above 0.7 teach the colour models."""
     height, width = view.matte.shape
-    prior = np.empty((height, width, 3), np.float32)
     below = _below_jaw(view)
+    rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
+    prior = np.empty((height, width, 3), np.float32)
+    # Next to the head there is hair; below it cloth, or long hair near the head.
     prior[:] = np.where(below[..., None], (0.03, 0.07, 0.9), (0.08, 0.9, 0.02))
-    rows = np.arange(height)[:, None] + 0.5
-    chin = view.points[CHIN, 1]
-    near_chin = np.clip(1 - (rows - chin) / (0.45 * view.tall), 0.05, 1)[..., None]
+    under_chin = np.clip(1 - (rows - view.points[CHIN, 1]) / (0.45 * view.tall), 0.05, 1)[..., None]
+    skin = 0.15 + 0.65 * under_chin
     neck = view.head.shows("neck") | (view.head.shows("skin") & below)
-    skin_there = 0.15 + 0.65 * near_chin
-    prior = np.where(neck[..., None], np.concatenate([skin_there, 0.02 + 0 * skin_there, 0.98 - skin_there], -1), prior)
-    scalp = view.head.shows("scalp") | (view.head.shows("skin") & ~below)
-    prior[scalp] = (0.25, 0.74, 0.01)
-    prior[_near(view.head.shows("ears"), 0.06 * view.tall)] = (0.6, 0.38, 0.02)
+    prior = np.where(neck[..., None], np.concatenate([skin, 0.02 + 0 * skin, 0.98 - skin], -1), prior)
+    # The hairline can be anywhere between the top of the landmarks and well up the skull: there colour decides.
     oval = _filled(view, FACE_OVAL)
-    forehead = oval & (rows < view.points[list(BROW_TOPS), 1].mean())
+    up = cv2.distanceTransform((~oval).astype(np.uint8), cv2.DIST_L2, 5)[..., None] / view.tall
+    hair = np.clip(0.45 + 1.5 * (up - 0.1), 0.45, 0.97)
+    skull = (view.head.regions > 0) & ~below & ~neck
+    prior = np.where(skull[..., None], np.concatenate([0.99 - hair, hair, 0.01 + 0 * hair], -1), prior)
+    prior[_near(view.head.shows("ears"), 0.06 * view.tall) & ~oval] = (0.65, 0.33, 0.02)
     prior[oval] = (0.97, 0.02, 0.01)
-    prior[forehead] = (0.8, 0.19, 0.01)
+    brows = view.points[list(BROW_TOPS), 1].mean()
+    prior[oval & (rows < brows)] = (0.69, 0.30, 0.01)
     return prior.astype(np.float32)
 
 
@@ -184,7 +190,9 @@ def _connected(view: FrameView) -> Float[np.ndarray, "H W"]:
 
 
 def _bins(rgb: UInt8[np.ndarray, "H W 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.int32)
-    # Faces use the middle of the a and b axes only: finer bins there.
-    chroma = np.clip((lab[..., 1:] - 128) * 2 + 128, 0, 255)
-    return lab[..., 0] * BINS // 256, chroma[..., 0] * BINS // 256, chroma[..., 1] * BINS // 256
+    L, a, b = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB))
+    # People use the middle of the a and b axes only: finer bins there.
+    value = np.arange(256)
+    lightness = (value * BINS // 256).astype(np.uint8)
+    chroma = (np.clip((value - 128) * 2 + 128, 0, 255) * BINS // 256).astype(np.uint8)
+    return lightness[L], chroma[a], chroma[b]

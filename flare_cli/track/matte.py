@@ -52,12 +52,18 @@ def refined(matte: Float[np.ndarray, "h w"], rgb: UInt8[np.ndarray, "H W 3"]) ->
 def guided_filter(
     guide: Float[np.ndarray, "H W 3"], values: Float[np.ndarray, "H W C"], *, radius: int, epsilon: float
 ) -> Float[np.ndarray, "H W C"]:
-    """He, Sun and Tang's guided filter with a colour guide: locally, a value becomes a linear function of the guide."""
-    window = (2 * radius + 1, 2 * radius + 1)
+    """He and Sun's fast guided filter with a colour guide: locally, a value becomes a linear function of the guide.
+
+    The functions are found at half the size, which is four times faster, and used at the full size.
+    """
+    height, width = guide.shape[:2]
+    half = lambda x: cv2.resize(x, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)  # noqa: E731
+    window = (2 * max(1, radius // 2) + 1,) * 2
     mean = lambda x: cv2.blur(x, window)  # noqa: E731
-    mean_guide = mean(guide)
-    r, g, b = (np.ascontiguousarray(guide[..., k]) for k in range(3))
-    mr, mg, mb = (np.ascontiguousarray(mean_guide[..., k]) for k in range(3))
+    whole = lambda x: cv2.resize(mean(x), (width, height), interpolation=cv2.INTER_LINEAR)  # noqa: E731
+    red, green, blue = cv2.split(guide)
+    r, g, b = half(red), half(green), half(blue)
+    mr, mg, mb = mean(r), mean(g), mean(b)
     rr, gg, bb = mean(r * r) - mr * mr + epsilon, mean(g * g) - mg * mg + epsilon, mean(b * b) - mb * mb + epsilon
     rg, rb, gb = mean(r * g) - mr * mg, mean(r * b) - mr * mb, mean(g * b) - mg * mb
     # The inverse of the symmetric 3 x 3 covariance, by cofactors.
@@ -66,12 +72,12 @@ def guided_filter(
     determinant = rr * i_rr + rg * i_rg + rb * i_rb
     out = np.empty_like(values)
     for k in range(values.shape[-1]):
-        value = np.ascontiguousarray(values[..., k])
+        value = half(np.ascontiguousarray(values[..., k]))
         middle = mean(value)
         cr, cg, cb = mean(r * value) - mr * middle, mean(g * value) - mg * middle, mean(b * value) - mb * middle
         slope_r = (i_rr * cr + i_rg * cg + i_rb * cb) / determinant
         slope_g = (i_rg * cr + i_gg * cg + i_gb * cb) / determinant
         slope_b = (i_rb * cr + i_gb * cg + i_bb * cb) / determinant
         offset = middle - slope_r * mr - slope_g * mg - slope_b * mb
-        out[..., k] = mean(slope_r) * r + mean(slope_g) * g + mean(slope_b) * b + mean(offset)
+        out[..., k] = whole(slope_r) * red + whole(slope_g) * green + whole(slope_b) * blue + whole(offset)
     return out

@@ -29,7 +29,7 @@ class Network:
     def __init__(self, name: NetworkName) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        content = files("flare_cli").joinpath("assets", "mediapipe", f"{name}.tflite").read_bytes()
+        content = (files("flare_cli") / "assets" / "mediapipe" / f"{name}.tflite").read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256[name]:
             raise BackendError(f"the network {name}.tflite is damaged", hint="reinstall flare-cli")
         self._interpreter = Interpreter(model_content=content, num_threads=min(2, os.cpu_count() or 1))

@@ -22,7 +22,7 @@ REGION_NAMES = ("skin", "scalp", "neck", "face", "nose", "ears", "lips", "eyes",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectedHead:
-    """A head in one picture: the region that each pixel shows (0 none, else 1 + index), grey shading, the neck's rim."""
+    """A head in one picture: the region each pixel shows (0 none, else 1 + index), grey shading, the neck's rim."""
 
     regions: UInt8[np.ndarray, "H W"]
     shading: UInt8[np.ndarray, "H W"]

@@ -26,8 +26,10 @@ from flare_cli.track.landmarks import LEFT_EYE_OUTER, LEFT_IRIS, RIGHT_EYE_OUTER
 ROOT, NECK, JAW, EYE_LEFT, EYE_RIGHT = range(5)
 OPENCV_FROM_WORLD = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 # Face Mesh puts these on the outline of the face as seen, so they slide over the skin when the head turns.
-FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152)
-FACE_OVAL += (148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+FACE_OVAL = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152),
+    *(148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
 # A face turns fastest at about this frame rate's sampling of the smoothness constants below.
 REFERENCE_FPS = 30.0
 CHUNK = 512
