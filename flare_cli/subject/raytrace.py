@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flare_cli.render.camera import Cameras
 from flare_cli.render.launch import launch, vectors
-from flare_cli.subject import raytrace_kernels as kernels
+from flare_cli.subject.kernels import raytrace as kernels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class PaintedMesh:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedPicture:
-    """One picture. `radiance` is linear over black, so dimmed where `coverage` is partial; the others are of the surface.
+    """One picture. `radiance` is linear over black, so dimmed where `coverage` is partial; the rest is of the surface.
 
     `label` is what the ray through a pixel's centre met (0 for nothing); `depth` is along the camera's axis, in metres.
     """

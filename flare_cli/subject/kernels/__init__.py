@@ -1,0 +1,1 @@
+"""Warp kernels of the render layer: one source for CPU and CUDA."""
