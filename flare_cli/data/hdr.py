@@ -1,0 +1,68 @@
+"""Environment maps: linear equirectangular pictures in Radiance .hdr files (and .exr where OpenCV reads it)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from flare_cli.errors import EnvmapError
+
+_RADIANCE = (b"#?RADIANCE", b"#?RGBE")
+_OPENEXR = b"\x76\x2f\x31\x01"
+
+
+def load_envmap(path: Path) -> Float32[np.ndarray, "H W 3"]:
+    """Read linear radiance (H, 2H, 3), RGB, row 0 up."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EnvmapError(
+            f"{path} can't be read: {error.strerror}", hint="check the path of the environment map"
+        ) from error
+    if not data.startswith((*_RADIANCE, _OPENEXR)):
+        raise EnvmapError(
+            f"{path} is not an HDR picture",
+            hint="give an equirectangular .hdr file; an ordinary picture lacks the brightness of lamps and sky",
+        )
+    picture = _decoded(data)
+    if picture is None:
+        what = "this build of OpenCV does not read OpenEXR" if data.startswith(_OPENEXR) else "the file is damaged"
+        raise EnvmapError(f"{path} can't be decoded: {what}", hint="convert it to Radiance .hdr and try again")
+    return _checked(path, picture)
+
+
+def save_hdr(path: Path, picture: Float32[np.ndarray, "H W 3"]) -> None:
+    """Write linear RGB as Radiance .hdr (8-bit mantissas: relative error below 1 %); the file is whole or not there."""
+    done, data = cv2.imencode(".hdr", np.ascontiguousarray(picture[..., ::-1], dtype=np.float32))
+    assert done
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(data.tobytes())
+    os.replace(partial, path)
+
+
+def _decoded(data: bytes) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+
+
+def _checked(path: Path, picture: np.ndarray) -> Float32[np.ndarray, "H W 3"]:
+    if picture.dtype != np.float32 or picture.ndim != 3 or picture.shape[2] < 3:
+        raise EnvmapError(f"{path} is not a colour HDR picture", hint="give an RGB equirectangular .hdr file")
+    height, width = picture.shape[:2]
+    if width != 2 * height:
+        raise EnvmapError(
+            f"{path} is {width} x {height}, not twice as wide as high",
+            hint="give an equirectangular (latitude-longitude) map, not a cube map or light probe",
+        )
+    if not np.isfinite(picture).all() or picture.min() < 0:
+        raise EnvmapError(
+            f"{path} holds negative or not finite radiance", hint="export the map again, clamped to finite values >= 0"
+        )
+    return np.ascontiguousarray(picture[..., 2::-1])

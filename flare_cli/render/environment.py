@@ -1,0 +1,173 @@
+"""Light from an equirectangular HDR picture, prefiltered for diffuse and GGX specular shading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MAX_ROWS = 512
+DIFFUSE_ROWS = 32
+# Roughness of each specular map, and enough rows to resolve its lobe. The first is the picture itself.
+_LEVELS = ((0.0, MAX_ROWS), (0.1, 256), (0.2, 128), (0.35, 64), (0.5, 64), (0.7, 32), (1.0, 32))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentLight:
+    """Prefiltered distant light, turned about +y by `yaw` (radians) and multiplied by `gain`. Make it by `prefilter`.
+
+    Maps are equirectangular as in docs/conventions.md, channel first, with a border of one texel that continues them
+    around the seam and over the poles. `specular_maps[i]` is for `roughness_levels[i]`, ascending.
+    """
+
+    diffuse_map: Float[Tensor, "3 h w"]
+    specular_maps: tuple[Float[Tensor, "3 H W"], ...]
+    roughness_levels: tuple[float, ...]
+    yaw: float = 0.0
+    gain: float = 1.0
+
+    def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
+        """Irradiance over pi at a unit normal."""
+        return self.gain * _lookup(self.diffuse_map, self._place(normal))
+
+    def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
+        """Radiance averaged over the GGX lobe about a mirror direction, between the two nearest prefiltered maps."""
+        place = self._place(direction)
+        levels = roughness.new_tensor(self.roughness_levels)
+        above = torch.searchsorted(levels, roughness.detach().contiguous(), right=True).clamp(1, len(levels) - 1)
+        share = ((roughness - levels[above - 1]) / (levels[above] - levels[above - 1])).clamp(0, 1)
+        total = torch.zeros_like(direction)
+        for index, level in enumerate(self.specular_maps):
+            weight = torch.where(above == index, share, 0.0) + torch.where(above == index + 1, 1 - share, 0.0)
+            total = total + weight * _lookup(level, place)
+        return self.gain * total
+
+    def radiance(self, direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
+        """What a camera sees when it looks along a unit direction: the background."""
+        return self.gain * _lookup(self.specular_maps[0], self._place(direction))
+
+    def rotate(self, yaw: float) -> EnvironmentLight:
+        """The same light turned by `yaw` more radians about +y (counter-clockwise seen from above)."""
+        return replace(self, yaw=self.yaw + yaw)
+
+    def scale(self, exposure: float) -> EnvironmentLight:
+        """The same light `exposure` times as bright."""
+        return replace(self, gain=self.gain * exposure)
+
+    def to(self, device: torch.device | str) -> EnvironmentLight:
+        """Return the same light with its maps on `device`."""
+        return replace(
+            self,
+            diffuse_map=self.diffuse_map.to(device),
+            specular_maps=tuple(level.to(device) for level in self.specular_maps),
+        )
+
+    def _place(self, direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 2"]:
+        cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
+        x, y, z = direction.unbind(-1)
+        return _place(torch.stack([cosine * x - sine * z, y, sine * x + cosine * z], -1))
+
+
+def prefilter(envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
+    """Convolve a linear equirectangular picture (H, 2H, 3) with the cosine lobe and with GGX lobes.
+
+    Each lobe is taken about n = v = l-mean, as the split sum does. Maps have at most 512 rows.
+    """
+    sharp = _shrunk(envmap, min(MAX_ROWS, envmap.shape[0]))
+    specular = [sharp]
+    for roughness, rows in _LEVELS[1:]:
+        specular.append(_convolved(_shrunk(sharp, min(rows, len(sharp))), _ggx_lobe(roughness)))
+    diffuse = _convolved(_shrunk(sharp, min(DIFFUSE_ROWS, len(sharp))), lambda cosine: cosine.clamp(min=0))
+    return EnvironmentLight(
+        diffuse_map=_bordered(diffuse),
+        specular_maps=tuple(_bordered(level) for level in specular),
+        roughness_levels=tuple(level for level, _ in _LEVELS),
+    )
+
+
+def directions(rows: int, like: Tensor) -> Float[Tensor, "rows 2*rows 3"]:
+    """Unit directions of the texel centres of an equirectangular map (docs/conventions.md)."""
+    theta = (torch.arange(rows, dtype=like.dtype, device=like.device) + 0.5) / rows * math.pi
+    phi = ((torch.arange(2 * rows, dtype=like.dtype, device=like.device) + 0.5) / (2 * rows) - 0.5) * 2 * math.pi
+    sine, cosine = torch.sin(theta)[:, None], torch.cos(theta)[:, None]
+    return torch.stack([sine * torch.sin(phi), cosine.expand(rows, 2 * rows), -sine * torch.cos(phi)], -1)
+
+
+def solid_angles(rows: int, like: Tensor) -> Float[Tensor, " rows"]:
+    """Solid angle of one texel in each row of an equirectangular map of `rows` rows."""
+    edges = torch.cos(torch.arange(rows + 1, dtype=like.dtype, device=like.device) / rows * math.pi)
+    return (edges[:-1] - edges[1:]) * math.pi / rows
+
+
+def _ggx_lobe(roughness: float) -> Callable[[Tensor], Tensor]:
+    """Weight of light by the cosine of its angle to the mirror direction, for n = v: D(half vector) * n.l."""
+    alpha2 = roughness**4
+
+    def lobe(cosine: Tensor) -> Tensor:
+        half2 = 0.5 * (1 + cosine)  # squared cosine of the half angle
+        return cosine.clamp(min=0) / (half2 * (alpha2 - 1) + 1) ** 2
+
+    return lobe
+
+
+def _convolved(envmap: Float[Tensor, "H W 3"], lobe: Callable[[Tensor], Tensor]) -> Float[Tensor, "H W 3"]:
+    """Average of the map over a lobe about each texel.
+
+    The angle between two texels depends on their rows and on the difference of their columns, so each pair of rows is
+    a circular convolution.
+    """
+    rows, columns = envmap.shape[:2]
+    theta = (torch.arange(rows, dtype=envmap.dtype, device=envmap.device) + 0.5) / rows * math.pi
+    turn = torch.cos(torch.arange(columns, dtype=envmap.dtype, device=envmap.device) / columns * 2 * math.pi)
+    weight = solid_angles(rows, envmap)[:, None]
+    spectrum = torch.fft.rfft(envmap, dim=1)
+    result: list[Tensor] = []
+    for row in range(rows):
+        cosine = (
+            torch.cos(theta[row]) * torch.cos(theta)[:, None] + torch.sin(theta[row]) * torch.sin(theta)[:, None] * turn
+        )
+        kernel = lobe(cosine.clamp(-1, 1)) * weight
+        kernel = kernel / kernel.sum()
+        mixed = (torch.fft.rfft(kernel, dim=1)[..., None] * spectrum).sum(0)
+        result.append(torch.fft.irfft(mixed, n=columns, dim=0))
+    # The transform leaves noise of 1e-7 of the brightest texel, which must not make light negative.
+    return torch.stack(result).clamp(min=0)
+
+
+def _shrunk(envmap: Float[Tensor, "H W 3"], rows: int) -> Float[Tensor, "h w 3"]:
+    """The map in `rows` rows, each texel the mean over its solid angle."""
+    if rows == envmap.shape[0]:
+        return envmap
+    weight = solid_angles(envmap.shape[0], envmap)[:, None, None].expand_as(envmap[..., :1])
+    both = torch.cat([envmap * weight, weight], -1).permute(2, 0, 1)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(both, (rows, 2 * rows)).permute(1, 2, 0)
+    return pooled[..., :3] / pooled[..., 3:]
+
+
+def _bordered(envmap: Float[Tensor, "H W 3"]) -> Float[Tensor, "3 H2 W2"]:
+    over_the_pole = envmap.roll(envmap.shape[1] // 2, 1)
+    tall = torch.cat([over_the_pole[:1], envmap, over_the_pole[-1:]])
+    return torch.cat([tall[:, -1:], tall, tall[:, :1]], 1).permute(2, 0, 1).contiguous()
+
+
+def _place(direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 2"]:
+    """(u, v) of directions in an equirectangular map, 0 to 1."""
+    x, y, z = direction.unbind(-1)
+    # The floor and the stand-in for z keep gradients finite at the poles.
+    theta = torch.atan2(torch.sqrt(x**2 + z**2 + 1e-12), y)
+    phi = torch.atan2(x, torch.where((x == 0) & (z == 0), 1.0, -z))
+    return torch.stack([phi / (2 * math.pi) + 0.5, theta / math.pi], -1)
+
+
+def _lookup(bordered: Float[Tensor, "3 H W"], place: Float[Tensor, "P 2"]) -> Float[Tensor, "P 3"]:
+    """Bilinear lookup in a bordered map."""
+    padded = place.new_tensor([bordered.shape[2], bordered.shape[1]])
+    grid = (place * (padded - 2) + 1) / padded * 2 - 1
+    found = torch.nn.functional.grid_sample(bordered[None], grid[None, None], align_corners=False)
+    return found[0, :, 0].T
