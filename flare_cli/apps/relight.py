@@ -15,7 +15,7 @@ from flare_cli.apps.rendering import draw_track, environment_background, to_byte
 from flare_cli.apps.runs import choose_device, load_run, newest_run
 from flare_cli.data.hdr import load_envmap
 from flare_cli.errors import EnvmapError
-from flare_cli.render.environment import EnvironmentLight
+from flare_cli.render.environment import prefilter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
     envmap = torch.from_numpy(load_envmap(find_envmap(request.envmap)))
     run = load_run(request.run or newest_run(), device)
     stops = automatic_exposure(envmap) if request.exposure is None else request.exposure
-    light = EnvironmentLight.from_map((envmap * 2.0**stops).to(device)).rotate(math.radians(request.yaw_degrees))
+    light = prefilter((envmap * 2.0**stops).to(device)).rotate(math.radians(request.yaw_degrees))
     track = run.subject().track
     track = track if request.frames is None else track[: request.frames]
     size = request.size or run.avatar.config.data.size

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flare_cli.render.directional import DIRECTIONAL_NUMBERS, integrated_directional_encoding
+from flare_cli.render.directional import ENCODING_WIDTH, directional_encoding
 
 
 @final
@@ -24,7 +24,7 @@ class NeuralLight(nn.Module):
         self.floor = floor
         layers: list[nn.Module] = []
         for i in range(depth):
-            layers += [nn.Linear(DIRECTIONAL_NUMBERS if i == 0 else width, width), nn.ReLU()]
+            layers += [nn.Linear(ENCODING_WIDTH if i == 0 else width, width), nn.ReLU()]
         last = nn.Linear(width, 3)
         nn.init.normal_(last.weight, std=0.01)
         nn.init.constant_(last.bias, 0.54)  # softplus(0.54) = 1: the fit starts under white light of radiance 1
@@ -32,7 +32,7 @@ class NeuralLight(nn.Module):
 
     def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
         """Radiance from around `direction`, blurred by `roughness`."""
-        encoded = integrated_directional_encoding(direction, roughness)
+        encoded = directional_encoding(direction, roughness)
         return self.floor + nn.functional.softplus(self.network(encoded))
 
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
