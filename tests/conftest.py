@@ -27,7 +27,7 @@ def open_head() -> HeadModel:
 @pytest.fixture
 def tiny_config() -> Config:
     """A fit of a few steps on 48 x 48 pictures."""
-    config = load_config("demo", ["data.size=48", "material.log2_entries=10", "run.checkpoint_every=3"])
+    config = load_config("demo", ["data.size=48", "material.log2_entries=10", "run.checkpoint_seconds=0"])
     return replace(config, stage=(replace(config.stage[0], steps=6, batch=1),))
 
 

@@ -125,7 +125,7 @@ class RunSettings:
     seed: int = setting(0, "seed of everything random", low=0, high=2**31 - 1)
     rasterizer: str = setting("auto", "auto, warp, nvdiffrast or pytorch3d")
     hash_grid: str = setting("auto", "auto, warp or tinycudann")
-    checkpoint_every: int = setting(100, "steps between checkpoints", unit="steps", low=1, high=10**7)
+    checkpoint_seconds: float = setting(10.0, "time between checkpoints: the most work that a crash loses", unit="seconds", low=0, high=1e6)
     preview_every: int = setting(250, "steps between preview pictures; 0 = only at the end", unit="steps", low=0, high=10**7)
 
 

@@ -77,7 +77,7 @@ def fit_avatar(
     perceptual = PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
-    started = time.monotonic()
+    started = saved = time.monotonic()
     with (folder / LOG).open("a", encoding="utf-8") as log:
         done = done_before
         for index in range(position.stage, len(config.stage)):
@@ -97,12 +97,13 @@ def fit_avatar(
                 loss = sum(terms.values())
                 if done % 10 == 0 or done == total:
                     log.write(json.dumps({"stage": stage.name, "step": step, **terms}) + "\n")
-                on_step(Progress(stage=stage.name, step=done, total=total, loss=loss))
-                if done % config.run.checkpoint_every == 0 and done < total:
+                if time.monotonic() - saved >= config.run.checkpoint_seconds and done < total:
                     spent = position.seconds + time.monotonic() - started
                     at = Position(stage=index, step=step + 1, seconds=spent)
                     _save_checkpoint(checkpoint, avatar, runner.optimiser, at)
                     log.flush()
+                    saved = time.monotonic()
+                on_step(Progress(stage=stage.name, step=done, total=total, loss=loss))
                 if config.run.preview_every and done % config.run.preview_every == 0 and done < total:
                     on_preview(avatar, done)
     return avatar, position.seconds + time.monotonic() - started
