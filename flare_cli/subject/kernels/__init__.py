@@ -1,1 +1,1 @@
-"""Warp kernels of the render layer: one source for CPU and CUDA."""
+"""Warp kernels of the subject layer: one source for CPU and CUDA."""

@@ -1,0 +1,204 @@
+"""A synthetic recording of the open head with known truth: the subject that `flare demo` films.
+
+A person (seeded shape, hair, paint) performs under a studio light and is ray traced (`raytrace.py`). Besides the usual
+subject folder there is `truth/`, described in docs/formats.md, "Synthetic subject".
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flare_cli.data.image import write_png
+from flare_cli.errors import SubjectError
+from flare_cli.head.library import load_head
+from flare_cli.head.model import HeadModel
+from flare_cli.head.skinning import rest_vertices, shaped_joints, skin
+from flare_cli.render.camera import Cameras, look_at
+from flare_cli.render.colour import srgb_from_linear
+from flare_cli.render.geometry import vertex_normals
+from flare_cli.subject.folder import FrameQuality, Subject, load_subject, read_json, save_subject, write_json
+from flare_cli.subject.loop_subdivision import SmoothMesh, loop_subdivision
+from flare_cli.subject.paint import Look, clothed, painted
+from flare_cli.subject.performance import Performance, perform
+from flare_cli.subject.raytrace import PaintedMesh, TracedPicture, trace_picture
+from flare_cli.subject.track import Track
+
+RECIPE_VERSION = 1
+FPS = 12.0
+SMOOTHING_LEVELS = 2
+SHAPE_SIGMA, SHAPE_COMPONENTS = 0.6, 40
+CAMERA_HEIGHT, CAMERA_DISTANCE, FIELD_OF_VIEW = -0.035, 0.75, 0.52  # metres, metres, radians
+PARTS = ("image", "mask", "semantic", "truth")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who is filmed: shape parameters, what hair and collar add at rest, the smooth mesh and its look."""
+
+    head: HeadModel
+    shape: Float[Tensor, "S"]
+    added: Float[Tensor, "V 3"]
+    smooth: SmoothMesh
+    look: Look
+
+    def posed(self, performance: Performance, frame: int) -> PaintedMesh:
+        """The painted surface in one frame, in world space."""
+        one = slice(frame, frame + 1)
+        expression, pose = performance.expression(self.head)[one], performance.pose(self.head)[one]
+        rest = rest_vertices(self.head, self.shape, expression, pose) + self.added
+        joints = shaped_joints(self.head, self.shape, expression)
+        control = skin(rest, joints, pose, self.head.weights, self.head.parents) + performance.translation[one, None]
+        vertices = torch.from_numpy((self.smooth.matrix @ control[0].double().numpy()).astype(np.float32))
+        faces = torch.from_numpy(self.smooth.faces)
+        return PaintedMesh(
+            vertices=vertices,
+            faces=faces,
+            normals=vertex_normals(vertices[None], faces)[0],
+            albedo=torch.from_numpy(self.look.albedo.astype(np.float32)),
+            roughness=torch.from_numpy(self.look.roughness.astype(np.float32)),
+            labels=torch.from_numpy(self.look.labels),
+        )
+
+
+def make_synthetic_subject(
+    folder: Path,
+    *,
+    frames: int = 48,
+    size: int = 192,
+    seed: int = 0,
+    samples: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> Subject:
+    """Film a synthetic person into `folder` and return the subject, whose track is exact.
+
+    The same arguments give the same files. A folder that already holds this very recording is returned as it is; one
+    that was cut off is filmed anew. `progress` is called with (frames done, frames). Raises `SubjectError` where
+    `folder` holds something else.
+    """
+    recipe = {"version": RECIPE_VERSION, "frames": frames, "size": size, "seed": seed, "samples": samples}
+    source = {"kind": "synthetic", **recipe, "held_out_from": perform(frames, seed=seed).held_out + 1}
+    if (finished := _finished(folder, source)) is not None:
+        return finished
+    _clear(folder)
+    write_json(folder / "truth" / "recipe.json", source)
+
+    person, performance, envmap = make_person(seed), perform(frames, seed=seed), studio_light(seed)
+    camera = studio_camera(size)
+    _write_hdr(folder / "truth" / "light.hdr", envmap)
+    track = Track(
+        head=person.head.name,
+        frames=torch.arange(1, frames + 1),
+        shape=person.shape,
+        expression=performance.expression(person.head),
+        pose=performance.pose(person.head),
+        translation=performance.translation,
+        camera=camera,
+        fps=FPS,
+    )
+    quality = tuple(FrameQuality(number=n, time=(n - 1) / FPS, error=0.0, confidence=1.0) for n in range(1, frames + 1))
+    subject = Subject(folder=folder, track=track, quality=quality, source=source)
+    for i in range(frames):
+        mesh = person.posed(performance, i)
+        picture = trace_picture(mesh, camera, envmap, samples=samples, seed=seed * frames + i)
+        _write_frame(subject, i + 1, picture)
+        if progress is not None:
+            progress(i + 1, frames)
+    save_subject(subject)  # last: a folder without its track counts as cut off
+    return subject
+
+
+def make_person(seed: int) -> Person:
+    """The person of a seed."""
+    head = load_head("open-head")
+    generator = torch.Generator().manual_seed(seed)
+    shape = torch.zeros(head.n_shape)
+    shape[:SHAPE_COMPONENTS] = SHAPE_SIGMA * torch.randn(SHAPE_COMPONENTS, generator=generator)
+    none = torch.zeros(1, head.n_expression)
+    neutral = rest_vertices(head, shape, none, torch.zeros(1, len(head.joints), 3))
+    normals = vertex_normals(neutral, head.faces)[0].double().numpy()
+    places = neutral[0].double().numpy()
+    smooth = loop_subdivision(head.faces.numpy(), len(places), levels=SMOOTHING_LEVELS)
+    added, hair, collar = clothed(head, places, normals, seed)
+    eyes = shaped_joints(head, shape, none)[0, 3:].double().numpy()
+    look = painted(head, smooth.matrix @ places, eyes, smooth.matrix, hair, collar, seed)
+    return Person(head=head, shape=shape, added=torch.from_numpy(added).float(), smooth=smooth, look=look)
+
+
+def studio_camera(size: int) -> Cameras:
+    """A still camera in front of the face."""
+    eye = torch.tensor([[0.0, CAMERA_HEIGHT, CAMERA_DISTANCE]])
+    target = torch.tensor([[0.0, CAMERA_HEIGHT, 0.0]])
+    return look_at(eye, target, fov_y=FIELD_OF_VIEW, height=size, width=size)
+
+
+def studio_light(seed: int, *, height: int = 64) -> Float[Tensor, "H W 3"]:
+    """A large warm key, a wide cool fill, a rim light from behind and a dim room. The seed moves the key a little."""
+    theta = (torch.arange(height) + 0.5) * (torch.pi / height)
+    phi = ((torch.arange(2 * height) + 0.5) / (2 * height) - 0.5) * 2 * torch.pi
+    sine, cosine = theta.sin()[:, None], theta.cos()[:, None].expand(height, 2 * height)
+    directions = torch.stack([sine * phi.sin(), cosine, -sine * phi.cos()], -1)
+    turn = 0.3 * float(torch.rand(1, generator=torch.Generator().manual_seed(seed + 77))) - 0.15
+    lamps = (
+        ((-0.65 + turn, 0.5, 0.75), 0.35, (7.5, 6.6, 5.6)),
+        ((0.85, 0.1, 0.6), 0.6, (0.75, 0.9, 1.1)),
+        ((0.7, 0.45, -0.75), 0.22, (10.0, 7.5, 4.5)),
+    )
+    light = torch.tensor([0.16, 0.17, 0.19]) * (1 + 0.6 * directions[..., 1:2])
+    for toward, radius, radiance in lamps:
+        axis = torch.nn.functional.normalize(torch.tensor(toward), dim=0)
+        angle = torch.acos((directions @ axis).clamp(-1, 1))
+        light = light + torch.sigmoid((radius - angle) / 0.04)[..., None] * torch.tensor(radiance)
+    return light
+
+
+def _finished(folder: Path, source: dict[str, Any]) -> Subject | None:
+    if not ((folder / "flare.json").is_file() and (folder / "flame_params.json").is_file()):
+        return None
+    if read_json(folder / "flare.json").get("source") != source:
+        return None
+    return load_subject(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier or unfinished synthetic recording; refuse to touch anything else."""
+    if (folder / "flame_params.json").is_file() and not (folder / "truth" / "recipe.json").is_file():
+        raise SubjectError(f"{folder} holds another subject", hint="choose a new folder for the synthetic one")
+    for name in ("flame_params.json", "flare.json"):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "truth" / "recipe.json").is_file():
+        for part in PARTS:
+            shutil.rmtree(folder / part, ignore_errors=True)
+    (folder / "truth").mkdir(parents=True, exist_ok=True)
+
+
+def _write_frame(subject: Subject, number: int, picture: TracedPicture) -> None:
+    as_bytes = lambda values: (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()  # noqa: E731
+    write_png(subject.image_path(number), as_bytes(srgb_from_linear(picture.radiance)))
+    write_png(subject.mask_path(number), as_bytes(picture.coverage))
+    write_png(subject.label_path(number), picture.label.to(torch.uint8).numpy())
+    buffers = {
+        name: getattr(picture, name).half().numpy()
+        for name in ("radiance", "coverage", "albedo", "roughness", "normal", "depth")
+    }
+    path = subject.folder / "truth" / f"{number}.npz"
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **buffers)
+    os.replace(partial, path)
+
+
+def _write_hdr(path: Path, envmap: Float[Tensor, "H W 3"]) -> None:
+    done, data = cv2.imencode(".hdr", cv2.cvtColor(envmap.float().numpy(), cv2.COLOR_RGB2BGR))
+    assert done
+    path.write_bytes(data.tobytes())
