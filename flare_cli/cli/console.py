@@ -64,6 +64,15 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object
     out.print(table)
 
 
+def show_checklist(items: Sequence[tuple[str, str, str, str]]) -> None:
+    """Mark, name, state and advice of each item. Advice stays on one line, so that a command in it can be copied."""
+    width = max(len(name) for _, name, _, _ in items)
+    for mark, name, state, advice in items:
+        out.print(Text(f"{mark:<8} {name:<{width}}  {state}"), soft_wrap=True)
+        if advice:
+            out.print(Text(f"{'':<8} {'':<{width}}  -> {advice}"), soft_wrap=True)
+
+
 def show_json(value: dict[str, Any]) -> None:
     """The result for programs: one JSON object."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
