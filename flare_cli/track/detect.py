@@ -56,19 +56,14 @@ class FaceDetector:
         self._network = Network("face_detection_short_range")
         self._anchors = ssd_anchors()
 
-    def find(self, rgb: UInt8[np.ndarray, "H W 3"], *, search_tiles: bool) -> list[Face]:
-        """Faces of the whole picture; if there are none and `search_tiles`, faces of ever smaller tiles."""
+    def search(self, rgb: UInt8[np.ndarray, "H W 3"], *, tiles: bool) -> Iterator[list[Face]]:
+        """Faces of the whole picture; then, if `tiles`, those of ever smaller tiles. Stop when one is good enough."""
         height, width = rgb.shape[:2]
-        faces = self._find_in(rgb, (0, 0), max(height, width))
-        if faces or not search_tiles:
-            return faces
-        for level in TILE_LEVELS:
+        yield self._find_in(rgb, (0, 0), max(height, width))
+        for level in TILE_LEVELS if tiles else ():
             side = max(INPUT // 2, min(height, width) // level)
-            tiles = [self._find_in(rgb, corner, side) for corner in _tile_corners(height, width, side)]
-            faces = _merged([face for tile in tiles for face in tile])
-            if faces:
-                break
-        return faces
+            found = [self._find_in(rgb, corner, side) for corner in _tile_corners(height, width, side)]
+            yield _merged([face for tile in found for face in tile])
 
     def _find_in(self, rgb: UInt8[np.ndarray, "H W 3"], corner: tuple[int, int], side: int) -> list[Face]:
         x, y = corner
@@ -94,15 +89,13 @@ class FaceDetector:
         )
 
 
-def best_face(faces: list[Face], height: int, width: int, near: Float[np.ndarray, "2"] | None) -> Face | None:
-    """The face to follow: the one closest to `near`, else the largest with a bonus for the middle of the picture."""
-    if not faces:
-        return None
+def by_merit(faces: list[Face], height: int, width: int, near: Float[np.ndarray, "2"] | None) -> list[Face]:
+    """The faces to follow, best first: the closest to `near`, else the largest and most central."""
     if near is not None:
-        return min(faces, key=lambda face: float(np.linalg.norm(face.centre - near)) / face.size)
+        return sorted(faces, key=lambda face: float(np.linalg.norm(face.centre - near)) / face.size)
     middle = np.array([width / 2, height / 2])
     off_centre = lambda face: float(np.linalg.norm((face.centre - middle) / middle))  # noqa: E731
-    return max(faces, key=lambda face: face.size * (1 - 0.4 * min(1.0, off_centre(face))))
+    return sorted(faces, key=lambda face: -face.size * (1 - 0.4 * min(1.0, off_centre(face))))
 
 
 def _tile_corners(height: int, width: int, side: int) -> Iterator[tuple[int, int]]:

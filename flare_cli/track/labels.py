@@ -195,4 +195,4 @@ def _bins(rgb: UInt8[np.ndarray, "H W 3"]) -> tuple[np.ndarray, np.ndarray, np.n
     value = np.arange(256)
     lightness = (value * BINS // 256).astype(np.uint8)
     chroma = (np.clip((value - 128) * 2 + 128, 0, 255) * BINS // 256).astype(np.uint8)
-    return lightness[L], chroma[a], chroma[b]
+    return cv2.LUT(L, lightness), cv2.LUT(a, chroma), cv2.LUT(b, chroma)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from flare_cli.track.detect import Face, FaceDetector, best_face
+from flare_cli.track.detect import Face, FaceDetector, by_merit
 from flare_cli.track.network import Network
 
 MESH_INPUT, IRIS_INPUT = 192, 64
@@ -18,6 +18,7 @@ N_POINTS = 478
 # MediaPipe's own margins: face crop around the points, eye crop around the corners.
 FACE_MARGIN, EYE_MARGIN = 1.5, 2.3
 MIN_SCORE = 0.5
+MAX_TRIES = 3
 # The detector looks through tiles of a picture without a face only this often (frames): tiles are slow.
 TILE_SEARCH_EVERY = 10
 # A lost face is looked for where it was for this many frames, then anywhere.
@@ -104,14 +105,15 @@ class FaceFollower:
         return found
 
     def _found_again(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceLandmarks | None:
-        faces = self._detector.find(rgb, search_tiles=self._lost % TILE_SEARCH_EVERY == 0)
         near = self._last if self._lost < FORGET_AFTER else None
-        face = best_face(faces, rgb.shape[0], rgb.shape[1], near)
-        if face is None:
-            return None
-        rough = self._points(rgb, _square_of_detection(face))
-        # A second look with the square of the points themselves is what the following frames get.
-        return None if rough is None else self._points(rgb, _square_around(rough.points)) or rough
+        for faces in self._detector.search(rgb, tiles=self._lost % TILE_SEARCH_EVERY == 0):
+            # The detector takes some round things for faces; the landmark network knows better.
+            for face in by_merit(faces, rgb.shape[0], rgb.shape[1], near)[:MAX_TRIES]:
+                rough = self._points(rgb, _square_of_detection(face))
+                if rough is not None:
+                    # A second look with the square of the points themselves is what the following frames get.
+                    return self._points(rgb, _square_around(rough.points)) or rough
+        return None
 
     def _points(self, rgb: UInt8[np.ndarray, "H W 3"], square: _Square) -> FaceLandmarks | None:
         raw, logit = self._mesh(square.cut(rgb, MESH_INPUT))

@@ -21,11 +21,15 @@ def pattern(index: int, height: int = SIZE[0], width: int = SIZE[1]) -> np.ndarr
     return picture
 
 
-def write_pattern(path: Path, *, frames: int = FRAMES, size: tuple[int, int] = SIZE) -> Path:
+def write_frames(path: Path, pictures: list[np.ndarray]) -> Path:
     with VideoWriter(path, fps=FPS, crf=8) as video:
-        for index in range(frames):
-            video.write(pattern(index, *size))
+        for picture in pictures:
+            video.write(picture)
     return path
+
+
+def write_pattern(path: Path, *, frames: int = FRAMES, size: tuple[int, int] = SIZE) -> Path:
+    return write_frames(path, [pattern(index, *size) for index in range(frames)])
 
 
 def ffmpeg(*arguments: str | Path) -> None:
@@ -194,14 +198,12 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "out.mp4"
     path.write_bytes(b"old")
-    with pytest.raises(ValueError, match="frames of"), VideoWriter(path, fps=10) as video:
-        video.write(pattern(0))
-        video.write(pattern(0, 20, 20))
+    with pytest.raises(ValueError, match="frames of"):
+        write_frames(path, [pattern(0, *size) for size in (SIZE, (20, 20))])
     assert path.read_bytes() == b"old"
 
 
 def test_an_unknown_container_is_one_clear_error(tmp_path):
-    with pytest.raises(VideoError, match="could not be written"), VideoWriter(tmp_path / "out.xyz", fps=10) as video:
-        for index in range(20):
-            video.write(pattern(index))
+    with pytest.raises(VideoError, match="could not be written"):
+        write_frames(tmp_path / "out.xyz", [pattern(index) for index in range(FRAMES)])
     assert list(tmp_path.iterdir()) == []
