@@ -14,6 +14,9 @@ R2_X = wp.constant(wp.float32(0.7548776662466927))
 R2_Y = wp.constant(wp.float32(0.5698402909980532))
 OFF_SURFACE = wp.constant(wp.float32(2e-5))
 FAR = wp.constant(wp.float32(100.0))
+# Pairs of shadow rays (one aimed at light, one by material) per camera ray: they cost less and are noisier.
+PAIRS = wp.constant(wp.int32(2))
+MIRROR_SHARE = wp.constant(wp.float32(0.25))
 
 
 @wp.struct
@@ -158,17 +161,17 @@ def reflected(normal: wp.vec3, view: wp.vec3, light: wp.vec3, albedo: wp.vec3, r
 
 @wp.func
 def material_density(normal: wp.vec3, view: wp.vec3, light: wp.vec3, roughness: float) -> float:
-    """Density of `material_direction`: half cosine, half reflection about a GGX normal."""
+    """Density of `material_direction`: mostly cosine, else reflection about a GGX normal."""
     half = wp.normalize(view + light)
     on_half = wp.max(wp.dot(normal, half), 0.0)
     mirror = ggx(on_half, roughness * roughness) * on_half / wp.max(4.0 * wp.dot(view, half), 1e-6)
-    return 0.5 * wp.max(wp.dot(normal, light), 0.0) / PI + 0.5 * mirror
+    return (1.0 - MIRROR_SHARE) * wp.max(wp.dot(normal, light), 0.0) / PI + MIRROR_SHARE * mirror
 
 
 @wp.func
 def material_direction(normal: wp.vec3, view: wp.vec3, roughness: float, u: float, v: float, choice: float) -> wp.vec3:
     phi = 2.0 * PI * u
-    if choice < 0.5:
+    if choice >= MIRROR_SHARE:
         radius = wp.sqrt(v)
         up = wp.sqrt(wp.max(1.0 - v, 0.0))
         return about(normal, wp.vec3(radius * wp.cos(phi), radius * wp.sin(phi), up))
@@ -262,25 +265,27 @@ def trace(
                 albedo = u * surface.albedo[a] + v * surface.albedo[b] + w * surface.albedo[c]
                 roughness = u * surface.roughness[a] + v * surface.roughness[b] + w * surface.roughness[c]
                 place = view.centre + hit.t * ray + OFF_SURFACE * facing
-                light = environment_direction(
-                    environment, fraction(shift_u + number * R2_X), fraction(shift_v + number * R2_Y)
-                )
-                radiance += arriving(surface, environment, place, facing, normal, toward, light, albedo, roughness)
-                light = material_direction(
-                    normal,
-                    toward,
-                    roughness,
-                    fraction(shift_s + number * R2_X),
-                    fraction(shift_t + number * R2_Y),
-                    wp.randf(state),
-                )
-                radiance += arriving(surface, environment, place, facing, normal, toward, light, albedo, roughness)
+                for pair in range(PAIRS):
+                    n = float(PAIRS * k + pair)
+                    light = environment_direction(
+                        environment, fraction(shift_u + n * R2_X), fraction(shift_v + n * R2_Y)
+                    )
+                    radiance += arriving(surface, environment, place, facing, normal, toward, light, albedo, roughness)
+                    light = material_direction(
+                        normal,
+                        toward,
+                        roughness,
+                        fraction(shift_s + n * R2_X),
+                        fraction(shift_t + n * R2_Y),
+                        wp.randf(state),
+                    )
+                    radiance += arriving(surface, environment, place, facing, normal, toward, light, albedo, roughness)
                 albedo_sum += albedo
                 normal_sum += normal
                 roughness_sum += roughness
                 depth_sum += hit.t * wp.dot(ray, forward)
                 hits += 1.0
-    out_radiance[i, j] = radiance / float(samples)
+    out_radiance[i, j] = radiance / float(samples * PAIRS)
     out_coverage[i, j] = hits / float(samples)
     if hits > 0.0:
         out_albedo[i, j] = albedo_sum / hits
