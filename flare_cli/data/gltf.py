@@ -1,0 +1,275 @@
+"""A rigged, expressive, textured head as binary glTF 2.0 (.glb): mesh, PBR material, skin, morph targets, animation."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pygltflib as gltf
+from jaxtyping import Float, Shaped
+
+from flare_cli import __version__
+from flare_cli.data.textured_mesh import PbrTextures, SeamSplit, TexturedMesh, png, split_at_seams
+
+# Morph deltas below this (metres, and as normals) are not worth a row: a thousandth of a hair's width.
+_DELTA_FLOOR = 1e-6
+_NORMAL_FLOOR = 1e-3
+_INFLUENCES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skin:
+    """Joints, parents first (-1 for the root), with their rest positions in metres, and a weight per vertex and joint.
+
+    Rest orientation is that of the world.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    positions: Float[np.ndarray, "J 3"]
+    weights: Float[np.ndarray, "V J"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Animation:
+    """One row per frame: rotations relative to the parent joint (quaternions x, y, z, w), root shift, morph weights."""
+
+    fps: float
+    rotations: Float[np.ndarray, "T J 4"]
+    translation: Float[np.ndarray, "T 3"]
+    morph_weights: Float[np.ndarray, "T M"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GltfAvatar:
+    """What goes into the file. Morphs are changes of position and normal per vertex, by name, in order."""
+
+    name: str
+    mesh: TexturedMesh
+    textures: PbrTextures
+    skin: Skin
+    morphs: dict[str, Float[np.ndarray, "V 3"]] = field(default_factory=dict)
+    morph_normals: dict[str, Float[np.ndarray, "V 3"]] | None = None
+    animation: Animation | None = None
+
+
+def write_glb(path: Path, avatar: GltfAvatar) -> None:
+    """Write `avatar` for Blender, Unity, Unreal and the browser; the file is whole or not there.
+
+    Vertices are split at UV seams. Each vertex keeps its four strongest joints. glTF has no pose correctives.
+    """
+    split = split_at_seams(avatar.mesh.faces, avatar.mesh.uv_faces)
+    document = gltf.GLTF2(asset=gltf.Asset(version="2.0", generator=f"flare {__version__}"))
+    store = _Store(document)
+    primitive = _primitive(store, avatar, split)
+    mesh = gltf.Mesh(name=avatar.name, primitives=[primitive])
+    if avatar.morphs:
+        mesh.weights, mesh.extras = [0.0] * len(avatar.morphs), {"targetNames": list(avatar.morphs)}
+    document.meshes.append(mesh)
+    _add_material(store, avatar.textures)
+    _add_skeleton(store, avatar)
+    if avatar.animation is not None:
+        _add_animation(store, avatar.animation, avatar.skin, bool(avatar.morphs))
+    store.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(b"".join(document.save_to_bytes()))
+    os.replace(partial, path)
+
+
+_COMPONENTS: dict[np.dtype[Any], int] = {
+    np.dtype(np.float32): gltf.FLOAT,
+    np.dtype(np.uint8): gltf.UNSIGNED_BYTE,
+    np.dtype(np.uint16): gltf.UNSIGNED_SHORT,
+    np.dtype(np.uint32): gltf.UNSIGNED_INT,
+}
+_TYPES = {(): gltf.SCALAR, (2,): gltf.VEC2, (3,): gltf.VEC3, (4,): gltf.VEC4, (4, 4): gltf.MAT4}
+
+
+class _Store:
+    """The binary chunk as it grows, and the accessors into it."""
+
+    def __init__(self, document: gltf.GLTF2) -> None:
+        self.document = document
+        self._blob = bytearray()
+
+    def view(self, data: bytes, target: int | None = None) -> int:
+        self._blob.extend(b"\0" * (-len(self._blob) % 4))
+        view = gltf.BufferView(buffer=0, byteOffset=len(self._blob), byteLength=len(data), target=target)
+        self._blob.extend(data)
+        self.document.bufferViews.append(view)
+        return len(self.document.bufferViews) - 1
+
+    def accessor(self, values: Shaped[np.ndarray, "N ..."], target: int | None = None, bounds: bool = False) -> int:
+        """Store an array; `bounds` adds the least and greatest value of each component."""
+        return self._append(values, bounds, view=self.view(np.ascontiguousarray(values).tobytes(), target))
+
+    def sparse(self, values: Float[np.ndarray, "N 3"], floor: float, bounds: bool) -> int:
+        """Store an array that is mostly zero: only its rows above `floor`, when that is smaller."""
+        rows = np.flatnonzero(np.abs(values).max(-1) > floor)
+        index = rows.astype(np.uint16 if len(values) <= 0xFFFF else np.uint32)
+        if len(rows) * (index.itemsize + 12) >= len(values) * 12:
+            return self.accessor(values, gltf.ARRAY_BUFFER, bounds)
+        kept = np.zeros_like(values)
+        kept[rows] = values[rows]
+        if len(rows) == 0:  # an accessor without data is all zero
+            return self._append(kept, bounds)
+        sparse = gltf.Sparse(
+            count=len(rows),
+            indices=gltf.AccessorSparseIndices(
+                bufferView=self.view(index.tobytes()), componentType=_COMPONENTS[index.dtype]
+            ),
+            values=gltf.AccessorSparseValues(bufferView=self.view(kept[rows].tobytes())),
+        )
+        return self._append(kept, bounds, sparse=sparse)
+
+    def image(self, name: str, picture: Shaped[np.ndarray, "H W *C"]) -> gltf.TextureInfo:
+        view = self.view(png(picture))
+        self.document.images.append(gltf.Image(name=name, bufferView=view, mimeType="image/png"))
+        self.document.textures.append(gltf.Texture(sampler=0, source=len(self.document.images) - 1))
+        return gltf.TextureInfo(index=len(self.document.textures) - 1)
+
+    def close(self) -> None:
+        self._blob.extend(b"\0" * (-len(self._blob) % 4))
+        self.document.buffers.append(gltf.Buffer(byteLength=len(self._blob)))
+        self.document.set_binary_blob(bytes(self._blob))
+
+    def _append(
+        self,
+        values: Shaped[np.ndarray, "N ..."],
+        bounds: bool,
+        view: int | None = None,
+        sparse: gltf.Sparse | None = None,
+    ) -> int:
+        least, greatest = (values.min(0), values.max(0)) if bounds else (None, None)
+        self.document.accessors.append(
+            gltf.Accessor(
+                componentType=_COMPONENTS[values.dtype],
+                count=len(values),
+                type=_TYPES[values.shape[1:]],
+                min=None if least is None else np.atleast_1d(least).tolist(),
+                max=None if greatest is None else np.atleast_1d(greatest).tolist(),
+                bufferView=view,
+                byteOffset=None,
+                sparse=sparse,
+            )
+        )
+        return len(self.document.accessors) - 1
+
+
+def _primitive(store: _Store, avatar: GltfAvatar, split: SeamSplit) -> gltf.Primitive:
+    mesh, at = avatar.mesh, split.position
+    uv = mesh.uv[split.uv] * [1, -1] + [0, 1]  # glTF counts v downward
+    joints, weights = _strongest(avatar.skin.weights)
+    attributes = gltf.Attributes(
+        POSITION=store.accessor(_float32(mesh.positions[at]), gltf.ARRAY_BUFFER, bounds=True),
+        NORMAL=store.accessor(_unit(mesh.normals[at]), gltf.ARRAY_BUFFER),
+        TEXCOORD_0=store.accessor(_float32(uv), gltf.ARRAY_BUFFER),
+        JOINTS_0=store.accessor(joints[at], gltf.ARRAY_BUFFER),
+        WEIGHTS_0=store.accessor(weights[at], gltf.ARRAY_BUFFER),
+    )
+    index_type = np.uint16 if len(at) < 0xFFFF else np.uint32
+    targets: list[gltf.Attributes] = []
+    for name, delta in avatar.morphs.items():
+        target = gltf.Attributes(POSITION=store.sparse(_float32(delta[at]), _DELTA_FLOOR, bounds=True))
+        if avatar.morph_normals is not None:
+            target.NORMAL = store.sparse(_float32(avatar.morph_normals[name][at]), _NORMAL_FLOOR, bounds=False)
+        targets.append(target)
+    indices = store.accessor(split.faces.reshape(-1).astype(index_type), gltf.ELEMENT_ARRAY_BUFFER)
+    return gltf.Primitive(attributes=attributes, indices=indices, material=0, targets=targets)
+
+
+def _strongest(
+    weights: Float[np.ndarray, "V J"],
+) -> tuple[Shaped[np.ndarray, "V 4"], Float[np.ndarray, "V 4"]]:
+    """The four strongest joints of each vertex and their shares; an unused place is joint 0 with weight 0."""
+    joints = np.argsort(-weights, 1, kind="stable")[:, :_INFLUENCES]
+    kept = np.take_along_axis(weights, joints, 1)
+    missing = ((0, 0), (0, _INFLUENCES - kept.shape[1]))
+    joints, kept = np.pad(joints, missing), np.pad(kept, missing)
+    kept = kept / kept.sum(1, keepdims=True)
+    return np.where(kept > 0, joints, 0).astype(np.uint8), _float32(kept)
+
+
+def _add_material(store: _Store, textures: PbrTextures) -> None:
+    store.document.samplers.append(
+        gltf.Sampler(
+            magFilter=gltf.LINEAR,
+            minFilter=gltf.LINEAR_MIPMAP_LINEAR,
+            wrapS=gltf.CLAMP_TO_EDGE,
+            wrapT=gltf.CLAMP_TO_EDGE,
+        )
+    )
+    zero = np.zeros_like(textures.roughness)
+    surface = gltf.PbrMetallicRoughness(
+        baseColorTexture=store.image("albedo", textures.albedo),
+        metallicRoughnessTexture=store.image("roughness", np.stack([zero, textures.roughness, zero], -1)),
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+    )
+    material = gltf.Material(name="head", pbrMetallicRoughness=surface, alphaMode=gltf.OPAQUE, doubleSided=True)
+    if textures.specular is not None:
+        white = np.full_like(textures.specular, 255)
+        picture = store.image("specular", np.stack([white, white, white, textures.specular], -1))
+        material.extensions = {"KHR_materials_specular": {"specularTexture": {"index": picture.index}}}
+        store.document.extensionsUsed.append("KHR_materials_specular")
+    store.document.materials.append(material)
+
+
+def _add_skeleton(store: _Store, avatar: GltfAvatar) -> None:
+    """Node 0 is the mesh, node 1 + j is joint j; both the mesh and the root joint stand in the scene."""
+    document, skin = store.document, avatar.skin
+    document.nodes.append(gltf.Node(name=avatar.name, mesh=0, skin=0))
+    for joint, (name, parent) in enumerate(zip(skin.names, skin.parents, strict=True)):
+        offset = skin.positions[joint] - (skin.positions[parent] if parent >= 0 else 0)
+        children = [1 + child for child, above in enumerate(skin.parents) if above == joint]
+        document.nodes.append(gltf.Node(name=name, translation=_float32(offset).tolist(), children=children))
+    inverse = np.tile(np.eye(4, dtype=np.float32), (len(skin.names), 1, 1))
+    inverse[:, 3, :3] = -skin.positions  # column-major
+    document.skins.append(
+        gltf.Skin(
+            joints=[1 + joint for joint in range(len(skin.names))],
+            skeleton=1 + skin.parents.index(-1),
+            inverseBindMatrices=store.accessor(inverse),
+        )
+    )
+    roots = [1 + joint for joint, parent in enumerate(skin.parents) if parent < 0]
+    document.scenes.append(gltf.Scene(nodes=[0, *roots]))
+    document.scene = 0
+
+
+def _add_animation(store: _Store, animation: Animation, skin: Skin, morphs: bool) -> None:
+    times = (np.arange(len(animation.rotations)) / animation.fps).astype(np.float32)
+    clock = store.accessor(times, bounds=True)
+    tracks = [(1 + joint, "rotation", _continuous(animation.rotations[:, joint])) for joint in range(len(skin.names))]
+    root = skin.parents.index(-1)
+    tracks.append((1 + root, "translation", _float32(skin.positions[root] + animation.translation)))
+    if morphs:
+        tracks.append((0, "weights", _float32(animation.morph_weights).reshape(-1)))
+    motion = gltf.Animation(name="performance")
+    for node, path, values in tracks:
+        motion.samplers.append(gltf.AnimationSampler(input=clock, output=store.accessor(values)))
+        target = gltf.AnimationChannelTarget(node=node, path=path)
+        motion.channels.append(gltf.AnimationChannel(sampler=len(motion.samplers) - 1, target=target))
+    store.document.animations.append(motion)
+
+
+def _continuous(quaternions: Float[np.ndarray, "T 4"]) -> Float[np.ndarray, "T 4"]:
+    """Unit quaternions, each with the sign that is nearer to the one before, so that players take the short way."""
+    unit = quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)
+    flips = np.where((unit[1:] * unit[:-1]).sum(1) < 0, -1.0, 1.0)
+    unit[1:] *= np.cumprod(flips)[:, None]
+    return _float32(unit)
+
+
+def _unit(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+    """Unit vectors; +z where there is none, because glTF wants every normal to be unit."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return _float32(np.where(length > 1e-9, vectors / np.maximum(length, 1e-9), [0.0, 0.0, 1.0]))
+
+
+def _float32(values: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    return np.ascontiguousarray(values, dtype=np.float32)

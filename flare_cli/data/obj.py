@@ -1,0 +1,64 @@
+"""Wavefront OBJ with its material file and textures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, png
+
+
+def write_obj(path: Path, mesh: TexturedMesh, textures: PbrTextures) -> list[Path]:
+    """Write `path`, its .mtl and its textures (named after it) and return them all, the OBJ first.
+
+    Positions are shared across UV seams, so an editor sees one closed skin. Roughness is `map_Pr` of the PBR extension
+    that Blender and others read.
+    """
+    name, folder = path.stem, path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {f"{name}_albedo.png": png(textures.albedo), f"{name}_roughness.png": png(textures.roughness)}
+    material = [
+        "newmtl head",
+        "Kd 1 1 1",
+        f"map_Kd {name}_albedo.png",
+        "Pr 1",
+        f"map_Pr {name}_roughness.png",
+        "Pm 0",
+        "illum 2",
+    ]
+    if textures.specular is not None:
+        pictures[f"{name}_specular.png"] = png(textures.specular)
+        material += ["Ks 1 1 1", f"map_Ks {name}_specular.png"]
+    files = {**pictures, f"{name}.mtl": _text(material), path.name: _text(_geometry(name, mesh))}
+    for file, data in files.items():
+        partial = folder / f"{file}.part"
+        partial.write_bytes(data)
+        os.replace(partial, folder / file)
+    return [folder / file for file in reversed(files)]
+
+
+def _geometry(name: str, mesh: TexturedMesh) -> Iterable[str]:
+    yield "# metres, +y up, front +z"
+    yield f"mtllib {name}.mtl"
+    yield "o head"
+    yield from _rows("v", mesh.positions, 6)
+    yield from _rows("vt", mesh.uv, 6)
+    yield from _rows("vn", mesh.normals, 4)
+    yield "usemtl head"
+    yield "s 1"
+    corners = np.stack([mesh.faces, mesh.uv_faces, mesh.faces], -1).reshape(-1, 9) + 1
+    for face in corners.tolist():
+        yield "f {}/{}/{} {}/{}/{} {}/{}/{}".format(*face)
+
+
+def _rows(keyword: str, values: Shaped[np.ndarray, "N C"], digits: int) -> Iterable[str]:
+    template = keyword + f" {{:.{digits}f}}" * values.shape[1]
+    return (template.format(*row) for row in values.tolist())
+
+
+def _text(lines: Iterable[str]) -> bytes:
+    return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,54 @@
+"""A textured triangle mesh as plain numbers: what the OBJ and GLB writers take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TexturedMesh:
+    """Positions in metres, +y up, front +z; `uv` with v up. `uv_faces` has the face order of `faces`."""
+
+    positions: Float[np.ndarray, "V 3"]
+    normals: Float[np.ndarray, "V 3"]
+    faces: Int[np.ndarray, "F 3"]
+    uv: Float[np.ndarray, "T 2"]
+    uv_faces: Int[np.ndarray, "F 3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PbrTextures:
+    """8-bit pictures, row 0 at v = 1: albedo in sRGB, roughness and specular intensity linear."""
+
+    albedo: UInt8[np.ndarray, "H W 3"]
+    roughness: UInt8[np.ndarray, "H W"]
+    specular: UInt8[np.ndarray, "H W"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeamSplit:
+    """A mesh with one index per corner: vertex i has position `position[i]` and texture coordinate `uv[i]`."""
+
+    faces: Int[np.ndarray, "F 3"]
+    position: Int[np.ndarray, " N"]
+    uv: Int[np.ndarray, " N"]
+
+
+def split_at_seams(faces: Int[np.ndarray, "F 3"], uv_faces: Int[np.ndarray, "F 3"]) -> SeamSplit:
+    """Give each pair of position and texture coordinate in use its own vertex."""
+    pairs = np.stack([faces.reshape(-1), uv_faces.reshape(-1)], 1).astype(np.int64)
+    unique, corner = np.unique(pairs, axis=0, return_inverse=True)
+    return SeamSplit(corner.reshape(-1, 3), unique[:, 0], unique[:, 1])
+
+
+def png(picture: UInt8[np.ndarray, "H W *C"]) -> bytes:
+    """A grey, RGB or RGBA picture as a PNG file."""
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    done, data = cv2.imencode(".png", picture)
+    assert done
+    return data.tobytes()
