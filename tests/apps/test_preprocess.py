@@ -1,0 +1,175 @@
+"""From a video to a subject folder, on a recording made of one public-domain portrait (NASA)."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from flare_cli.apps.preprocess import PreprocessRequest, preprocess
+from flare_cli.data.image import read_grey, read_rgb
+from flare_cli.data.video import VideoReader, VideoWriter
+from flare_cli.errors import FlareError, HeadError, SubjectError, VideoError
+from flare_cli.subject.folder import load_subject
+
+FRAMES, WITHOUT_FACE, SIZE = 14, 6, 128
+
+
+def write_video(path: Path, pictures: list[np.ndarray]) -> Path:
+    with VideoWriter(path, fps=25, crf=10) as video:
+        for picture in pictures:
+            video.write(picture)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Path:
+    """The portrait drifts to the right; one frame in between shows nobody."""
+    portrait = data.astronaut()
+    pictures = [portrait[:280, 100 - k : 340 - k] for k in range(FRAMES)]
+    pictures[WITHOUT_FACE - 1] = np.full_like(pictures[0], 120)
+    return write_video(tmp_path_factory.mktemp("recording") / "portrait.mp4", pictures)
+
+
+@pytest.fixture(scope="module")
+def made(recording, tmp_path_factory):
+    """A subject whose making was cut off while it labelled, and then went on; and the stages of the second run."""
+    request = PreprocessRequest(video=recording, out=tmp_path_factory.mktemp("made") / "subject", size=SIZE)
+
+    def cut_off(stage: str, done: int, total: int) -> None:
+        if stage == "labels" and done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(request, cut_off)
+    assert not (request.out / "flame_params.json").exists()
+    seen: list[tuple[str, int]] = []
+    result = preprocess(request, lambda stage, done, total: seen.append((stage, done)))
+    return request, result, seen
+
+
+def test_every_frame_with_a_face_is_kept_and_the_other_is_listed(made):
+    _, result, _ = made
+    assert (result.frames, result.kept) == (FRAMES, FRAMES - 1)
+    assert result.excluded == [(WITHOUT_FACE, "no face")]
+
+
+def test_landmarks_are_met_within_three_percent_of_the_eye_distance(made):
+    _, result, _ = made
+    assert result.median_error < 0.03
+
+
+def test_the_folder_is_a_subject_with_all_its_pictures(made):
+    request, _, _ = made
+    subject = load_subject(request.out)
+    assert subject.track.frames.tolist() == [n for n in range(1, FRAMES + 1) if n != WITHOUT_FACE]
+    assert subject.track.fps == pytest.approx(25, rel=0.01)
+    for number in subject.track.frames.tolist():
+        assert read_rgb(subject.image_path(number)).shape == (SIZE, SIZE, 3)
+        mask, labels = read_grey(subject.mask_path(number)), read_grey(subject.label_path(number))
+        assert mask.shape == labels.shape == (SIZE, SIZE)
+        assert 0.15 < (mask > 127).mean() < 0.7
+        assert {1, 10, 17} <= set(np.unique(labels).tolist()) <= set(range(19))
+
+
+def test_the_tracked_head_follows_the_drift(made):
+    request, _, _ = made
+    track = load_subject(request.out).track
+    eyes = track.camera.expand(len(track)).project(track.translation[:, None])[:, 0, 0]
+    per_frame = np.polyfit(track.frames.numpy(), eyes.numpy(), 1)[0]
+    # One source pixel a frame; the source's 240 columns and 280 rows became 128 pixels or a part of them did.
+    assert 0.4 < per_frame < 1.2
+
+
+def test_the_second_run_goes_on_where_the_first_was_cut_off(made):
+    _, _, seen = made
+    assert {stage for stage, _ in seen} == {"labels", "preview"}
+
+
+def test_a_report_a_table_a_sheet_and_a_film_are_made(made):
+    request, result, _ = made
+    preview = request.out / "preview"
+    report = json.loads((preview / "report.json").read_text())
+    assert report["kept"] == result.kept
+    assert report["excluded"] == [{"frame": WITHOUT_FACE, "reason": "no face"}]
+    with (preview / "quality.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == FRAMES
+    assert rows[WITHOUT_FACE - 1]["excluded"] == "no face"
+    assert float(rows[0]["error"]) < 0.04
+    assert len(list(VideoReader(preview / "overlay.mp4"))) == result.kept
+    assert read_rgb(preview / "contact_sheet.png").shape[1] == 1200
+
+
+def test_a_finished_subject_is_up_to_date(made):
+    request, result, _ = made
+    seen: list[str] = []
+    again = preprocess(request, lambda stage, done, total: seen.append(stage))
+    assert again.up_to_date
+    assert seen == []
+    assert (again.kept, again.excluded, again.focal) == (result.kept, result.excluded, pytest.approx(result.focal))
+
+
+def test_another_setting_does_not_overwrite_a_subject(made):
+    request, _, _ = made
+    other = PreprocessRequest(video=request.video, out=request.out, size=64)
+    with pytest.raises(SubjectError, match="other settings"):
+        preprocess(other)
+    assert load_subject(request.out).track.camera.width == SIZE
+
+
+def test_a_folder_of_something_else_is_left_alone(recording, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(SubjectError, match="not empty"):
+        preprocess(PreprocessRequest(video=recording, out=tmp_path))
+    with pytest.raises(SubjectError, match="not empty"):
+        preprocess(PreprocessRequest(video=recording, out=tmp_path, overwrite=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def nobody(folder: Path) -> Path:
+    ramp = np.tile(np.linspace(0, 255, 160, dtype=np.uint8), (120, 1))
+    return write_video(folder / "nobody.mp4", [np.stack([np.roll(ramp, k, 1)] * 3, -1) for k in range(12)])
+
+
+def text(folder: Path) -> Path:
+    path = folder / "text.mp4"
+    path.write_text("not a video")
+    return path
+
+
+def missing(folder: Path) -> Path:
+    return folder / "missing.mp4"
+
+
+def truncated(folder: Path) -> Path:
+    whole = nobody(folder).read_bytes()
+    path = folder / "truncated.mp4"
+    path.write_bytes(whole[: whole.index(b"mdat") + 10])
+    return path
+
+
+@pytest.mark.parametrize("bad", [nobody, text, missing, truncated])
+def test_a_bad_video_is_one_clear_error_and_leaves_nothing(bad, tmp_path):
+    out = tmp_path / "subject"
+    with pytest.raises(VideoError) as caught:
+        preprocess(PreprocessRequest(video=bad(tmp_path), out=out))
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    assert not out.exists()
+
+
+def test_a_bad_video_leaves_an_empty_folder_as_it_was(tmp_path):
+    out = tmp_path / "subject"
+    out.mkdir()
+    with pytest.raises(FlareError):
+        preprocess(PreprocessRequest(video=nobody(tmp_path), out=out))
+    assert list(out.iterdir()) == []
+
+
+def test_an_unknown_head_is_said_before_any_work(recording, tmp_path):
+    with pytest.raises(HeadError):
+        preprocess(PreprocessRequest(video=recording, out=tmp_path / "subject", head="hydra"))
+    assert not (tmp_path / "subject").exists()
