@@ -1,0 +1,242 @@
+import dataclasses
+import json
+import struct
+
+import cv2
+import numpy as np
+import pygltflib
+import pytest
+import trimesh
+
+from flare_cli.data.gltf import Animation, GltfAvatar, Skin, write_glb
+from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh
+
+KINDS = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+
+
+def avatar(animated=True, specular=True):
+    """A sphere whose atlas cuts it in two, five vertices of which a morph moves, on a chain of two joints."""
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=0.1)
+    positions, faces = np.asarray(ball.vertices), np.asarray(ball.faces)
+    behind = positions[faces].mean(1)[:, 2] < 0
+    uv_faces = faces + len(positions) * behind[:, None]
+    uv = np.tile((positions[:, :2] / 0.25 + 0.5) * [0.5, 1], (2, 1)) + np.repeat([[0, 0], [0.5, 0]], len(positions), 0)
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet([1.0, 1.0], len(positions))
+    raised = np.zeros_like(positions)
+    raised[[3, 5, 8, 13, 21]] = rng.normal(0, 0.01, (5, 3))
+    frames = 4
+    turns = np.tile([0.0, 0.0, 0.0, 1.0], (frames, 2, 1))
+    turns[2] *= -1  # the same rotation, written with the other sign
+    return GltfAvatar(
+        name="ball",
+        mesh=TexturedMesh(positions=positions, normals=positions / 0.1, faces=faces, uv=uv, uv_faces=uv_faces),
+        textures=PbrTextures(
+            albedo=rng.integers(0, 255, (8, 16, 3), dtype=np.uint8),
+            roughness=rng.integers(0, 255, (8, 16), dtype=np.uint8),
+            specular=rng.integers(0, 255, (8, 16), dtype=np.uint8) if specular else None,
+        ),
+        skin=Skin(
+            names=("root", "neck"),
+            parents=(-1, 0),
+            positions=np.array([[0.0, -0.1, 0.0], [0.01, 0.02, 0.03]]),
+            weights=weights,
+        ),
+        morphs={"smile": raised, "still": np.zeros_like(positions), "swell": positions * 0.1},
+        morph_normals=dict.fromkeys(("smile", "still", "swell"), raised),
+        animation=Animation(
+            fps=25.0,
+            rotations=turns,
+            translation=rng.normal(0, 0.1, (frames, 3)),
+            morph_weights=rng.random((frames, 3)),
+        )
+        if animated
+        else None,
+    )
+
+
+@pytest.fixture
+def source():
+    return avatar()
+
+
+@pytest.fixture
+def file(tmp_path, source):
+    write_glb(tmp_path / "out" / "ball.glb", source)
+    return tmp_path / "out" / "ball.glb"
+
+
+@pytest.fixture
+def document(file):
+    return pygltflib.GLTF2().load_binary(str(file))
+
+
+def view(document, index, kind, count, width, offset=0):
+    where = document.bufferViews[index]
+    return np.frombuffer(document.binary_blob(), kind, count * width, (where.byteOffset or 0) + (offset or 0)).reshape(
+        count, width
+    )
+
+
+def read(document, index):
+    """The numbers behind an accessor, by the letter of the glTF specification."""
+    accessor = document.accessors[index]
+    kind, width = KINDS[accessor.componentType], WIDTHS[accessor.type]
+    if accessor.bufferView is None:
+        values = np.zeros((accessor.count, width), kind)
+    else:
+        values = view(document, accessor.bufferView, kind, accessor.count, width, accessor.byteOffset).copy()
+    if accessor.sparse is not None:
+        indices, changed = accessor.sparse.indices, accessor.sparse.values
+        rows = view(document, indices.bufferView, KINDS[indices.componentType], accessor.sparse.count, 1)[:, 0]
+        assert (np.diff(rows.astype(int)) > 0).all()
+        values[rows] = view(document, changed.bufferView, kind, accessor.sparse.count, width)
+    if accessor.max:
+        np.testing.assert_array_equal(values.min(0), np.float32(accessor.min))
+        np.testing.assert_array_equal(values.max(0), np.float32(accessor.max))
+    return values
+
+
+def nearest_source(document, source):
+    """For each vertex of the file, the vertex of the source it came from."""
+    positions = read(document, document.meshes[0].primitives[0].attributes.POSITION)
+    distance = np.linalg.norm(positions[:, None] - source.mesh.positions[None], axis=-1)
+    assert distance.min(1).max() < 1e-7
+    return distance.argmin(1)
+
+
+def test_the_file_is_whole_and_alone(file):
+    magic, version, length = struct.unpack("<4sII", file.read_bytes()[:12])
+    assert (magic, version, length) == (b"glTF", 2, file.stat().st_size)
+    assert [p.name for p in file.parent.iterdir()] == ["ball.glb"]
+
+
+def test_every_accessor_and_view_is_in_bounds_and_aligned(document):
+    for where in document.bufferViews:
+        assert where.byteOffset % 4 == 0
+        assert where.byteOffset + where.byteLength <= len(document.binary_blob())
+    for index in range(len(document.accessors)):
+        assert np.isfinite(read(document, index)).all()
+
+
+def test_trimesh_reads_the_same_closed_surface(file, source):
+    loaded = next(iter(trimesh.load(file).geometry.values()))
+    welded = trimesh.Trimesh(loaded.vertices, loaded.faces)
+    welded.merge_vertices(merge_tex=True, merge_norm=True)
+    assert welded.is_watertight
+    assert welded.is_winding_consistent
+    assert welded.volume == pytest.approx(trimesh.Trimesh(source.mesh.positions, source.mesh.faces).volume, rel=1e-5)
+    assert len(loaded.faces) == len(source.mesh.faces)
+    assert loaded.visual.material.baseColorTexture.size == (16, 8)
+
+
+def test_corners_keep_position_and_texture_coordinate(document, source):
+    primitive = document.meshes[0].primitives[0]
+    corners = read(document, primitive.indices)[:, 0].reshape(-1, 3)
+    positions, uv = read(document, primitive.attributes.POSITION), read(document, primitive.attributes.TEXCOORD_0)
+    np.testing.assert_allclose(positions[corners], source.mesh.positions[source.mesh.faces], atol=1e-7)
+    expected = source.mesh.uv[source.mesh.uv_faces]
+    np.testing.assert_allclose(uv[corners], np.stack([expected[..., 0], 1 - expected[..., 1]], -1), atol=1e-6)
+    assert len(positions) < 3 * len(corners) / 2  # vertices are shared away from the seam
+
+
+def test_weights_are_the_strongest_and_sum_to_one(document, source):
+    attributes = document.meshes[0].primitives[0].attributes
+    joints, weights = read(document, attributes.JOINTS_0), read(document, attributes.WEIGHTS_0)
+    origin = nearest_source(document, source)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
+    assert (joints[weights == 0] == 0).all()
+    for joint in (0, 1):
+        got = np.where(joints == joint, weights, 0).sum(1)
+        np.testing.assert_allclose(got, source.skin.weights[origin, joint], atol=1e-6)
+
+
+def test_more_than_four_joints_keep_the_four_strongest(tmp_path, source):
+    weights = np.tile([0.05, 0.3, 0.1, 0.25, 0.1, 0.2], (len(source.mesh.positions), 1))
+    skin = Skin(names=tuple("abcdef"), parents=(-1, 0, 1, 2, 3, 4), positions=np.zeros((6, 3)), weights=weights)
+    write_glb(tmp_path / "many.glb", dataclasses.replace(source, skin=skin, animation=None))
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "many.glb"))
+    attributes = document.meshes[0].primitives[0].attributes
+    assert read(document, attributes.JOINTS_0)[0].tolist() == [1, 3, 5, 2]
+    np.testing.assert_allclose(
+        read(document, attributes.WEIGHTS_0)[0], np.array([0.3, 0.25, 0.2, 0.1]) / 0.85, rtol=1e-6
+    )
+
+
+def test_morphs_have_names_and_their_changes(document, source):
+    mesh = document.meshes[0]
+    assert mesh.extras["targetNames"] == ["smile", "still", "swell"]
+    assert mesh.weights == [0, 0, 0]
+    origin = nearest_source(document, source)
+    for target, delta in zip(mesh.primitives[0].targets, source.morphs.values(), strict=True):
+        index = target["POSITION"] if isinstance(target, dict) else target.POSITION
+        np.testing.assert_allclose(read(document, index), delta[origin], atol=1.1e-6)
+
+
+def test_sparse_morphs_keep_the_file_small(document):
+    smile, still, swell = (
+        document.accessors[t["POSITION"] if isinstance(t, dict) else t.POSITION]
+        for t in document.meshes[0].primitives[0].targets
+    )
+    assert 5 <= smile.sparse.count <= 10  # five vertices, some twice along the seam
+    assert smile.bufferView is None
+    assert still.sparse is None
+    assert still.bufferView is None
+    assert swell.bufferView is not None  # dense, because every vertex moves
+
+
+def test_the_skeleton_stands_where_the_joints_are(document, source):
+    skin = document.skins[0]
+    nodes = [document.nodes[index] for index in skin.joints]
+    assert [node.name for node in nodes] == ["root", "neck"]
+    assert skin.joints[1] in nodes[0].children
+    np.testing.assert_allclose(np.add(nodes[0].translation, nodes[1].translation), source.skin.positions[1], atol=1e-7)
+    inverse = read(document, skin.inverseBindMatrices).reshape(2, 4, 4).transpose(0, 2, 1)
+    np.testing.assert_allclose(inverse[:, :3, 3], -source.skin.positions, atol=1e-7)
+    np.testing.assert_allclose(inverse[:, :3, :3], np.tile(np.eye(3), (2, 1, 1)))
+
+
+def test_the_animation_has_every_frame(document, source):
+    motion, animation = document.animations[0], source.animation
+    tracks = {(c.target.node, c.target.path): motion.samplers[c.sampler] for c in motion.channels}
+    times = {read(document, sampler.input)[-1, 0] for sampler in tracks.values()}
+    assert times == {np.float32(3 / 25)}
+    root = document.skins[0].joints[0]
+    moved = read(document, tracks[root, "translation"].output)
+    np.testing.assert_allclose(moved, source.skin.positions[0] + animation.translation, atol=1e-6)
+    turned = read(document, tracks[root, "rotation"].output)
+    assert ((turned[1:] * turned[:-1]).sum(1) > 0).all()  # no flip of sign between frames
+    np.testing.assert_allclose(
+        read(document, tracks[0, "weights"].output).reshape(-1, 3), animation.morph_weights, atol=1e-6
+    )
+
+
+def test_the_material_holds_roughness_in_green_no_metal_and_specular_in_alpha(document, source):
+    def picture(texture):
+        image = document.images[document.textures[texture].source]
+        where = document.bufferViews[image.bufferView]
+        data = document.binary_blob()[where.byteOffset : where.byteOffset + where.byteLength]
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+    material = document.materials[0]
+    surface = material.pbrMetallicRoughness
+    albedo = picture(surface.baseColorTexture.index)
+    rough = picture(surface.metallicRoughnessTexture.index)
+    specular = picture(material.extensions["KHR_materials_specular"]["specularTexture"]["index"])
+    assert (albedo[..., ::-1] == source.textures.albedo).all()
+    assert (rough[..., 1] == source.textures.roughness).all()  # BGR: G is 1
+    assert (rough[..., 0] == 0).all()
+    assert (specular[..., 3] == source.textures.specular).all()
+    assert surface.metallicFactor == 0
+    assert document.extensionsUsed == ["KHR_materials_specular"]
+    assert material.doubleSided
+
+
+def test_what_is_absent_leaves_no_trace(tmp_path):
+    write_glb(tmp_path / "plain.glb", avatar(animated=False, specular=False))
+    data = (tmp_path / "plain.glb").read_bytes()
+    header = json.loads(data[20 : 20 + struct.unpack("<I", data[12:16])[0]])
+    assert not header.get("animations")
+    assert not header.get("extensionsUsed")
+    assert len(header["images"]) == 2
