@@ -232,3 +232,15 @@ def test_mouth_close_brings_the_lips_of_an_open_jaw_together(head):
     opened = gap(posed(head, jawOpen=1.0))
     assert opened > 0.02
     assert gap(posed(head, jawOpen=1.0, mouthClose=1.0)) < 0.15 * opened
+
+
+def test_landmarks_are_symmetric_and_lips_have_their_own(head):
+    points = landmark_points(head, head.template[None])[0]
+    for right, left in ((33, 263), (133, 362), (61, 291), (78, 308), (191, 415), (468, 473), (127, 356)):
+        mirrored = points[left] * torch.tensor([-1.0, 1.0, 1.0])
+        torch.testing.assert_close(points[right], mirrored, atol=1e-3, rtol=0)
+    corners = head.faces[head.landmarks.face]
+    jaw = (head.weights[corners, 2] * head.landmarks.barycentric).sum(1)
+    assert (jaw[[0, 11, 12, 13, 81, 82, 312, 311]] < 0.3).all()  # upper lip
+    assert (jaw[[17, 16, 15, 14, 178, 87, 317, 402]] > 0.7).all()  # lower lip
+    assert points[33, 0] < 0 < points[263, 0]  # the subject's right eye is at -x

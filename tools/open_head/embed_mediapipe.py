@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import trimesh
 from iris import complete_irises
+from scipy.optimize import linear_sum_assignment
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -55,6 +56,7 @@ def main() -> None:
     head = load_open_head()
     faces, template = head.faces.numpy(), head.template.double().numpy()
     hits: list[list[np.ndarray]] = [[] for _ in range(478)]
+    front = None
     rng = np.random.default_rng(1)
     with mediapipe.solutions.face_mesh.FaceMesh(
         static_image_mode=True, max_num_faces=1, refine_landmarks=True, min_detection_confidence=0.3
@@ -63,7 +65,10 @@ def main() -> None:
             shape = np.zeros(100) if person == 0 else rng.normal(0, 0.7, 100) * (np.arange(100) < 40)
             vertices = _parted(head, torch.tensor(shape).float())
             for yaw, pitch in VIEWS:
-                _collect(head, vertices, template, np.radians(yaw), np.radians(pitch), face_mesh, hits)
+                found = _collect(head, vertices, template, np.radians(yaw), np.radians(pitch), face_mesh, hits)
+                front = found if front is None else front
+    assert front is not None, "FaceMesh finds the mean face from the front"
+    hits = _pooled(hits, _partners(front))
 
     surfaces = _surfaces(head)
     face, barycentric = np.full(478, -1), np.zeros((478, 3))
@@ -92,15 +97,16 @@ def main() -> None:
     print(f"{(face >= 0).sum()} of 478 embedded; spread: median {np.median(spread) * 1e3:.1f} mm")
 
 
-def _collect(head: HeadModel, vertices, template, yaw, pitch, face_mesh, hits) -> None:
-    """Run FaceMesh on one view and append (x, y, z on the template, cosine) of every trustworthy hit."""
+def _collect(head: HeadModel, vertices, template, yaw, pitch, face_mesh, hits) -> np.ndarray | None:
+    """Run FaceMesh on one view, append (x, y, z on the template, cosine) of every trustworthy hit, return (x, y)s."""
     toward = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
     picture, position, face_index = _render(head, vertices, np.array(TARGET) + DISTANCE * toward)
     result = face_mesh.process(picture)
     if not result.multi_face_landmarks:
-        return
+        return None
+    landmarks = result.multi_face_landmarks[0].landmark
     faces, surfaces = head.faces.numpy(), _surfaces(head)
-    for i, point in enumerate(result.multi_face_landmarks[0].landmark):
+    for i, point in enumerate(landmarks):
         row, column = int(point.y * SIZE), int(point.x * SIZE)
         if not (0 <= row < SIZE and 0 <= column < SIZE) or not position[row, column].any():
             continue
@@ -108,10 +114,24 @@ def _collect(head: HeadModel, vertices, template, yaw, pitch, face_mesh, hits) -
         a, b, c = vertices[corners]
         normal = np.cross(b - a, c - a)
         cosine = normal @ toward / (np.linalg.norm(normal) + 1e-12)
-        if cosine < GRAZING or face_index[row, column] not in surfaces[_surface(i)]:
+        if cosine < GRAZING or face_index[row, column] not in surfaces["eyes" if i >= 468 else "skin"]:
             continue
         bary = trimesh.triangles.points_to_barycentric([[a, b, c]], [position[row, column]])[0].clip(0, 1)
         hits[i].append(np.append(bary / bary.sum() @ template[corners], cosine))
+    return np.array([(point.x, point.y) for point in landmarks])
+
+
+def _partners(front: np.ndarray) -> np.ndarray:
+    """Which point is which one's mirror image, from a picture of the symmetric mean face."""
+    mirrored = np.stack([2 * front[:, 0].mean() - front[:, 0], front[:, 1]], 1)
+    cost = np.linalg.norm(mirrored[:, None] - front[None], axis=2) ** 2
+    return linear_sum_assignment(cost)[1]
+
+
+def _pooled(hits: list[list[np.ndarray]], partners: np.ndarray) -> list[list[np.ndarray]]:
+    """Every point's hits together with the mirrored ones of its partner: the embedding becomes symmetric."""
+    flip = np.array([-1, 1, 1, 1])
+    return [[*own, *(hit * flip for hit in hits[partner])] for own, partner in zip(hits, partners, strict=True)]
 
 
 def _surfaces(head: HeadModel) -> dict[str, np.ndarray]:
@@ -157,9 +177,10 @@ def _closest(vertices, faces, chosen, place) -> tuple[int, np.ndarray]:
 def _render(head: HeadModel, vertices, eye) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Picture (uint8), positions (metres) and face indices as the camera at `eye` sees them."""
     points, colours, faces = vertices, _colours(head), head.faces.numpy()
+    both = np.hstack([points, colours])
     for _ in range(2):  # midpoint subdivision for smooth shading: children 4k..4k+3 come from face k
-        both, children = trimesh.remesh.subdivide(np.hstack([points, colours]), faces)
-        points, colours, faces = both[:, :3], both[:, 3:], children.reshape(4, -1, 3).transpose(1, 0, 2).reshape(-1, 3)
+        both, faces = trimesh.remesh.subdivide(both, faces)
+    points, colours = both[:, :3], both[:, 3:]
     mesh = trimesh.Trimesh(points, faces, process=False)
     shape = mi.Mesh("head", len(points), len(faces), has_vertex_normals=True, props=_material())
     shape.add_attribute("vertex_color", 3, [0] * (3 * len(points)))

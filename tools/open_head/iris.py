@@ -1,4 +1,4 @@
-"""MediaPipe's iris points on the eyeballs: four points around each pupil, of which lids hide the lowest in renders."""
+"""MediaPipe's iris points on the eyeballs: four around each pupil, of which lids hide the top and the bottom."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ HIDDEN_SPREAD = 0.002
 def complete_irises(
     face: np.ndarray, barycentric: np.ndarray, spread: np.ndarray, points: np.ndarray, faces: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give missing bottom points the place one horizontal iris radius below the centre."""
+    """Give missing top and bottom points the place one horizontal iris radius from the centre."""
     face, barycentric, spread = face.copy(), barycentric.copy(), spread.copy()
     at = lambda i: barycentric[i] @ points[faces[face[i]]]  # noqa: E731
-    for centre, one, _top, other, bottom in IRISES:
-        if face[bottom] < 0:
-            radius = np.linalg.norm(at(one) - at(other)) / 2
-            face[bottom], barycentric[bottom] = _front_hit(at(centre) - [0, radius, 0], points, faces)
-            spread[bottom] = HIDDEN_SPREAD
+    for centre, one, top, other, bottom in IRISES:
+        radius = np.linalg.norm(at(one) - at(other)) / 2
+        for hidden, up in ((top, radius), (bottom, -radius)):
+            if face[hidden] < 0:
+                face[hidden], barycentric[hidden] = _front_hit(at(centre) + np.array([0, up, 0]), points, faces)
+                spread[hidden] = HIDDEN_SPREAD
     return face, barycentric, spread
 
 
