@@ -86,7 +86,7 @@ def transfer(driver: Track, own: Track, *, absolute: bool) -> Track:
 
 
 def _relative_pose(driver: Tensor, own: Tensor) -> Tensor:
-    """Per joint: own neutral · driver neutral⁻¹ · driver, as rotations. Jaw and eyes are absolute: they have a true zero."""
+    """Per joint: own neutral · driver neutral⁻¹ · driver, as rotations. Jaw and eyes stay: they have a true zero."""
     moved = driver.clone()
     for joint in (0, 1):
         mine, theirs = (Rotation.from_rotvec(_median(pose[:, joint]).numpy()) for pose in (own, driver))

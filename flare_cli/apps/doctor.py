@@ -16,10 +16,10 @@ from flare_cli.head.open_head import load_open_head
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.score.metrics import lpips_or_reason
 
-NVDIFFRAST = "pip install setuptools wheel ninja && pip install git+https://github.com/NVlabs/nvdiffrast --no-build-isolation"
-TINYCUDANN = (
-    "pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch --no-build-isolation"
+NVDIFFRAST = (
+    "pip install setuptools wheel ninja && pip install git+https://github.com/NVlabs/nvdiffrast --no-build-isolation"
 )
+TINYCUDANN = "pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch --no-build-isolation"
 PYTORCH3D = "pip install easypytorch3d"
 
 
@@ -45,7 +45,9 @@ def examine() -> list[Finding]:
         _open_head(),
         _package("ai-edge-litert", needed=True, what="face landmarks and matte"),
         _package("imageio-ffmpeg", needed=True, what="video in and out"),
-        _optional("nvdiffrast", "non-commercial licence (NVIDIA Source Code License); not used by this version", NVDIFFRAST),
+        _optional(
+            "nvdiffrast", "non-commercial licence (NVIDIA Source Code License); not used by this version", NVDIFFRAST
+        ),
         _optional("tinycudann", "BSD-3; not used by this version", TINYCUDANN),
         _optional("pytorch3d", "BSD-3; not used by this version", PYTORCH3D),
         _lpips(),
@@ -70,7 +72,9 @@ def _optional(module: str, licence: str, install: str) -> Finding:
     present = importlib.util.find_spec(module) is not None
     state = "installed" if present else "not installed (optional)"
     advice = "" if present else f"{install}  [{licence}]"
-    return Finding(name=module, present=present, needed=False, state=f"{state}; {licence}" if present else state, advice=advice)
+    return Finding(
+        name=module, present=present, needed=False, state=f"{state}; {licence}" if present else state, advice=advice
+    )
 
 
 def _cuda() -> Finding:
@@ -96,7 +100,9 @@ def _rasterizer() -> Finding:
         faces = torch.tensor([[0, 1, 2]], device=device)
         covered = int((rasterizer.rasterize(clip, faces, 16, 16).triangle >= 0).sum())
     except (FlareError, RuntimeError) as error:
-        return Finding(name="rasterizer", present=False, needed=True, state=f"fails: {error}", advice="pip install -U warp-lang")
+        return Finding(
+            name="rasterizer", present=False, needed=True, state=f"fails: {error}", advice="pip install -U warp-lang"
+        )
     state = f"{rasterizer.name} on {device} (Apache-2.0), draws a test triangle: {covered} pixels"
     return Finding(name="rasterizer", present=covered > 0, needed=True, state=state)
 

@@ -52,7 +52,9 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     subject = load_subject(request.subject) if request.subject else run.subject()
     track = subject.track
     if request.subject is None:
-        wanted = torch.tensor(run.header["training_frames" if request.training else "held_out_frames"], dtype=torch.long)
+        wanted = torch.tensor(
+            run.header["training_frames" if request.training else "held_out_frames"], dtype=torch.long
+        )
         track = track[torch.isin(track.frames, wanted)]
     if not len(track):
         raise SubjectError("there are no frames to score", hint="fit with data.holdout > 0, or use --training")
@@ -68,9 +70,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         for i, picture in enumerate(pictures):
             at = drawn.start + i
             scores.append(
-                score_picture(
-                    picture / 255.0, recorded[at], drawn_mask=coverage[i], mask=masks[at], lpips=lpips
-                )
+                score_picture(picture / 255.0, recorded[at], drawn_mask=coverage[i], mask=masks[at], lpips=lpips)
             )
             write_png(folder / "frames" / f"{int(frames.track.frames[at])}.png", picture)
             progress("score", len(scores), len(frames))

@@ -79,7 +79,8 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             old.unlink(missing_ok=True)
     if finished.is_file():
         raise AvatarError(
-            f"{folder} already holds a finished avatar", hint="choose another folder with -o, or start again with --fresh"
+            f"{folder} already holds a finished avatar",
+            hint="choose another folder with -o, or start again with --fresh",
         )
     resumed = (folder / CHECKPOINT).is_file()
     frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n)).to(device)

@@ -73,7 +73,9 @@ def sheet(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[n
     canvas = np.full((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     for r, row in enumerate(rows):
         for c, picture in enumerate(row):
-            canvas[r * (height + gap) : r * (height + gap) + height, c * (width + gap) : c * (width + gap) + width] = picture
+            canvas[r * (height + gap) : r * (height + gap) + height, c * (width + gap) : c * (width + gap) + width] = (
+                picture
+            )
     return canvas
 
 

@@ -26,9 +26,7 @@ class Topology:
         """Every triangle of a mesh of `n_vertices` in four."""
         division = subdivide(self.faces, n_vertices)
         uv_division = subdivide(self.uv_faces, len(self.uv))
-        return Topology(
-            division.faces, uv_division.carried(self.uv), uv_division.faces, (*self.subdivisions, division)
-        )
+        return Topology(division.faces, uv_division.carried(self.uv), uv_division.faces, (*self.subdivisions, division))
 
     def carried(self, values: Float[Tensor, "*batch V C"]) -> Float[Tensor, "*batch W C"]:
         """Values at the head model's vertices, carried to this mesh's: a new vertex has the mean of its parents."""

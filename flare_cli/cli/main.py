@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -25,9 +25,11 @@ app = typer.Typer(
 
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, or cuda")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
-RunArgument = Annotated[Optional[Path], typer.Argument(metavar="[RUN]", help="run folder; by default the newest under ./runs")]
-PictureSize = Annotated[Optional[int], typer.Option(help="height of the pictures in pixels", min=32, max=4096)]
-FrameLimit = Annotated[Optional[int], typer.Option("--frames", help="only the first so many frames", min=1)]
+RunArgument = Annotated[
+    Path | None, typer.Argument(metavar="[RUN]", help="run folder; by default the newest under ./runs")
+]
+PictureSize = Annotated[int | None, typer.Option(help="height of the pictures in pixels", min=32, max=4096)]
+FrameLimit = Annotated[int | None, typer.Option("--frames", help="only the first so many frames", min=1)]
 
 
 def _version(value: bool) -> None:
@@ -38,7 +40,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
     pass
 
@@ -48,14 +52,15 @@ def preprocess(
     video: Annotated[Path, typer.Argument(help="a video of one person")],
     out: Annotated[Path, typer.Option("-o", "--out", help="the subject folder to make")],
     size: Annotated[int, typer.Option(help="edge of the square pictures in pixels", min=64, max=4096)] = 512,
-    fps: Annotated[Optional[float], typer.Option(help="drop frames down to this rate", min=0.1)] = None,
-    max_frames: Annotated[Optional[int], typer.Option(help="stop after so many frames", min=1)] = None,
+    fps: Annotated[float | None, typer.Option(help="drop frames down to this rate", min=0.1)] = None,
+    max_frames: Annotated[int | None, typer.Option(help="stop after so many frames", min=1)] = None,
     head: Annotated[str, typer.Option(help="head model to track with")] = "open-head",
     overwrite: Annotated[bool, typer.Option(help="replace a subject that is already there")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn a video into a subject folder: crop, landmarks, matte, labels, tracking."""
-    from flare_cli.apps.preprocess import PreprocessRequest, preprocess as run
+    from flare_cli.apps.preprocess import PreprocessRequest
+    from flare_cli.apps.preprocess import preprocess as run
 
     request = PreprocessRequest(
         video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head, overwrite=overwrite
@@ -68,19 +73,22 @@ def preprocess(
 @app.command()
 def fit(
     subject: Annotated[Path, typer.Argument(help="subject folder, made by `flare preprocess`")],
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="run folder; by default runs/SUBJECT")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="run folder; by default runs/SUBJECT")] = None,
     config: Annotated[
-        Optional[str], typer.Option(help="default, paper, cpu, demo or a .toml file; by default `default`, without a GPU `cpu`")
+        str | None,
+        typer.Option(help="default, paper, cpu, demo or a .toml file; by default `default`, without a GPU `cpu`"),
     ] = None,
     overrides: Annotated[
-        Optional[list[str]], typer.Option("--set", metavar="TABLE.KEY=VALUE", help="change one setting; may be repeated")
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="change one setting; may be repeated"),
     ] = None,
     device: Device = "auto",
     fresh: Annotated[bool, typer.Option(help="start again instead of going on from the last checkpoint")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit an avatar to a subject. A fit that was cut off goes on where it was."""
-    from flare_cli.apps.fit import FitRequest, fit as run
+    from flare_cli.apps.fit import FitRequest
+    from flare_cli.apps.fit import fit as run
 
     request = FitRequest(
         subject=subject,
@@ -98,13 +106,14 @@ def fit(
 @app.command("eval")
 def evaluate(
     run: RunArgument = None,
-    subject: Annotated[Optional[Path], typer.Option(help="score another recording of the same person")] = None,
+    subject: Annotated[Path | None, typer.Option(help="score another recording of the same person")] = None,
     training: Annotated[bool, typer.Option(help="score the training frames instead of the held-out ones")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Score an avatar on frames that its fit has not seen."""
-    from flare_cli.apps.evaluate import EvalRequest, evaluate as run_eval
+    from flare_cli.apps.evaluate import EvalRequest
+    from flare_cli.apps.evaluate import evaluate as run_eval
 
     with console.progress_bars() as progress:
         result = run_eval(EvalRequest(run=run, subject=subject, training=training, device=device), progress)
@@ -112,7 +121,9 @@ def evaluate(
         console.show_json(asdict(result))
         return
     rows = [(name, _number(result.mean[name]), _number(result.median[name])) for name in result.mean]
-    console.show_table(f"{result.run}: {result.frames} frames at {result.size[1]}x{result.size[0]}", ("", "mean", "median"), rows)
+    console.show_table(
+        f"{result.run}: {result.frames} frames at {result.size[1]}x{result.size[0]}", ("", "mean", "median"), rows
+    )
     if result.mean["lpips"] is None:
         console.note(f"LPIPS is not available: {result.lpips_status}")
     console.show_facts("", [("report", result.report), ("per frame", result.table), ("pictures", result.pictures)])
@@ -121,9 +132,11 @@ def evaluate(
 @app.command()
 def relight(
     run: RunArgument = None,
-    envmap: Annotated[Path, typer.Option(help="an equirectangular .hdr picture, or the name of a bundled one")] = Path("studio"),
+    envmap: Annotated[Path, typer.Option(help="an equirectangular .hdr picture, or the name of a bundled one")] = Path(
+        "studio"
+    ),
     out: Annotated[Path, typer.Option("-o", "--out", help="an .mp4, or a folder for PNG pictures")] = Path("relit.mp4"),
-    exposure: Annotated[Optional[float], typer.Option(help="stops; by default the map's mean radiance becomes 1")] = None,
+    exposure: Annotated[float | None, typer.Option(help="stops; by default the map's mean radiance becomes 1")] = None,
     yaw: Annotated[float, typer.Option(help="turn the light about the vertical, in degrees")] = 0.0,
     turn_light: Annotated[bool, typer.Option(help="turn the light once around during the video")] = False,
     background: Annotated[bool, typer.Option(help="show the environment behind the head")] = True,
@@ -133,7 +146,8 @@ def relight(
     as_json: AsJson = False,
 ) -> None:
     """Show the avatar's performance under another light."""
-    from flare_cli.apps.relight import RelightRequest, relight as run_relight
+    from flare_cli.apps.relight import RelightRequest
+    from flare_cli.apps.relight import relight as run_relight
 
     request = RelightRequest(
         run=run, envmap=envmap, out=out, exposure=exposure, yaw_degrees=yaw, turn_light=turn_light,
@@ -149,16 +163,21 @@ def animate(
     run: RunArgument = None,
     driver: Annotated[Path, typer.Option(help="subject folder whose performance drives the avatar")] = ...,  # type: ignore[assignment]
     out: Annotated[Path, typer.Option("-o", "--out", help="an .mp4, or a folder for PNG pictures")] = Path("anim.mp4"),
-    absolute: Annotated[bool, typer.Option(help="copy the driver's numbers, not its change from its own neutral")] = False,
+    absolute: Annotated[
+        bool, typer.Option(help="copy the driver's numbers, not its change from its own neutral")
+    ] = False,
     frames: FrameLimit = None,
     size: PictureSize = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Let another subject's expressions and head motion drive the avatar."""
-    from flare_cli.apps.animate import AnimateRequest, animate as run_animate
+    from flare_cli.apps.animate import AnimateRequest
+    from flare_cli.apps.animate import animate as run_animate
 
-    request = AnimateRequest(run=run, driver=driver, out=out, absolute=absolute, frames=frames, size=size, device=device)
+    request = AnimateRequest(
+        run=run, driver=driver, out=out, absolute=absolute, frames=frames, size=size, device=device
+    )
     with console.progress_bars() as progress:
         result = run_animate(request, progress)
     _show(f"animated {result.out}", asdict(result), as_json)
@@ -174,7 +193,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the avatar for other 3D programs: mesh, textures, skeleton and the 52 ARKit morph targets."""
-    from flare_cli.apps.export import ExportRequest, export as run_export
+    from flare_cli.apps.export import ExportRequest
+    from flare_cli.apps.export import export as run_export
 
     request = ExportRequest(run=run, kind=kind, out=out, texture_size=texture_size, device=device)
     with console.progress_bars() as progress:
@@ -189,7 +209,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Make an avatar of a synthetic person, from recording to export: no download, no licence, no GPU needed."""
-    from flare_cli.apps.demo import DemoRequest, demo as run_demo
+    from flare_cli.apps.demo import DemoRequest
+    from flare_cli.apps.demo import demo as run_demo
 
     with console.progress_bars() as progress:
         result = run_demo(DemoRequest(out=out, device=device), progress)
@@ -238,7 +259,7 @@ def _number(value: float | None) -> str:
 
 
 def main() -> None:
-    """Entry point. What a user can fix ends in one message and its exit code; Ctrl-C in 130; bugs keep their traceback."""
+    """Entry point. What a user can fix ends in one message and an exit code; bugs keep their traceback."""
     try:
         app()
     except FlareError as error:

@@ -17,7 +17,7 @@ from flare_cli.errors import ConfigError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 
 def preset_folder() -> Path:
@@ -33,7 +33,7 @@ def preset_names() -> list[str]:
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
-    """Read a preset or a TOML file and apply `table.key=value` overrides (values in TOML notation; bare words are strings).
+    """Read a preset or a TOML file and apply `table.key=value` overrides (values as in TOML; bare words are texts).
 
     Raises `ConfigError` naming file, line, table and key.
     """
@@ -51,7 +51,9 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint=f"presets: {', '.join(preset_names())}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not readable TOML: {error}", hint="see configs/default.toml for an example") from error
+        raise ConfigError(
+            f"{path} is not readable TOML: {error}", hint="see configs/default.toml for an example"
+        ) from error
     for override in overrides:
         _apply_override(tables, override)
     return _Reader(path.name, text).config(tables)
@@ -67,7 +69,7 @@ def config_to_dict(config: Config) -> dict[str, Any]:
     return _plain(dataclasses.asdict(config))
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -94,7 +96,9 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
     chosen = range(len(stages)) if index is None else [int(index)]
     for i in chosen:
         if i >= len(stages):
-            raise ConfigError(f"--set {override!r}: there are {len(stages)} stages, counted from 0", hint="lower the number")
+            raise ConfigError(
+                f"--set {override!r}: there are {len(stages)} stages, counted from 0", hint="lower the number"
+            )
         stages[i][key] = value
 
 
@@ -108,7 +112,7 @@ class _Reader:
     def config(self, tables: dict[str, Any]) -> Config:
         return self._table(Config, tables, table="", index=0)
 
-    def _table(self, cls: type, values: Any, *, table: str, index: int) -> Any:  # noqa: ANN401
+    def _table(self, cls: type, values: Any, *, table: str, index: int) -> Any:
         if not isinstance(values, dict):
             raise self._error(table, "", index, "must be a table", hint=f"write [{table}] and its keys below it")
         hints, known = get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
@@ -119,7 +123,7 @@ class _Reader:
             made[key] = self._value(hints[key], value, known[key].metadata, table=table, key=key, index=index)
         return cls(**made)
 
-    def _value(self, kind: Any, value: Any, metadata: Any, *, table: str, key: str, index: int) -> Any:  # noqa: ANN401
+    def _value(self, kind: Any, value: Any, metadata: Any, *, table: str, key: str, index: int) -> Any:
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             return self._table(kind, value, table=key, index=0)
         if get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0]):
@@ -148,7 +152,7 @@ class _Reader:
         return ConfigError(f"{where}{place} {key}: {what}" if key else f"{where}{place}: {what}", hint=hint)
 
     def _line(self, table: str, key: str, index: int) -> int | None:
-        """The line of a key in the `index`-th table of that name, or of the table itself; None if it came from --set."""
+        """The line of a key in the `index`-th table of that name, or of the table; None if it came from --set."""
         header = re.compile(rf"\s*\[\[?\s*{re.escape(table or key)}\s*\]\]?")
         seen, inside = -1, False
         for number, line in enumerate(self.lines, 1):
@@ -162,7 +166,7 @@ class _Reader:
         return None
 
 
-def _matches(kind: Any, value: Any) -> Any:  # noqa: ANN401
+def _matches(kind: Any, value: Any) -> Any:
     """The value as `kind`, or None if it is of another type."""
     origin = get_origin(kind)
     if origin is Literal:
@@ -179,7 +183,7 @@ def _matches(kind: Any, value: Any) -> Any:  # noqa: ANN401
     return None
 
 
-def _describe(kind: Any) -> str:  # noqa: ANN401
+def _describe(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
     if get_origin(kind) is tuple:

@@ -10,13 +10,13 @@ PARTS: tuple[Part, ...] = ("mesh", "deformer", "material", "light")
 
 
 def setting(
-    default: Any,  # noqa: ANN401
+    default: Any,
     help_text: str,
     *,
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
-) -> Any:  # noqa: ANN401 - dataclass fields are typed at their use
+) -> Any:
     """A dataclass field that knows its help text, unit and inclusive bounds."""
     metadata = {"help": help_text, "unit": unit, "low": low, "high": high}
     if isinstance(default, list | dict):
@@ -28,7 +28,9 @@ def setting(
 class DataSettings:
     """[data] Which pictures are fitted, and how large."""
 
-    size: int = setting(512, "height of the fitted pictures; larger ones are scaled down", unit="pixels", low=32, high=4096)
+    size: int = setting(
+        512, "height of the fitted pictures; larger ones are scaled down", unit="pixels", low=32, high=4096
+    )
     holdout: float = setting(0.2, "last part of the recording, kept for `flare eval`", unit="fraction", low=0, high=0.9)
     every: int = setting(1, "use every n-th training frame (FLARE's sample_idx_ratio)", unit="frames", low=1, high=1000)
 
@@ -37,7 +39,9 @@ class DataSettings:
 class MeshSettings:
     """[mesh] The canonical mesh."""
 
-    jaw_open: float = setting(0.4, "jaw angle of the canonical pose, so that the lips are apart", unit="radians", low=0, high=1)
+    jaw_open: float = setting(
+        0.4, "jaw angle of the canonical pose, so that the lips are apart", unit="radians", low=0, high=1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +89,23 @@ class LossSettings:
         "vertices", "what the Laplacian smooths: the whole mesh, or only what was added to the head model"
     )
     normal: float = setting(0.1, "squared (1 - cos) between neighbouring faces", low=0, high=1e6)
-    after_subdivision: float = setting(4.0, "factor on laplacian and normal once the mesh is subdivided", low=0, high=1e3)
+    after_subdivision: float = setting(
+        4.0, "factor on laplacian and normal once the mesh is subdivided", low=0, high=1e3
+    )
     prior_weights: float = setting(5.0, "squared distance of skinning weights to the head model's", low=0, high=1e6)
     prior_expression: float = setting(100.0, "the same for expression directions x 10", low=0, high=1e6)
     prior_pose: float = setting(100.0, "the same for pose directions x 10", low=0, high=1e6)
-    prior_halved_at: int = setting(100, "step from which the three prior weights are halved", unit="steps", low=0, high=10**9)
+    prior_halved_at: int = setting(
+        100, "step from which the three prior weights are halved", unit="steps", low=0, high=10**9
+    )
     albedo_smoothness: float = setting(0.01, "change of albedo under a 0.01 jitter of position", low=0, high=1e6)
-    albedo_samples: float = setting(1.0, "part of the pixels on which smoothness is measured", unit="fraction", low=0, high=1)
+    albedo_samples: float = setting(
+        1.0, "part of the pixels on which smoothness is measured", unit="fraction", low=0, high=1
+    )
     white_light: float = setting(0.01, "L1 of diffuse light to its own grey", low=0, high=1e6)
-    light_level: float = setting(0.0, "squared log of the mean diffuse light: fixes the light/albedo scale", low=0, high=1e6)
+    light_level: float = setting(
+        0.0, "squared log of the mean diffuse light: fixes the light/albedo scale", low=0, high=1e6
+    )
     roughness_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.5, 0.1)", low=0, high=1e6)
     specular_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.3753, 0.1655)", low=0, high=1e6)
 
@@ -106,12 +118,16 @@ class StageSettings:
     steps: int = setting(1000, "optimisation steps", unit="steps", low=1, high=10**7)
     batch: int = setting(4, "pictures per step", unit="pictures", low=1, high=256)
     trains: tuple[Part, ...] = setting(PARTS, "parts that train; the others are frozen")
-    encoding: Literal["frequency", "hash"] = setting("hash", "what materials see; a change starts new materials and light")
+    encoding: Literal["frequency", "hash"] = setting(
+        "hash", "what materials see; a change starts new materials and light"
+    )
     mesh_rate: float = setting(1e-3, "learning rate of the vertex offsets", low=0, high=1)
     deformer_rate: float = setting(1e-3, "learning rate of the deformer", low=0, high=1)
     material_rate: float = setting(1e-3, "learning rate of materials", low=0, high=1)
     light_rate: float = setting(1e-3, "learning rate of the light", low=0, high=1)
-    decay: float = setting(1.0, "learning rates end at this part of their start (exponential)", unit="fraction", low=1e-4, high=1)
+    decay: float = setting(
+        1.0, "learning rates end at this part of their start (exponential)", unit="fraction", low=1e-4, high=1
+    )
     subdivide_at: int = setting(0, "step at which the mesh is subdivided; 0 = never", unit="steps", low=0, high=10**7)
     mesh_rate_after: float = setting(0.75, "factor on mesh_rate after subdividing", low=0, high=10)
     fresnel_skin: float = setting(0.04, "reflectance at normal incidence on skin", low=0, high=1)
@@ -125,8 +141,12 @@ class RunSettings:
     seed: int = setting(0, "seed of everything random", low=0, high=2**31 - 1)
     rasterizer: str = setting("auto", "auto, warp, nvdiffrast or pytorch3d")
     hash_grid: str = setting("auto", "auto, warp or tinycudann")
-    checkpoint_seconds: float = setting(10.0, "time between checkpoints: the most work that a crash loses", unit="seconds", low=0, high=1e6)
-    preview_every: int = setting(250, "steps between preview pictures; 0 = only at the end", unit="steps", low=0, high=10**7)
+    checkpoint_seconds: float = setting(
+        10.0, "time between checkpoints: the most work that a crash loses", unit="seconds", low=0, high=1e6
+    )
+    preview_every: int = setting(
+        250, "steps between preview pictures; 0 = only at the end", unit="steps", low=0, high=10**7
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

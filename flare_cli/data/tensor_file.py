@@ -33,4 +33,6 @@ def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor],
             header = json.loads((file.metadata() or {})["flare"])
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise AvatarError(f"{path} is damaged or not a flare file: {error}", hint="fit again with `flare fit`") from error
+        raise AvatarError(
+            f"{path} is damaged or not a flare file: {error}", hint="fit again with `flare fit`"
+        ) from error

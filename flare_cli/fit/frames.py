@@ -64,7 +64,7 @@ def split_frames(track: Track, holdout: float, every: int) -> tuple[Track, Track
     """Training frames (every n-th of the first part) and held-out frames (the last `holdout` of the recording)."""
     n_test = round(len(track) * holdout)
     n_train = len(track) - n_test
-    return track[: n_train : every], track[n_train:]
+    return track[:n_train:every], track[n_train:]
 
 
 def load_frames(

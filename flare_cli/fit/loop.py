@@ -145,9 +145,7 @@ class _StageRunner:
         posed = avatar.posed(
             expression=track.expression, pose=track.pose, translation=track.translation, corrections=corrections
         )
-        picture = draw(
-            avatar, posed, track.camera.expand(len(target)), light=avatar.light, rasterizer=self.rasterizer
-        )
+        picture = draw(avatar, posed, track.camera.expand(len(target)), light=avatar.light, rasterizer=self.rasterizer)
         at = Step(avatar, corrections, picture, target, self.graph, self.steps_before + step, generator)
         terms = loss_terms(at, self.config.loss, self.perceptual)
         values = self._finite(terms, step)
@@ -174,9 +172,7 @@ def _save_checkpoint(path: Path, avatar: Avatar, optimiser: torch.optim.Adam, po
     save_tensors(path, tensors | optimiser_tensors(optimiser), avatar_header(avatar, {"position": where}))
 
 
-def _load_checkpoint(
-    path: Path, config: Config, device: torch.device
-) -> tuple[Avatar, Position, dict[str, Tensor]]:
+def _load_checkpoint(path: Path, config: Config, device: torch.device) -> tuple[Avatar, Position, dict[str, Tensor]]:
     tensors, header = load_tensors(path)
     mine = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
     avatar = build_avatar(mine, header, path, device)

@@ -127,7 +127,7 @@ def white_light(diffuse: Float[Tensor, "P 3"]) -> Float[Tensor, ""]:
 
 
 def light_level(diffuse: Float[Tensor, "P 3"]) -> Float[Tensor, ""]:
-    """Squared log of the mean diffuse light. Light x albedo has one free factor; this sets it so that light is about 1."""
+    """Squared log of the mean diffuse light: sets the one free factor between light and albedo."""
     return diffuse.mean().log().square()
 
 
@@ -138,5 +138,3 @@ def hinge_on_skin(
     mean, deviation = normal
     outside = ((values - mean).abs() - 2 * deviation).clamp(min=0)
     return (outside * skin).sum() / skin.sum().clamp(min=1)
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import final
 
@@ -41,7 +42,7 @@ class PerceptualDistance(nn.Module):
         for channels in VGG16_BLOCKS:
             layers: list[nn.Module] = [] if index == 0 else [nn.MaxPool2d(2)]
             index += index > 0
-            for n_in, n_out in zip(channels, channels[1:], strict=False):
+            for n_in, n_out in pairwise(channels):
                 layer = nn.Conv2d(n_in, n_out, 3, padding=1)
                 layer.load_state_dict({k: state[f"features.{index}.{k}"] for k in ("weight", "bias")})
                 layers += [layer, nn.ReLU()]

@@ -47,7 +47,9 @@ def score_picture(
     on_white = drawn * weight + (1 - weight)
     recorded_on_white = recorded * weight + (1 - weight)
     window = min(SSIM_WINDOW, min(mask.shape) // 2 * 2 - 1)
-    similarity = structural_similarity(on_white, recorded_on_white, win_size=window, channel_axis=2, data_range=1.0)
+    similarity: Any = structural_similarity(
+        on_white, recorded_on_white, win_size=window, channel_axis=2, data_range=1.0
+    )
     inside, drawn_inside = mask > 0.5, drawn_mask > 0.5
     union = float((inside | drawn_inside).sum())
     return PictureScore(

@@ -4,8 +4,8 @@
     <subject>/flame_params.json                                 read by IMavatar, PointAvatar and FLARE as well
     <subject>/flare.json                                        head model, fps, per-frame quality, excluded frames
 
-`flame_params.json` is in that family's units: world = 4 x metres, OpenGL world-to-camera, intrinsics as fractions of the
-picture with a negative fx. A frame's translation is in its `world_mat`, whose rotation is the same in all frames.
+`flame_params.json` is in that family's units: world = 4 x metres, OpenGL world-to-camera, intrinsics as fractions of
+the picture with a negative fx. A frame's translation is in its `world_mat`, whose rotation is the same in all frames.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Subject:
 
 
 def save_subject(subject: Subject) -> None:
-    """Write `flame_params.json` and `flare.json` (pictures are written by whoever makes them). Each file is replaced whole."""
+    """Write `flame_params.json` and `flare.json`, each whole or not at all. The pictures are written by who makes them."""
     track = subject.track
     camera = track.camera
     rotation = camera.camera_from_world[0, :, :3].double().cpu().numpy()

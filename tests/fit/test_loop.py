@@ -15,7 +15,9 @@ class StoppedError(Exception):
     pass
 
 
-def run(frames: Frames, head, config: Config, folder: Path, *, stop_after: int | None = None) -> tuple[Avatar, list[float]]:
+def run(
+    frames: Frames, head, config: Config, folder: Path, *, stop_after: int | None = None
+) -> tuple[Avatar, list[float]]:
     losses: list[float] = []
 
     def on_step(at: Progress) -> None:

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from flare_cli.fit.frames import split_frames
-from flare_cli.fit.losses import direction_prior, hinge_on_skin, light_level, mesh_graph, normal_consistency, white_light
+from flare_cli.fit.losses import (
+    direction_prior,
+    hinge_on_skin,
+    light_level,
+    mesh_graph,
+    normal_consistency,
+    white_light,
+)
 
 
 @pytest.fixture
