@@ -55,6 +55,8 @@ def trace_picture(
     """Trace `samples` jittered rays per pixel of one camera. The same seed gives the same picture."""
     device = mesh.vertices.device
     vertices, faces = mesh.vertices.float().contiguous(), mesh.faces.int().contiguous()
+    # Warp builds the hierarchy on its own stream: wait for torch before, and for the kernel before it is freed.
+    wp.synchronize_device(wp.device_from_torch(device))
     bvh = wp.Mesh(vectors(vertices), wp.from_torch(faces.flatten()))
     height, width = camera.height, camera.width
     colour = lambda: torch.zeros(height, width, 3, device=device)  # noqa: E731
@@ -66,7 +68,8 @@ def trace_picture(
     surface, kept = _surface(mesh, bvh, faces)
     environment, kept_too = _environment(envmap.to(device))
     launch(kernels.trace, (height, width), device, [surface, environment, _view(camera), samples, seed, *outputs])
-    del kept, kept_too  # the kernel has read them: launches on one stream keep their order
+    wp.synchronize_device(wp.device_from_torch(device))
+    del kept, kept_too
     return TracedPicture(
         radiance=radiance,
         coverage=coverage,

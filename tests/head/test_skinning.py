@@ -1,5 +1,7 @@
 """Posing against a plain float64 reference, and against what must hold for any head."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -117,11 +119,15 @@ def test_subset_poses_its_landmarks_like_the_whole_head(head, motion):
 
 
 def test_landmarks_without_a_place_are_nan(head):
-    from dataclasses import replace
-
     face = head.landmarks.face.clone()
     face[7] = -1
     lacking = replace(head, landmarks=replace(head.landmarks, face=face))
     points = landmark_points(lacking, head.template[None])[0]
     assert points[7].isnan().all()
     assert points[8].isfinite().all()
+
+
+@pytest.mark.gpu
+def test_posing_on_the_gpu_agrees(head, motion):
+    there = pose_vertices(head.to("cuda"), **{name: value.cuda() for name, value in motion.items()})
+    torch.testing.assert_close(there.cpu(), pose_vertices(head, **motion), atol=1e-5, rtol=0)
