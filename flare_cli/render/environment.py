@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
 
+import cv2
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -77,83 +79,75 @@ class EnvironmentLight:
 def prefilter(envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
     """Convolve a linear equirectangular picture (H, 2H, 3) with the cosine lobe and with GGX lobes.
 
-    Each lobe is taken about n = v = l-mean, as the split sum does. Maps have at most 512 rows.
+    Each lobe is taken with normal, view and mirror direction equal, as the split sum does. Maps have at most 512 rows.
+    Made on the CPU, without gradients; the maps end where `envmap` is.
     """
-    sharp = _shrunk(envmap, min(MAX_ROWS, envmap.shape[0]))
-    specular = [sharp]
-    for roughness, rows in _LEVELS[1:]:
-        specular.append(_convolved(_shrunk(sharp, min(rows, len(sharp))), _ggx_lobe(roughness)))
-    diffuse = _convolved(_shrunk(sharp, min(DIFFUSE_ROWS, len(sharp))), lambda cosine: cosine.clamp(min=0))
+    picture = envmap.detach().cpu().numpy()
+    sharp = _shrunk(picture, MAX_ROWS)
+    lobes = [_convolved(_shrunk(sharp, rows), _ggx_lobe(roughness)) for roughness, rows in _LEVELS[1:]]
+    diffuse = _convolved(_shrunk(sharp, DIFFUSE_ROWS), lambda cosine: np.maximum(cosine, 0))
     return EnvironmentLight(
-        diffuse_map=_bordered(diffuse),
-        specular_maps=tuple(_bordered(level) for level in specular),
+        diffuse_map=_bordered(diffuse, envmap),
+        specular_maps=tuple(_bordered(level, envmap) for level in (sharp, *lobes)),
         roughness_levels=tuple(level for level, _ in _LEVELS),
     )
 
 
-def directions(rows: int, like: Tensor) -> Float[Tensor, "rows 2*rows 3"]:
-    """Unit directions of the texel centres of an equirectangular map (docs/conventions.md)."""
-    theta = (torch.arange(rows, dtype=like.dtype, device=like.device) + 0.5) / rows * math.pi
-    phi = ((torch.arange(2 * rows, dtype=like.dtype, device=like.device) + 0.5) / (2 * rows) - 0.5) * 2 * math.pi
-    sine, cosine = torch.sin(theta)[:, None], torch.cos(theta)[:, None]
-    return torch.stack([sine * torch.sin(phi), cosine.expand(rows, 2 * rows), -sine * torch.cos(phi)], -1)
-
-
-def solid_angles(rows: int, like: Tensor) -> Float[Tensor, " rows"]:
+def solid_angles(rows: int) -> Float[np.ndarray, " rows"]:
     """Solid angle of one texel in each row of an equirectangular map of `rows` rows."""
-    edges = torch.cos(torch.arange(rows + 1, dtype=like.dtype, device=like.device) / rows * math.pi)
+    edges = np.cos(np.arange(rows + 1) / rows * math.pi)
     return (edges[:-1] - edges[1:]) * math.pi / rows
 
 
-def _ggx_lobe(roughness: float) -> Callable[[Tensor], Tensor]:
+def _ggx_lobe(roughness: float) -> Callable[[np.ndarray], np.ndarray]:
     """Weight of light by the cosine of its angle to the mirror direction, for n = v: D(half vector) * n.l."""
     alpha2 = roughness**4
 
-    def lobe(cosine: Tensor) -> Tensor:
+    def lobe(cosine: np.ndarray) -> np.ndarray:
         half2 = 0.5 * (1 + cosine)  # squared cosine of the half angle
-        return cosine.clamp(min=0) / (half2 * (alpha2 - 1) + 1) ** 2
+        return np.maximum(cosine, 0) / (half2 * (alpha2 - 1) + 1) ** 2
 
     return lobe
 
 
-def _convolved(envmap: Float[Tensor, "H W 3"], lobe: Callable[[Tensor], Tensor]) -> Float[Tensor, "H W 3"]:
+def _convolved(
+    envmap: Float[np.ndarray, "H W 3"], lobe: Callable[[np.ndarray], np.ndarray]
+) -> Float[np.ndarray, "H W 3"]:
     """Average of the map over a lobe about each texel.
 
     The angle between two texels depends on their rows and on the difference of their columns, so each pair of rows is
-    a circular convolution.
+    a circular convolution. One row at a time in numpy: torch's threads would only wait for each other here.
     """
     rows, columns = envmap.shape[:2]
-    theta = (torch.arange(rows, dtype=envmap.dtype, device=envmap.device) + 0.5) / rows * math.pi
-    turn = torch.cos(torch.arange(columns, dtype=envmap.dtype, device=envmap.device) / columns * 2 * math.pi)
-    weight = solid_angles(rows, envmap)[:, None]
-    spectrum = torch.fft.rfft(envmap, dim=1)
-    result: list[Tensor] = []
-    for row in range(rows):
-        cosine = (
-            torch.cos(theta[row]) * torch.cos(theta)[:, None] + torch.sin(theta[row]) * torch.sin(theta)[:, None] * turn
-        )
-        kernel = lobe(cosine.clamp(-1, 1)) * weight
-        kernel = kernel / kernel.sum()
-        mixed = (torch.fft.rfft(kernel, dim=1)[..., None] * spectrum).sum(0)
-        result.append(torch.fft.irfft(mixed, n=columns, dim=0))
+    theta = ((np.arange(rows) + 0.5) / rows * math.pi).astype(np.float32)[:, None]
+    turn = np.cos(np.arange(columns) / columns * 2 * math.pi).astype(np.float32)
+    weight = solid_angles(rows).astype(np.float32)[:, None]
+    spectrum = np.fft.rfft(envmap, axis=1)
+    result: list[np.ndarray] = []
+    for here in theta:
+        cosine = np.cos(here) * np.cos(theta) + np.sin(here) * np.sin(theta) * turn
+        kernel = lobe(np.clip(cosine, -1, 1)) * weight
+        mixed = np.einsum("jk,jkc->kc", np.fft.rfft(kernel / kernel.sum(), axis=1), spectrum)
+        result.append(np.fft.irfft(mixed, n=columns, axis=0))
     # The transform leaves noise of 1e-7 of the brightest texel, which must not make light negative.
-    return torch.stack(result).clamp(min=0)
+    return np.maximum(np.stack(result), 0).astype(np.float32)
 
 
-def _shrunk(envmap: Float[Tensor, "H W 3"], rows: int) -> Float[Tensor, "h w 3"]:
-    """The map in `rows` rows, each texel the mean over its solid angle."""
-    if rows == envmap.shape[0]:
+def _shrunk(envmap: Float[np.ndarray, "H W 3"], rows: int) -> Float[np.ndarray, "h w 3"]:
+    """The map in at most `rows` rows, each texel the mean over its solid angle."""
+    if rows >= len(envmap):
         return envmap
-    weight = solid_angles(envmap.shape[0], envmap)[:, None, None].expand_as(envmap[..., :1])
-    both = torch.cat([envmap * weight, weight], -1).permute(2, 0, 1)
-    pooled = torch.nn.functional.adaptive_avg_pool2d(both, (rows, 2 * rows)).permute(1, 2, 0)
-    return pooled[..., :3] / pooled[..., 3:]
+    weight = np.broadcast_to(solid_angles(len(envmap))[:, None, None], (*envmap.shape[:2], 1))
+    both = np.concatenate([envmap * weight, weight], -1)
+    pooled = cv2.resize(both, (2 * rows, rows), interpolation=cv2.INTER_AREA)
+    return (pooled[..., :3] / pooled[..., 3:]).astype(np.float32)
 
 
-def _bordered(envmap: Float[Tensor, "H W 3"]) -> Float[Tensor, "3 H2 W2"]:
-    over_the_pole = envmap.roll(envmap.shape[1] // 2, 1)
-    tall = torch.cat([over_the_pole[:1], envmap, over_the_pole[-1:]])
-    return torch.cat([tall[:, -1:], tall, tall[:, :1]], 1).permute(2, 0, 1).contiguous()
+def _bordered(envmap: Float[np.ndarray, "H W 3"], like: Tensor) -> Float[Tensor, "3 H2 W2"]:
+    over_the_pole = np.roll(envmap, envmap.shape[1] // 2, 1)
+    tall = np.concatenate([over_the_pole[:1], envmap, over_the_pole[-1:]])
+    bordered = np.concatenate([tall[:, -1:], tall, tall[:, :1]], 1)
+    return torch.from_numpy(np.ascontiguousarray(bordered.transpose(2, 0, 1))).to(like)
 
 
 def _place(direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 2"]:

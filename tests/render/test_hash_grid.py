@@ -105,3 +105,16 @@ def test_an_encoding_that_is_not_here_is_refused(name):
 
 def test_the_chosen_encoding_is_a_hash_grid_of_that_shape():
     assert choose_encoding("auto", levels=3, features=4, log2_entries=8).width == 12
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gives_the_features_and_gradients_of_the_cpu():
+    results = []
+    for device in ("cpu", "cuda"):
+        grid = HashGrid(levels=8, log2_entries=12, generator=torch.Generator().manual_seed(0)).to(device)
+        points = torch.rand(500, 3, generator=torch.Generator().manual_seed(1)).to(device).requires_grad_()
+        features = grid(points)
+        (features * 1e4).square().sum().backward()
+        results.append([tensor.detach().cpu() for tensor in (features, grid.table.grad, points.grad)])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-2)

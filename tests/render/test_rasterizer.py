@@ -406,6 +406,19 @@ def test_an_occluding_edge_is_blended_and_the_result_stays_in_range(rasterizer):
     )
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_triangles_behind_the_camera_leave_finite_pictures_and_gradients(rasterizer, seed):
+    clip, faces = soup(seed, n=4, behind=True)
+    leaf = clip[None].clone().requires_grad_()
+    fragments = rasterizer.rasterize(leaf, faces, 16, 24)
+    picture = rasterizer.antialias(fragments.barycentric, leaf, faces, fragments)
+    picture.square().sum().backward()
+    assert picture.isfinite().all()
+    assert leaf.grad.isfinite().all()
+    assert leaf.grad.abs().max() > 0
+    assert ((picture - fragments.barycentric).abs() > 0.01).any()
+
+
 # The choice
 
 
