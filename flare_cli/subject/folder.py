@@ -63,7 +63,7 @@ class Subject:
 
 
 def save_subject(subject: Subject) -> None:
-    """Write `flame_params.json` and `flare.json`, each whole or not at all. The pictures are written by who makes them."""
+    """Write `flame_params.json` and `flare.json`, each whole or not at all, but no pictures."""
     track = subject.track
     camera = track.camera
     rotation = camera.camera_from_world[0, :, :3].double().cpu().numpy()
