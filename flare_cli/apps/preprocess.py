@@ -36,7 +36,7 @@ from flare_cli.track.regions import HeadProjector
 from flare_cli.track.solve import solve
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
-VERSION = 1
+VERSION = 2
 MIN_USABLE_FRAMES = 10
 MAX_ERROR = 0.08
 MIN_EYE_DISTANCE = 16.0
@@ -326,6 +326,7 @@ class _Stages:
         }
         save_subject(Subject(folder=out, track=tracked.track, quality=tracked.quality, source=source))
         shutil.rmtree(self.work / "matte")
+        (self.work / "track.npz").unlink()
         return result
 
     def _file(self, kind: str, number: int) -> Path:

@@ -23,6 +23,7 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
 from flare_cli.render.camera import Cameras
 from flare_cli.track.landmarks import LEFT_EYE_OUTER, LEFT_IRIS, RIGHT_EYE_OUTER, RIGHT_IRIS
+from flare_cli.track.normal_equations import step_with_neighbours, step_with_shared
 
 ROOT, NECK, JAW, EYE_LEFT, EYE_RIGHT = range(5)
 OPENCV_FROM_WORLD = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -34,8 +35,11 @@ FACE_OVAL = (
 # A face turns fastest at about this frame rate's sampling of the smoothness constants below.
 REFERENCE_FPS = 30.0
 CHUNK = 512
-# Key frames are few, so their steps are cheap: shape and focal length, which converge slowly, are settled there.
-KEY_STEPS = 2
+# Frames whose derivatives are held at the same time.
+JACOBIAN_CHUNK = 64
+# A round that gains less than this part of the sum is the last.
+ENOUGH = 1e-4
+MAX_DAMPINGS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,7 @@ class Priors:
 
     focal: float = 0.3
     focal_mean: float = 1.9
-    shape: float = 0.8
+    shape: float = 1.0
     noise: float = 0.01
     outlier: float = 0.04
     points: float = 100.0
@@ -93,16 +97,7 @@ class Unknowns:
 
 
 PER_FRAME = ("expression", "root", "neck", "jaw", "eyes", "translation")
-STEP_SIZES = {
-    "log_focal": 0.01,
-    "shape": 0.04,
-    "expression": 0.02,
-    "root": 0.004,
-    "neck": 0.004,
-    "jaw": 0.01,
-    "eyes": 0.01,
-    "translation": 0.0008,
-}
+SHARED = ("log_focal", "shape")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +114,13 @@ class View:
 
     def camera(self, log_focal: Float[Tensor, ""]) -> Cameras:
         """The camera at some focal length."""
-        focal = log_focal.exp()
+        # One-element vectors: torch promotes numbers without a dimension to float64 under vmap.
+        focal = log_focal.reshape(1).exp()
         principal = log_focal.new_tensor(self.principal)
-        depth = self.depth * focal / self.focal
-        column = torch.cat([torch.zeros_like(principal), depth[None]])
+        column = torch.cat([torch.zeros_like(principal), focal * (self.depth / self.focal)])
         rotation = OPENCV_FROM_WORLD.to(log_focal)
         return Cameras(
-            intrinsics=torch.cat([focal[None], focal[None], principal])[None],
+            intrinsics=torch.cat([focal, focal, principal])[None],
             camera_from_world=torch.cat([rotation, column[:, None]], 1)[None],
             height=self.size,
             width=self.size,
@@ -171,7 +166,7 @@ def solve(
     size: int,
     principal: tuple[float, float],
     priors: Priors | None = None,
-    steps: int = 500,
+    rounds: int = 25,
     key_frames: int = 24,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Solution:
@@ -180,7 +175,7 @@ def solve(
     First rigid (PnP), then shape and focal length on spread key frames, then all frames.
     """
     with _one_thread():
-        return _solved(head, points, times, fps, size, principal, priors or Priors(), steps, key_frames, progress)
+        return _solved(head, points, times, fps, size, principal, priors or Priors(), rounds, key_frames, progress)
 
 
 @contextmanager
@@ -202,7 +197,7 @@ def _solved(
     size: int,
     principal: tuple[float, float],
     priors: Priors,
-    steps: int,
+    rounds: int,
     key_frames: int,
     progress: Callable[[int, int], None],
 ) -> Solution:
@@ -223,13 +218,14 @@ def _solved(
     )
     N = len(points)
     keys = torch.linspace(0, N - 1, min(N, key_frames), device=points.device).round().long().unique()
-    total = (KEY_STEPS + 1) * steps
-    found = _descended(problem.frames(keys), start.frames(keys), KEY_STEPS * steps, lambda done: progress(done, total))
+    found = _descended(
+        problem.frames(keys), start.frames(keys), rounds, lambda done: progress(done, 2 * rounds), share=True
+    )
     everything = replace(start, log_focal=found.log_focal, shape=found.shape)
     nearest = (torch.arange(N, device=points.device)[:, None] - keys).abs().argmin(1)
     warm = {name: getattr(found, name)[nearest] for name in ("expression", "jaw", "eyes", "root")}
     everything = _head_kept_in_place(marks, start, replace(everything, **warm))
-    found = _descended(problem, everything, steps, lambda done: progress(KEY_STEPS * steps + done, total))
+    found = _descended(problem, everything, rounds, lambda done: progress(rounds + done, 2 * rounds), share=False)
     camera = view.camera(found.log_focal)
     return Solution(unknowns=found, camera=camera, error=landmark_error(problem, found))
 
@@ -266,26 +262,188 @@ def landmark_error(problem: _Problem, found: Unknowns) -> Float[Tensor, "N"]:
     return distance.median(1).values / problem.eye_distance
 
 
-def _descended(problem: _Problem, start: Unknowns, steps: int, progress: Callable[[int], None]) -> Unknowns:
-    """Adam with a cosine schedule: the sum is smooth, badly scaled, and its minimum broad."""
-    free = {name: getattr(start, name).clone().requires_grad_() for name in STEP_SIZES}
-    optimizer = torch.optim.Adam([{"params": [free[name]], "lr": rate} for name, rate in STEP_SIZES.items()])
-    N = len(start.root)
-    seen = torch.ones_like(problem.observed[..., 0])
-    for step in range(steps):
-        for group, rate in zip(optimizer.param_groups, STEP_SIZES.values(), strict=True):
-            group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        now = Unknowns(**free)
-        if step % 50 == 0:
+def _descended(
+    problem: _Problem, start: Unknowns, rounds: int, progress: Callable[[int], None], *, share: bool
+) -> Unknowns:
+    """Levenberg-Marquardt. With `share` also for focal length and shape, and then without ties between frames."""
+    now, damping = start, 1e-3
+    seen = _seen(problem, now)
+    value, gradients = _sum_and_gradients(problem, now, seen)
+    for done in range(rounds):
+        system = _system(problem, now, seen, share=share)
+        for _ in range(MAX_DAMPINGS):
+            trial = _stepped(now, _step(system, gradients, damping, share=share))
+            new_value, new_gradients = _sum_and_gradients(problem, trial, seen)
+            if new_value < value:
+                break
+            damping *= 8
+        else:
+            break
+        gain, damping = (value - new_value) / value, max(damping / 8, 1e-7)
+        now, value, gradients = trial, new_value, new_gradients
+        progress(done + 1)
+        if gain < ENOUGH:
+            break
+        if done % 3 == 2:
             seen = _seen(problem, now)
-        optimizer.zero_grad()
-        for first in range(0, N, CHUNK):
-            part = torch.arange(first, min(N, first + CHUNK), device=seen.device)
-            _misfit(problem.frames(part), now.frames(part), seen[part]).sum().div(N).backward()
-        _strain(problem, now).backward()
-        optimizer.step()
-        progress(step + 1)
-    return Unknowns(**{name: value.detach() for name, value in free.items()})
+            value, gradients = _sum_and_gradients(problem, now, seen)
+    progress(rounds)
+    return now
+
+
+def _sum_and_gradients(problem: _Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> tuple[float, dict[str, Tensor]]:
+    """What is minimised, and its exact gradient."""
+    free = {name: getattr(now, name).detach().requires_grad_() for name in (*SHARED, *PER_FRAME)}
+    tried, N = Unknowns(**free), len(now.root)
+    value = 0.0
+    for first in range(0, N, CHUNK):
+        part = torch.arange(first, min(N, first + CHUNK), device=seen.device)
+        misfit = _misfit(problem.frames(part), tried.frames(part), seen[part]).sum() / N
+        misfit.backward()
+        value += misfit.item()
+    strain = _strain(problem, tried)
+    strain.backward()
+    return value + strain.item(), {name: leaf.grad for name, leaf in free.items() if leaf.grad is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _System:
+    """The normal matrix's parts, in float64. `cross` and `shared` are empty when only frames are solved for."""
+
+    blocks: Float[Tensor, "N D D"]
+    cross: Float[Tensor, "N D G"]
+    shared: Float[Tensor, "G G"]
+    next_one: Float[Tensor, "N D"]
+    next_two: Float[Tensor, "N D"]
+
+
+def _system(problem: _Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, share: bool) -> _System:
+    """Gauss-Newton's matrix: the robust function's weights are held, priors count where they are active."""
+    p, N = problem.priors, len(now.root)
+    shared_names = SHARED if share else ()
+    blocks, crosses = [], []
+    shared: Tensor | None = None
+    for first in range(0, N, JACOBIAN_CHUNK):
+        part = torch.arange(first, min(N, first + JACOBIAN_CHUNK), device=seen.device)
+        some, at = problem.frames(part), now.frames(part)
+        away = (_projected(some, at) - some.observed) / some.eye_distance[:, None, None]
+        held = (p.outlier**2 / (p.outlier**2 + away.square().sum(-1)) / p.noise).square()
+        weight = held * seen[part] * problem.weights * (p.points / (away.shape[1] * N))
+        own = _jacobian(some, at, PER_FRAME)
+        weighted = own * (weight / some.eye_distance[:, None].square())[..., None, None]
+        flat = lambda x: x.flatten(1, 2).double()  # noqa: E731
+        blocks.append(flat(weighted).transpose(1, 2) @ flat(own))
+        if share:
+            others = _jacobian(some, at, shared_names)
+            crosses.append(flat(weighted).transpose(1, 2) @ flat(others))
+            scaled = others * (weight / some.eye_distance[:, None].square())[..., None, None]
+            both = torch.einsum("nkg,nkh->gh", flat(scaled), flat(others))
+            shared = both if shared is None else shared + both
+    blocks = torch.cat(blocks) + _prior_blocks(problem, now)
+    D = blocks.shape[-1]
+    if shared is not None:
+        shape = now.shape.new_full((len(now.shape),), 1 / p.shape**2)
+        shared = shared + torch.cat([shape.new_tensor([1 / p.focal**2]), shape]).diag()
+    rough = _roughness_bands(problem, now)
+    return _System(
+        blocks=blocks + torch.diag_embed(rough[0]),
+        cross=torch.cat(crosses) if crosses else blocks.new_zeros(N, D, 0),
+        shared=blocks.new_zeros(0, 0) if shared is None else shared,
+        next_one=rough[1],
+        next_two=rough[2],
+    )
+
+
+def _jacobian(problem: _Problem, now: Unknowns, names: tuple[str, ...]) -> Float[Tensor, "N L 2 D"]:
+    """How the projected landmarks of each frame move with the named unknowns, by forward differentiation."""
+    N = len(now.root)
+    per_frame = names == PER_FRAME
+    rows = N if per_frame else 1
+    packed = torch.cat([getattr(now, name).reshape(rows, -1) for name in names], 1)
+
+    def projected(values: Tensor) -> Tensor:
+        parts, at = {}, 0
+        for name in names:
+            like = getattr(now, name)
+            width = like.numel() // rows
+            parts[name] = values[:, at : at + width].reshape(like.shape)
+            at += width
+        return _projected(problem, replace(now, **parts))
+
+    # Frames are independent, so one direction serves all of them at once.
+    directions = torch.eye(packed.shape[1], dtype=packed.dtype, device=packed.device)
+    along = lambda one: torch.func.jvp(projected, (packed,), (one.expand(rows, -1),))[1]  # noqa: E731
+    return torch.func.vmap(along, out_dims=-1)(directions)
+
+
+def _prior_blocks(problem: _Problem, now: Unknowns) -> Float[Tensor, "N D D"]:
+    """Second derivatives of the strain within a frame, over N."""
+    p, N = problem.priors, len(now.root)
+    units = now.expression
+    outside = ((units < 0) | (units > 1)).to(units)
+    hidden = 2e4 * _unseen_units(problem.head).to(units)
+    even = lambda width, sigma: units.new_full((N, width), 1 / sigma**2)  # noqa: E731
+    closed = (now.jaw[:, :1] < 0).to(units) / p.jaw_closed**2
+    parts = {
+        "expression": 1 / p.expression**2 + outside / p.expression_bound**2 + hidden,
+        "root": even(3, p.root),
+        "neck": even(3, p.neck),
+        "jaw": torch.cat([closed, even(2, p.jaw_side)], 1),
+        "eyes": even(4, p.eyes) + 1 / p.eyes_apart**2,
+        "translation": units.new_zeros(N, 3),
+    }
+    blocks = torch.diag_embed(torch.cat([parts[name] for name in PER_FRAME], 1).double())
+    first = sum(parts[name].shape[1] for name in PER_FRAME[: PER_FRAME.index("eyes")])
+    for k in range(2):
+        blocks[:, first + k, first + 2 + k] -= 1 / p.eyes_apart**2
+        blocks[:, first + 2 + k, first + k] -= 1 / p.eyes_apart**2
+    return blocks / N
+
+
+def _roughness_bands(problem: _Problem, now: Unknowns) -> tuple[Tensor, Tensor, Tensor]:
+    """Second derivatives of the roughness: each frame's own, with the next, with the one after the next."""
+    N = len(now.root)
+    sigma = _smoothness(problem)
+    weight = torch.cat([(1 / sigma[name].square()).expand(getattr(now, name)[0].numel()) for name in PER_FRAME])
+    weight = weight.double() / N
+    own, one, two = (torch.zeros(N, len(weight), dtype=torch.float64, device=weight.device) for _ in range(3))
+    if N > 2:
+        tied = problem.neighbours.double()[:, None] * weight
+        own[:-2] += tied
+        own[1:-1] += 4 * tied
+        own[2:] += tied
+        one[:-2] -= 2 * tied
+        one[1:-1] -= 2 * tied
+        two[:-2] += tied
+    return own, one, two
+
+
+def _step(system: _System, gradients: dict[str, Tensor], damping: float, *, share: bool) -> dict[str, Tensor]:
+    """The damped step of every unknown that is solved for."""
+    N, D = system.next_one.shape
+    frame_gradient = torch.cat([gradients[name].reshape(N, -1) for name in PER_FRAME], 1).double()
+    diagonal = system.blocks.diagonal(dim1=1, dim2=2)
+    blocks = system.blocks + torch.diag_embed(damping * diagonal + 1e-9)
+    if not share:
+        return {"frames": step_with_neighbours(blocks, system.next_one, system.next_two, frame_gradient)}
+    shared = system.shared + (damping * system.shared.diagonal() + 1e-9).diag()
+    shared_gradient = torch.cat([gradients[name].reshape(-1) for name in SHARED]).double()
+    frames, both = step_with_shared(blocks, system.cross, shared, frame_gradient, shared_gradient)
+    assert frames.shape == (N, D)
+    return {"frames": frames, "shared": both}
+
+
+def _stepped(now: Unknowns, step: dict[str, Tensor]) -> Unknowns:
+    moved: dict[str, Tensor] = {}
+    for names, part in ((PER_FRAME, step["frames"]), (SHARED, step.get("shared"))):
+        at = 0
+        for name in names if part is not None else ():
+            value = getattr(now, name)
+            width = value[0].numel() if names is PER_FRAME else value.numel()
+            assert part is not None
+            moved[name] = value + part[..., at : at + width].reshape(value.shape).to(value)
+            at += width
+    return replace(now, **moved)
 
 
 def _projected(problem: _Problem, now: Unknowns) -> Float[Tensor, "N L 2"]:
@@ -338,25 +496,32 @@ def _strain(problem: _Problem, now: Unknowns) -> Float[Tensor, ""]:
 
 def _roughness(problem: _Problem, now: Unknowns) -> Float[Tensor, ""]:
     """Second differences in time, where three frames follow each other."""
-    p = problem.priors
-    if not bool(problem.neighbours.any()):
-        return torch.zeros_like(now.log_focal)
-    slower = (REFERENCE_FPS / problem.fps) ** 2
-    lids = torch.tensor([name.startswith(("eyeBlink", "eyeWide")) for name in problem.head.expression_names])
-    sigma = torch.where(lids, p.smooth_lids, p.smooth_expression).to(now.expression)
-    parts = (
-        (now.root, p.smooth_root),
-        (now.neck, p.smooth_rotation),
-        (now.translation, p.smooth_translation),
-        (now.jaw, p.smooth_jaw),
-        (now.eyes.flatten(1), p.smooth_eyes),
-        (now.expression, sigma),
-    )
     total = torch.zeros_like(now.log_focal)
-    for values, deviation in parts:
-        bend = (values[2:] - 2 * values[1:-1] + values[:-2])[problem.neighbours] / (deviation * slower)
+    if len(now.root) < 3:
+        return total
+    sigma = _smoothness(problem)
+    for name in PER_FRAME:
+        values = getattr(now, name).flatten(1)
+        bend = (values[2:] - 2 * values[1:-1] + values[:-2])[problem.neighbours] / sigma[name]
         total = total + 0.5 * bend.square().sum() / len(values)
     return total
+
+
+def _smoothness(problem: _Problem) -> dict[str, Tensor]:
+    """Standard deviations of second differences at this frame rate; one number, or one per unit of expression."""
+    p, like = problem.priors, problem.weights
+    lids = torch.tensor([name.startswith(("eyeBlink", "eyeWide")) for name in problem.head.expression_names])
+    slower = (REFERENCE_FPS / problem.fps) ** 2
+    even = {
+        "root": p.smooth_root,
+        "neck": p.smooth_rotation,
+        "jaw": p.smooth_jaw,
+        "eyes": p.smooth_eyes,
+        "translation": p.smooth_translation,
+    }
+    deviations = {name: like.new_tensor(sigma * slower) for name, sigma in even.items()}
+    deviations["expression"] = torch.where(lids, p.smooth_lids, p.smooth_expression).to(like) * slower
+    return deviations
 
 
 def _unseen_units(head: HeadModel) -> Bool[Tensor, "E"]:

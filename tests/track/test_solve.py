@@ -54,7 +54,7 @@ class Known:
 
 
 def solved(head: HeadModel, known: Known) -> Solution:
-    return solve(head, known.points, known.times, fps=FPS, size=SIZE, principal=PRINCIPAL, steps=400, key_frames=8)
+    return solve(head, known.points, known.times, fps=FPS, size=SIZE, principal=PRINCIPAL, key_frames=8)
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +91,14 @@ def test_head_rotation_is_found_within_two_degrees(known, solution):
     away = head_rotation(known.pose).inv() * head_rotation(solution.unknowns.pose())
     # A shape that is not the mean one trades a constant turn against its own asymmetry and slant.
     constant = away.mean()
-    assert np.degrees(constant.magnitude()) < 3.0
-    assert np.degrees((constant.inv() * away).magnitude().max()) < 1.5
+    assert np.degrees(constant.magnitude()) < 2.0
+    assert np.degrees((constant.inv() * away).magnitude().max()) < 0.5
 
 
 def test_the_neck_carries_the_motion_and_the_root_rests(solution):
     pose = solution.unknowns.pose()
     spread = torch.rad2deg(pose.std(0).norm(dim=-1))
-    assert spread[0] < 0.3 * spread[1]
+    assert spread[0] < 0.05 * spread[1]
 
 
 def test_the_jaw_follows(known, solution):
@@ -128,7 +128,7 @@ def test_a_frame_of_nonsense_is_told_by_its_error(open_head_module, known):
     known_points = known.points.clone()
     known_points[7] += 60 * torch.randn(known_points.shape[1:], generator=torch.Generator().manual_seed(1))
     error = solve(
-        open_head_module, known_points, known.times, fps=FPS, size=SIZE, principal=PRINCIPAL, steps=60, key_frames=8
+        open_head_module, known_points, known.times, fps=FPS, size=SIZE, principal=PRINCIPAL, key_frames=8
     ).error
     assert error[7] > 0.08
     assert error[torch.arange(N) != 7].max() < 0.08
@@ -151,7 +151,7 @@ def test_points_that_slide_count_less(open_head_module):
 
 def test_one_frame_is_enough(open_head_module, known):
     found = solve(
-        open_head_module, known.points[:1], known.times[:1], fps=FPS, size=SIZE, principal=PRINCIPAL, steps=60
+        open_head_module, known.points[:1], known.times[:1], fps=FPS, size=SIZE, principal=PRINCIPAL, rounds=10
     )
     assert found.error.item() < 0.03
 
@@ -166,7 +166,7 @@ def test_a_stronger_shape_prior_stays_closer_to_the_mean(open_head_module, known
             size=SIZE,
             principal=PRINCIPAL,
             priors=Priors(shape=sigma),
-            steps=60,
+            rounds=10,
         ).unknowns.shape.norm()
         for sigma in (0.1, 1.0)
     ]
