@@ -15,8 +15,8 @@ from flare_cli.subject.track import Track
 
 
 @pytest.fixture(autouse=True)
-def _two_threads():
-    torch.set_num_threads(2)
+def _one_thread():
+    torch.set_num_threads(1)  # small operations on a busy machine are slower with more
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,126 @@
+"""Every command once, on a tiny synthetic recording."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import trimesh
+
+from flare_cli.apps.animate import AnimateRequest, animate
+from flare_cli.apps.evaluate import EvalRequest, evaluate
+from flare_cli.apps.export import ExportRequest, export
+from flare_cli.apps.fit import FitRequest, FitResult, fit
+from flare_cli.apps.progress import quiet
+from flare_cli.apps.relight import RelightRequest, relight
+from flare_cli.apps.runs import newest_run
+from flare_cli.data.image import read_rgb
+from flare_cli.errors import AvatarError, SubjectError
+from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.subject.folder import Subject
+from flare_cli.subject.synthetic import make_synthetic_subject
+
+STEPS = 30
+SETTINGS = ("data.size=64", f"stage.steps={STEPS}", "material.log2_entries=12")
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return make_synthetic_subject(tmp_path_factory.mktemp("subject") / "me", frames=10, size=64, samples=4)
+
+
+@pytest.fixture(scope="module")
+def fitted(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    run = tmp_path_factory.mktemp("runs") / "me"
+    return fit(FitRequest(subject=subject.folder, run=run, config="demo", overrides=SETTINGS), quiet)
+
+
+@pytest.fixture
+def run(fitted: FitResult) -> Path:
+    return fitted.avatar.parent
+
+
+def test_fit_writes_avatar_config_log_and_preview(fitted: FitResult, run: Path):
+    assert fitted.training_frames == 8
+    assert fitted.held_out_frames == 2
+    assert {p.name for p in run.iterdir()} >= {"avatar.safetensors", "config.toml", "metrics.jsonl", "preview"}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == STEPS - 1
+    assert read_rgb(fitted.preview).std() > 10
+
+
+def test_finished_run_is_not_overwritten(subject: Subject, run: Path):
+    before = (run / "avatar.safetensors").read_bytes()
+    with pytest.raises(AvatarError, match="already holds"):
+        fit(FitRequest(subject=subject.folder, run=run, config="demo", overrides=SETTINGS), quiet)
+    assert (run / "avatar.safetensors").read_bytes() == before
+
+
+def test_eval_scores_the_held_out_frames(run: Path):
+    result = evaluate(EvalRequest(run=run), quiet)
+    assert result.frames == 2
+    assert result.mean["silhouette_iou"] is not None
+    assert result.mean["silhouette_iou"] > 0.8
+    with result.table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame"] for row in rows] == ["9", "10"]
+    expected = np.mean([float(row["psnr_foreground"]) for row in rows])
+    assert json.loads(result.report.read_text())["mean"]["psnr_foreground"] == pytest.approx(expected)
+
+
+def test_relight_follows_the_light(run: Path, tmp_path: Path):
+    pictures = []
+    for yaw in (0, 180):
+        out = tmp_path / str(yaw)
+        request = RelightRequest(run=run, envmap=Path("studio"), out=out, frames=1, yaw_degrees=yaw, background=False)
+        relight(request, quiet)
+        pictures.append(read_rgb(out / "00001.png").astype(float))
+    assert np.abs(pictures[0] - pictures[1]).mean() > 1
+
+
+def test_relight_writes_a_video(run: Path, tmp_path: Path):
+    out = tmp_path / "relit.mp4"
+    relight(RelightRequest(run=run, envmap=Path("overcast"), out=out, turn_light=True), quiet)
+    video = cv2.VideoCapture(str(out))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 10
+
+
+def test_animating_by_the_own_recording_gives_the_own_performance(subject: Subject, run: Path, tmp_path: Path):
+    animate(AnimateRequest(run=run, driver=subject.folder, out=tmp_path / "own", absolute=True), quiet)
+    animate(AnimateRequest(run=run, driver=subject.folder, out=tmp_path / "relative"), quiet)
+    for name in ("00001.png", "00010.png"):
+        own, relative = read_rgb(tmp_path / "own" / name), read_rgb(tmp_path / "relative" / name)
+        assert np.abs(own.astype(int) - relative).mean() < 0.5
+
+
+def test_exported_files_open_elsewhere(run: Path, tmp_path: Path):
+    glb = export(ExportRequest(run=run, kind="glb", out=tmp_path, texture_size=128), quiet)
+    obj = export(ExportRequest(run=run, kind="obj", out=tmp_path, texture_size=128), quiet)
+    assert glb.morph_targets == len(ARKIT_NAMES)
+    for result in (glb, obj):
+        mesh = trimesh.load(result.file, force="mesh")
+        assert len(mesh.faces) == result.triangles
+        height = mesh.extents[1]
+        assert 0.2 < height < 0.6  # metres
+        assert mesh.visual.uv is not None
+
+
+def test_unknown_export_format_and_empty_driver(run: Path, tmp_path: Path):
+    with pytest.raises(AvatarError, match="not an export format"):
+        export(ExportRequest(run=run, kind="fbx", out=tmp_path / "out"), quiet)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SubjectError, match="is not a subject"):
+        animate(AnimateRequest(run=run, driver=tmp_path, out=tmp_path / "x.mp4"), quiet)
+
+
+def test_newest_run_is_the_one_written_last(run: Path, tmp_path: Path):
+    for name, age in (("old", 100), ("new", 50)):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "avatar.safetensors").write_bytes(b"")
+        stamp = run.stat().st_mtime - age
+        os.utime(folder / "avatar.safetensors", (stamp, stamp))
+    assert newest_run(tmp_path / "runs").name == "new"
