@@ -102,6 +102,7 @@ class LossSettings:
     albedo_samples: float = setting(
         1.0, "part of the pixels on which smoothness is measured", unit="fraction", low=0, high=1
     )
+    albedo_even: float = setting(0.0, "L1 of skin albedo to its mean: puts shading into the light", low=0, high=1e6)
     white_light: float = setting(0.01, "L1 of diffuse light to its own grey", low=0, high=1e6)
     light_level: float = setting(
         0.0, "squared log of the mean diffuse light: fixes the light/albedo scale", low=0, high=1e6

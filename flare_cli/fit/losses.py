@@ -71,6 +71,10 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
         ),
         "white_light": (weights.white_light, lambda: white_light(at.picture.shaded.diffuse)),
         "light_level": (weights.light_level, lambda: light_level(at.picture.shaded.diffuse)),
+        "albedo_even": (
+            weights.albedo_even,
+            lambda: albedo_evenness(at.picture.material.albedo, at.picture.surface.skin),
+        ),
         "roughness_skin": (
             weights.roughness_skin,
             lambda: hinge_on_skin(at.picture.material.roughness, at.picture.surface.skin, ROUGHNESS_ON_SKIN),
@@ -119,6 +123,15 @@ def albedo_smoothness(at: Step, fraction: float) -> Float[Tensor, ""]:
     jitter = torch.randn(canonical.shape, generator=at.generator).to(canonical.device)
     other = at.avatar.material(canonical + POSITION_JITTER * jitter).albedo
     return ((albedo - other).square() / 0.1**2 + 1).sqrt().sub(1).mean()
+
+
+def albedo_evenness(albedo: Float[Tensor, "P 3"], skin: Float[Tensor, "P 1"]) -> Float[Tensor, ""]:
+    """L1 distance of skin albedo to its mean over the skin: what can be light should be light, not paint.
+
+    A sparse prior (as Barron and Malik's parsimony, SIRFS 2015): moles and lips may differ, smooth shading may not.
+    """
+    mean = (albedo * skin).sum(0) / skin.sum().clamp(min=1)
+    return ((albedo - mean).abs() * skin).sum() / (3 * skin.sum().clamp(min=1))
 
 
 def white_light(diffuse: Float[Tensor, "P 3"]) -> Float[Tensor, ""]:
