@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import gaussian_filter
 
+from flare_cli.track.landmark_head import FACE_OVAL
 from flare_cli.track.landmarks import LEFT_LIDS, RIGHT_LIDS
 from flare_cli.track.matte import guided_filter
 from flare_cli.track.regions import ProjectedHead
-from flare_cli.track.solve import FACE_OVAL
 
 # CelebAMask-19 ids; left and right are the subject's.
 SKIN, BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, EAR_LEFT, EAR_RIGHT = 1, 2, 3, 4, 5, 7, 8

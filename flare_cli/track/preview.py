@@ -53,5 +53,6 @@ def contact_row(
         rgb, head_over(rgb, head), coloured, cut
     )]  # fmt: skip
     row = np.concatenate(cells, 1)
-    cv2.putText(row, caption, (6, edge - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(row, caption, (6, edge - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)
     return row

@@ -45,7 +45,8 @@ class HeadProjector:
 
     def __call__(self, track: Track, index: int) -> ProjectedHead:
         """Frame `index` of `track` as its camera sees it."""
-        one, camera = track[index : index + 1], track.camera
+        one = track[index : index + 1]
+        camera = one.cameras()
         vertices = pose_vertices(
             self._head, shape=one.shape, expression=one.expression, pose=one.pose, translation=one.translation
         )

@@ -10,7 +10,9 @@ from scipy.spatial.transform import Rotation
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import landmark_points, pose_vertices
 from flare_cli.render.camera import Cameras
-from flare_cli.track.solve import FACE_OVAL, Priors, Solution, landmark_head, landmark_weights, solve
+from flare_cli.track.landmark_head import FACE_OVAL, landmark_head, landmark_weights
+from flare_cli.track.posterior import Priors
+from flare_cli.track.solve import Solution, solve
 
 N, SIZE, FPS = 24, 512, 30.0
 PRINCIPAL = (240.0, 270.0)

@@ -1,0 +1,226 @@
+"""What the solver minimises: a negative log-posterior of the whole track.
+
+Landmark distances over their noise (robust), plus how far each unknown strays from what heads do, plus second
+differences in time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from flare_cli.head.model import HeadModel
+from flare_cli.head.skinning import pose_vertices
+from flare_cli.render.camera import Cameras
+
+OPENCV_FROM_WORLD = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+
+
+# A face turns fastest at about this frame rate's sampling of the smoothness constants below.
+REFERENCE_FPS = 30.0
+PER_FRAME = ("expression", "root", "neck", "jaw", "eyes", "translation")
+SHARED = ("log_focal", "shape")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priors:
+    """How sure we are, as standard deviations. Rotations in radians, translation in metres, expressions in 0..1 units.
+
+    `noise` and `outlier` are landmark distances in parts of the inter-ocular distance; `points` is how many independent
+    measurements the 476 correlated landmarks of a frame are worth. Smoothness is of second differences at 30 fps.
+    """
+
+    focal: float = 0.3
+    focal_mean: float = 1.9
+    shape: float = 1.0
+    noise: float = 0.01
+    outlier: float = 0.04
+    points: float = 100.0
+    expression: float = 0.35
+    expression_bound: float = 0.03
+    root: float = 0.05
+    neck: float = 0.5
+    translation: float = 1.0
+    jaw_side: float = 0.03
+    jaw_closed: float = 0.02
+    eyes: float = 0.3
+    eyes_apart: float = 0.05
+    smooth_rotation: float = 0.012
+    smooth_root: float = 0.002
+    smooth_translation: float = 0.0015
+    smooth_expression: float = 0.10
+    smooth_lids: float = 0.6
+    smooth_jaw: float = 0.04
+    smooth_eyes: float = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknowns:
+    """Everything that is solved for. `eyes` holds pitch and yaw of the left and the right eye."""
+
+    log_focal: Float[Tensor, ""]
+    shape: Float[Tensor, "S"]
+    expression: Float[Tensor, "N E"]
+    root: Float[Tensor, "N 3"]
+    neck: Float[Tensor, "N 3"]
+    jaw: Float[Tensor, "N 3"]
+    eyes: Float[Tensor, "N 2 2"]
+    translation: Float[Tensor, "N 3"]
+
+    def pose(self) -> Float[Tensor, "N 5 3"]:
+        """The joints' axis-angles in the head model's order."""
+        eyes = torch.cat([self.eyes, torch.zeros_like(self.eyes[..., :1])], -1)
+        return torch.cat([torch.stack([self.root, self.neck, self.jaw], 1), eyes], 1)
+
+    def frames(self, index: Tensor | slice) -> Unknowns:
+        """The same, of some frames."""
+        return replace(self, **{name: getattr(self, name)[index] for name in PER_FRAME})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The one camera: its picture size, principal point, and the depth of the world origin at focal length `focal`.
+
+    Depth grows with the focal length that is solved for, so that the head keeps its size in the picture.
+    """
+
+    size: int
+    principal: tuple[float, float]
+    focal: float
+    depth: float
+
+    def camera(self, log_focal: Float[Tensor, ""]) -> Cameras:
+        """The camera at some focal length."""
+        # One-element vectors: torch promotes numbers without a dimension to float64 under vmap.
+        focal = log_focal.reshape(1).exp()
+        principal = log_focal.new_tensor(self.principal)
+        column = torch.cat([torch.zeros_like(principal), focal * (self.depth / self.focal)])
+        rotation = OPENCV_FROM_WORLD.to(log_focal)
+        return Cameras(
+            intrinsics=torch.cat([focal, focal, principal])[None],
+            camera_from_world=torch.cat([rotation, column[:, None]], 1)[None],
+            height=self.size,
+            width=self.size,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What was seen, and what is believed beforehand. `head` has the used landmarks as its vertices.
+
+    `neighbours` tells where frames n, n + 1 and n + 2 follow each other in time.
+    """
+
+    head: HeadModel
+    normals: Float[Tensor, "L 3"]
+    weights: Float[Tensor, "L"]
+    observed: Float[Tensor, "N L 2"]
+    eye_distance: Float[Tensor, "N"]
+    neighbours: Bool[Tensor, "N-2"]
+    view: View
+    priors: Priors
+    fps: float
+
+    def frames(self, index: Tensor) -> Problem:
+        """Some frames on their own, without ties between them."""
+        return replace(
+            self,
+            observed=self.observed[index],
+            eye_distance=self.eye_distance[index],
+            neighbours=torch.zeros(max(0, len(index) - 2), dtype=torch.bool, device=index.device),
+        )
+
+
+def projected_landmarks(problem: Problem, now: Unknowns) -> Float[Tensor, "N L 2"]:
+    """The used landmarks in pixels, as the unknowns have them."""
+    world = pose_vertices(
+        problem.head, shape=now.shape, expression=now.expression, pose=now.pose(), translation=now.translation
+    )
+    return problem.view.camera(now.log_focal).project(world)
+
+
+def misfit(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> Float[Tensor, "N"]:
+    """Each frame's landmark distances over their noise, by the Geman-McClure function."""
+    away = (projected_landmarks(problem, now) - problem.observed) / problem.eye_distance[:, None, None]
+    squared = away.square().sum(-1)
+    cap = problem.priors.outlier**2
+    robust = cap * squared / (cap + squared) / problem.priors.noise**2
+    return 0.5 * problem.priors.points * (robust * seen * problem.weights).mean(1)
+
+
+def visibility(problem: Problem, now: Unknowns) -> Float[Tensor, "N L"]:
+    """How much each landmark faces the camera, 0.05 .. 1: behind the face's edge the network guesses."""
+    with torch.no_grad():
+        bare = replace(problem.head, template=problem.normals)
+        blank = {n: torch.zeros_like(getattr(bare, n)) for n in ("shape_dirs", "expression_dirs", "pose_dirs")}
+        still = replace(bare, **blank, joints=torch.zeros_like(bare.joints))
+        still = replace(still, joint_shape_dirs=torch.zeros_like(bare.joint_shape_dirs))
+        still = replace(still, joint_expression_dirs=torch.zeros_like(bare.joint_expression_dirs))
+        turned = {"shape": now.shape, "expression": now.expression, "pose": now.pose()}
+        normals = pose_vertices(still, **turned, translation=torch.zeros_like(now.translation))
+        # The camera looks along -z and is far away compared with the head.
+        return ((normals[..., 2] + 0.05) / 0.4).clamp(0.05, 1)
+
+
+def strain(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:
+    """How unlikely the unknowns are in themselves, per frame."""
+    p, head = problem.priors, problem.head
+    square = lambda x, sigma: 0.5 * (x / sigma).square()  # noqa: E731
+    once = (
+        square(now.log_focal - math.log(p.focal_mean * problem.view.size), p.focal) + square(now.shape, p.shape).sum()
+    )
+    units = now.expression
+    outside = torch.relu(-units) + torch.relu(units - 1)
+    per_frame = square(units, p.expression).sum(1) + square(outside, p.expression_bound).sum(1)
+    per_frame = per_frame + 1e4 * (units * unseen_units(head).to(units)).square().sum(1)
+    per_frame = per_frame + square(now.root - now.root.mean(0), p.root).sum(1) + square(now.neck, p.neck).sum(1)
+    per_frame = per_frame + square(now.jaw[:, 1:], p.jaw_side).sum(1) + square(torch.relu(-now.jaw[:, 0]), p.jaw_closed)
+    per_frame = per_frame + square(now.eyes, p.eyes).sum((1, 2)) + square(now.translation, p.translation).sum(1)
+    per_frame = per_frame + square(now.eyes[:, 0] - now.eyes[:, 1], p.eyes_apart).sum(1)
+    return once + per_frame.mean() + roughness(problem, now)
+
+
+def roughness(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:
+    """Second differences in time, where three frames follow each other."""
+    total = torch.zeros_like(now.log_focal)
+    if len(now.root) < 3:
+        return total
+    sigma = smoothness(problem)
+    for name in PER_FRAME:
+        values = getattr(now, name).flatten(1)
+        bend = (values[2:] - 2 * values[1:-1] + values[:-2])[problem.neighbours] / sigma[name]
+        total = total + 0.5 * bend.square().sum() / len(values)
+    return total
+
+
+def smoothness(problem: Problem) -> dict[str, Tensor]:
+    """Standard deviations of second differences at this frame rate; one number, or one per unit of expression."""
+    p, like = problem.priors, problem.weights
+    lids = torch.tensor([name.startswith(("eyeBlink", "eyeWide")) for name in problem.head.expression_names])
+    slower = (REFERENCE_FPS / problem.fps) ** 2
+    even = {
+        "root": p.smooth_root,
+        "neck": p.smooth_rotation,
+        "jaw": p.smooth_jaw,
+        "eyes": p.smooth_eyes,
+        "translation": p.smooth_translation,
+    }
+    deviations = {name: like.new_tensor(sigma * slower) for name, sigma in even.items()}
+    deviations["expression"] = torch.where(lids, p.smooth_lids, p.smooth_expression).to(like) * slower
+    return deviations
+
+
+def unseen_units(head: HeadModel) -> Bool[Tensor, "E"]:
+    """Units that landmarks can't show: the tongue."""
+    return torch.tensor([name.startswith("tongue") for name in head.expression_names])
+
+
+def landmark_error(problem: Problem, found: Unknowns) -> Float[Tensor, "N"]:
+    """Each frame's median landmark distance over its inter-ocular distance."""
+    with torch.no_grad():
+        distance = (projected_landmarks(problem, found) - problem.observed).norm(dim=-1)
+    return distance.median(1).values / problem.eye_distance

@@ -1,0 +1,139 @@
+"""Labels and fit masks on a drawn person: every region is where it was drawn."""
+
+import cv2
+import numpy as np
+import pytest
+
+from flare_cli.track.labels import (
+    BROW_LEFT,
+    CLOTH,
+    EAR_LEFT,
+    EAR_RIGHT,
+    EYE_LEFT,
+    EYE_RIGHT,
+    HAIR,
+    LIP_LOWER,
+    LIP_UPPER,
+    MOUTH,
+    NECK,
+    OUTLINES,
+    SKIN,
+    FrameView,
+    fit_mask,
+    label_image,
+    learn_colours,
+)
+from flare_cli.track.landmark_head import FACE_OVAL
+from flare_cli.track.regions import REGION_NAMES, ProjectedHead
+
+SIZE = 256
+SKIN_COLOUR, HAIR_COLOUR, CLOTH_COLOUR, WALL = (205, 150, 120), (60, 40, 25), (40, 60, 140), (200, 210, 200)
+MIDDLE, RADII = (128, 110), (38, 52)
+# The subject's left is on the right of the picture.
+BOXES = {
+    BROW_LEFT: ((138, 86), (156, 90)),
+    EYE_LEFT: ((138, 96), (154, 102)),
+    EYE_RIGHT: ((102, 96), (118, 102)),
+    LIP_UPPER: ((116, 134), (140, 137)),
+    LIP_LOWER: ((116, 141), (140, 146)),
+    MOUTH: ((118, 137), (138, 141)),
+}
+
+
+@pytest.fixture(scope="module")
+def view() -> FrameView:
+    rgb = np.full((SIZE, SIZE, 3), WALL, np.uint8)
+    matte, regions = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
+    region = lambda name: 1 + REGION_NAMES.index(name)  # noqa: E731
+
+    def draw(colour: tuple[int, int, int], name: str | None, shape, *arguments) -> None:
+        shape(rgb, *arguments, colour, -1)
+        shape(matte, *arguments, 255, -1)
+        if name is not None:
+            shape(regions, *arguments, region(name), -1)
+
+    draw(CLOTH_COLOUR, None, cv2.rectangle, (10, 190), (246, 255))
+    draw(CLOTH_COLOUR, "skin", cv2.rectangle, (70, 190), (186, 215))
+    draw(SKIN_COLOUR, "neck", cv2.rectangle, (104, 140), (152, 190))
+    draw(HAIR_COLOUR, None, cv2.ellipse, (128, 88), (52, 62), 0, 0, 360)
+    cv2.ellipse(regions, (128, 95), (42, 60), 0, 0, 360, region("scalp"), -1)
+    draw(SKIN_COLOUR, "ears", cv2.rectangle, (80, 95), (92, 118))
+    draw(SKIN_COLOUR, "ears", cv2.rectangle, (164, 95), (176, 118))
+    draw(SKIN_COLOUR, "face", cv2.ellipse, MIDDLE, RADII, 0, 0, 360)
+    head = ProjectedHead(regions=regions, shading=regions, rim=np.array([[70.0, 190], [186, 190], [128, 215]]))
+    return FrameView(rgb=rgb, matte=matte.astype(np.float32) / 255, head=head, points=_points())
+
+
+def _points() -> np.ndarray:
+    points = np.tile(np.array(MIDDLE, float), (478, 1))
+    angles = np.linspace(0, 2 * np.pi, len(FACE_OVAL), endpoint=False)  # clockwise from the forehead
+    points[list(FACE_OVAL), 0] = MIDDLE[0] + RADII[0] * np.sin(angles)
+    points[list(FACE_OVAL), 1] = MIDDLE[1] - RADII[1] * np.cos(angles)
+    points[334], points[105] = (147, 86), (109, 86)
+    for name, (low, high) in BOXES.items():
+        outline = OUTLINES[name]
+        turn = np.linspace(0, 2 * np.pi, len(outline), endpoint=False)
+        centre, half = (np.array(low) + high) / 2, (np.array(high) - low) / 2
+        points[list(outline)] = centre + half * np.stack([-np.cos(turn), -np.sin(turn)], 1)
+    return points
+
+
+@pytest.fixture(scope="module")
+def labels(view) -> np.ndarray:
+    return label_image(view, learn_colours([view]))
+
+
+@pytest.mark.parametrize(
+    ("place", "label"),
+    [
+        ((128, 115), SKIN),
+        ((110, 125), SKIN),
+        ((128, 40), HAIR),
+        ((85, 70), HAIR),
+        ((128, 175), NECK),
+        ((128, 205), CLOTH),
+        ((40, 230), CLOTH),
+        ((170, 108), EAR_LEFT),
+        ((85, 108), EAR_RIGHT),
+        ((146, 99), EYE_LEFT),
+        ((110, 99), EYE_RIGHT),
+        ((20, 20), 0),
+    ],
+)
+def test_each_place_has_the_label_that_was_drawn(labels, place, label):
+    x, y = place
+    assert labels[y, x] == label
+
+
+def test_nothing_is_labelled_outside_the_person(view, labels):
+    assert (labels[view.matte < 0.5] == 0).all()
+    assert (labels[view.matte >= 0.5] > 0).all()
+
+
+def test_specks_on_cloth_stay_cloth(view):
+    speckled = view.rgb.copy()
+    speckled[200:250:10, 30:226:12] = SKIN_COLOUR
+    marked = FrameView(rgb=speckled, matte=view.matte, head=view.head, points=view.points)
+    labels = label_image(marked, learn_colours([marked]))
+    assert (labels[220:, 20:236] == CLOTH).mean() > 0.99
+
+
+def test_the_mask_keeps_head_and_hair_and_leaves_the_torso_out(view):
+    mask = fit_mask(view)
+    assert mask[40, 128] > 0.95  # hair above the model
+    assert mask[110, 128] > 0.95
+    assert mask[205, 128] > 0.95  # collar on the model
+    assert mask[235, 128] < 0.05  # chest below it
+    assert mask[235, 30] < 0.05
+    assert mask[205, 30] < 0.05  # shoulder beside it
+
+
+def test_the_mask_never_exceeds_the_matte(view):
+    assert (fit_mask(view) <= view.matte + 1e-6).all()
+
+
+def test_another_person_is_left_out(view):
+    matte = view.matte.copy()
+    matte[60:120, 225:250] = 1
+    crowd = FrameView(rgb=view.rgb, matte=matte, head=view.head, points=view.points)
+    assert fit_mask(crowd)[90, 240] < 0.05
