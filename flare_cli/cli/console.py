@@ -46,8 +46,12 @@ def progress_bars() -> Generator[Callable[[str, int, int], None]]:
             tasks[stage] = bars.add_task(what, total=total)
         bars.update(tasks[stage], completed=done, total=total, description=what)
 
-    with bars:
-        yield show
+    try:
+        with bars:
+            yield show
+    except KeyboardInterrupt:
+        note("stopped; the same command goes on where it was")
+        raise
 
 
 def show_error(error: FlareError) -> None:

@@ -265,9 +265,6 @@ def main() -> None:
     except FlareError as error:
         console.show_error(error)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        console.note("stopped; run the same command again to go on")
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":
