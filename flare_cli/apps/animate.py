@@ -82,6 +82,8 @@ def transfer(driver: Track, own: Track, *, absolute: bool) -> Track:
         pose=pose,
         translation=translation,
         fps=driver.fps,
+        camera=own.camera[:1],
+        video=None,
     )
 
 

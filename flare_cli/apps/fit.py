@@ -66,7 +66,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     config = load_config(name, request.overrides)
     subject = load_subject(request.subject)
     head = load_head(subject.track.head)
-    training, held_out = split_frames(subject.track, config.data.holdout, config.data.every)
+    training, held_out = split_frames(subject, config.data.holdout, config.data.every)
     if len(training) < LEAST_FRAMES:
         raise SubjectError(
             f"{request.subject} has {len(training)} training frame(s), a fit needs at least {LEAST_FRAMES}",

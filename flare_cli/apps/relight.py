@@ -54,17 +54,16 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
     track = run.subject().track
     track = track if request.frames is None else track[: request.frames]
     size = request.size or run.avatar.config.data.size
-    camera = track.camera
-    scale = size / camera.height
-    camera = camera.resized(round(camera.height * scale), round(camera.width * scale)).to(device)
+    height, width = size, round(track.camera.width * size / track.camera.height)
+    step = 1 if request.turn_light else len(track)
     with open_output(request.out, track.fps) as output:
-        for start in range(0, len(track), 1 if request.turn_light else len(track)):
-            part = track[start : start + 1] if request.turn_light else track
+        for start in range(0, len(track), step):
             turned = light.rotate(2 * math.pi * start / len(track)) if request.turn_light else light
-            backdrop = environment_background(turned, camera) if request.background else None
-            for drawn in draw_track(run.avatar, part.with_camera(camera), light=turned, background=backdrop):
-                _write(output, drawn.picture.colour)
-                progress("relight", output.count, len(track))
+            for shot in track[start : start + step].resized(height, width).to(device).shots():
+                backdrop = environment_background(turned, shot.camera) if request.background else None
+                for drawn in draw_track(run.avatar, shot, light=turned, background=backdrop):
+                    _write(output, drawn.picture.colour)
+                    progress("relight", output.count, len(track))
     return RelightResult(run=run.folder, out=request.out, frames=len(track), exposure=stops)
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.errors import SubjectError
-from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import linear_from_srgb
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.track import Track
@@ -60,8 +59,15 @@ class Frames:
         return linear_from_srgb(self.srgb()) * self.coverage()
 
 
-def split_frames(track: Track, holdout: float, every: int) -> tuple[Track, Track]:
-    """Training frames (every n-th of the first part) and held-out frames (the last `holdout` of the recording)."""
+def split_frames(subject: Subject, holdout: float, every: int) -> tuple[Track, Track]:
+    """Training frames (every n-th) and held-out frames.
+
+    A recording with its own split keeps it; otherwise the last `holdout` of the recording is held out.
+    """
+    track = subject.track
+    if subject.held_out is not None:
+        kept_back = torch.isin(track.frames, torch.tensor(subject.held_out, dtype=torch.long))
+        return track[torch.nonzero(~kept_back)[::every, 0]], track[torch.nonzero(kept_back)[:, 0]]
     n_test = round(len(track) * holdout)
     n_train = len(track) - n_test
     return track[:n_train:every], track[n_train:]
@@ -100,9 +106,8 @@ def load_frames(
         for done, _ in enumerate(pool.map(load, range(len(numbers))), 1):
             if progress is not None:
                 progress(done, len(numbers))
-    scaled: Cameras = camera.resized(height, width)
     return Frames(
-        track=replace(track, camera=scaled),
+        track=track.resized(height, width),
         image=torch.from_numpy(images),
         mask=torch.from_numpy(masks),
         label=torch.from_numpy(labels),

@@ -145,7 +145,7 @@ class _StageRunner:
         posed = avatar.posed(
             expression=track.expression, pose=track.pose, translation=track.translation, corrections=corrections
         )
-        picture = draw(avatar, posed, track.camera.expand(len(target)), light=avatar.light, rasterizer=self.rasterizer)
+        picture = draw(avatar, posed, track.cameras(), light=avatar.light, rasterizer=self.rasterizer)
         at = Step(avatar, corrections, picture, target, self.graph, self.steps_before + step, generator)
         terms = loss_terms(at, self.config.loss, self.perceptual)
         values = self._finite(terms, step)

@@ -5,7 +5,9 @@
     <subject>/flare.json                                        head model, fps, per-frame quality, excluded frames
 
 `flame_params.json` is in that family's units: world = 4 x metres, OpenGL world-to-camera, intrinsics as fractions of
-the picture with a negative fx. A frame's translation is in its `world_mat`, whose rotation is the same in all frames.
+the picture with a negative fx. A frame's translation is in its `world_mat`, whose rotation is the same in all frames
+of a video. A subject of several videos numbers its pictures through; `flare.json` then holds `videos` (name, camera,
+intrinsics) and each frame's `video`. `held_out`, where the recording comes with its own split, are frames not to train on.
 """
 
 from __future__ import annotations
@@ -42,12 +44,18 @@ class FrameQuality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A recorded person: the folder, its track, and what preprocessing thought of each frame."""
+    """A recorded person: the folder, its track, and what preprocessing thought of each frame.
+
+    `videos` names the videos of a recording that has several. `held_out` are the frame numbers that the recording's own
+    split keeps for evaluation; None where it has no split.
+    """
 
     folder: Path
     track: Track
     quality: tuple[FrameQuality, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
+    videos: tuple[str, ...] = ()
+    held_out: tuple[int, ...] | None = None
 
     def image_path(self, number: int) -> Path:
         """The picture of frame `number`."""
@@ -66,11 +74,12 @@ def save_subject(subject: Subject) -> None:
     """Write `flame_params.json` and `flare.json`, each whole or not at all, but no pictures."""
     track = subject.track
     camera = track.camera
-    rotation = camera.camera_from_world[0, :, :3].double().cpu().numpy()
-    offset = camera.camera_from_world[0, :, 3].double().cpu().numpy()
+    views = camera.camera_from_world.double().cpu().numpy()
     fx, fy, cx, cy = camera.intrinsics[0].double().tolist()
+    video = [0] * len(track) if track.video is None else track.video.tolist()
     frames: list[dict[str, Any]] = []
     for i, number in enumerate(track.frames.tolist()):
+        rotation, offset = views[video[i], :, :3], views[video[i], :, 3]
         translation = rotation @ track.translation[i].double().cpu().numpy() + offset
         world_mat = np.concatenate([rotation, WORLD_UNITS_PER_METRE * translation[:, None]], 1)
         frames.append(
@@ -104,6 +113,16 @@ def save_subject(subject: Subject) -> None:
             for q in subject.quality
         ],
     }
+    if track.video is not None:
+        names = subject.videos or tuple(f"video {v + 1}" for v in range(len(camera)))
+        lenses = camera.intrinsics.double().tolist()
+        sidecar["videos"] = [
+            {"name": name, "camera_from_world": view.tolist(), "intrinsics": lens}
+            for name, view, lens in zip(names, views, lenses, strict=True)
+        ]
+        sidecar["video"] = video
+    if subject.held_out is not None:
+        sidecar["held_out"] = list(subject.held_out)
     subject.folder.mkdir(parents=True, exist_ok=True)
     write_json(subject.folder / "flare.json", sidecar)
     write_json(subject.folder / "flame_params.json", params)
@@ -126,7 +145,14 @@ def load_subject(folder: Path) -> Subject:
     try:
         track = _track(params, sidecar)
         quality = tuple(FrameQuality(**q) for q in sidecar["quality"])
-        subject = Subject(folder=folder, track=track, quality=quality, source=sidecar["source"])
+        subject = Subject(
+            folder=folder,
+            track=track,
+            quality=quality,
+            source=sidecar["source"],
+            videos=tuple(str(v["name"]) for v in sidecar.get("videos", ())),
+            held_out=tuple(int(n) for n in sidecar["held_out"]) if "held_out" in sidecar else None,
+        )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise SubjectError(
             f"{params_path} or its flare.json lacks a part or has a wrong shape: {error!r}",
@@ -149,13 +175,21 @@ def _track(params: dict[str, Any], sidecar: dict[str, Any]) -> Track:
     if not frames:
         raise ValueError("no frames")
     height, width = (int(n) for n in sidecar["size"])
-    i0, i1, i2, i3 = (float(x) for x in params["intrinsics"])
-    intrinsics = torch.tensor([[abs(i0) * width, i1 * height, i2 * width, i3 * height]], dtype=torch.float64)
-    camera_from_world = np.asarray(sidecar["camera_from_world"], np.float64)
-    rotation, offset = camera_from_world[:, :3], camera_from_world[:, 3]
+    if "videos" in sidecar:
+        intrinsics = np.asarray([v["intrinsics"] for v in sidecar["videos"]], np.float64).reshape(-1, 4)
+        views = np.asarray([v["camera_from_world"] for v in sidecar["videos"]], np.float64).reshape(-1, 3, 4)
+        video = np.asarray(sidecar["video"], np.int64).reshape(len(frames))
+        if video.min() < 0:
+            raise ValueError("a frame of a video that is not there")
+    else:
+        i0, i1, i2, i3 = (float(x) for x in params["intrinsics"])
+        intrinsics = np.asarray([[abs(i0) * width, i1 * height, i2 * width, i3 * height]])
+        views = np.asarray(sidecar["camera_from_world"], np.float64).reshape(1, 3, 4)
+        video = np.zeros(len(frames), np.int64)
     world = np.asarray([f["world_mat"] for f in frames], np.float64)[:, :3]
     in_camera = (OPENGL_FROM_OPENCV @ world)[:, :, 3] / WORLD_UNITS_PER_METRE
-    translation = (in_camera - offset) @ rotation  # rotationᵀ (t - offset), row by row
+    rotation, offset = views[video, :, :3], views[video, :, 3]
+    translation = np.einsum("nij,ni->nj", rotation, in_camera - offset)  # rotationᵀ (t - offset)
     as_float = lambda value: torch.tensor(np.asarray(value, np.float64), dtype=torch.float32)  # noqa: E731
     return Track(
         head=str(sidecar["head"]),
@@ -165,12 +199,13 @@ def _track(params: dict[str, Any], sidecar: dict[str, Any]) -> Track:
         pose=as_float([f["pose"] for f in frames]).reshape(len(frames), -1, 3),
         translation=as_float(translation),
         camera=Cameras(
-            intrinsics=intrinsics.float(),
-            camera_from_world=as_float(camera_from_world)[None],
+            intrinsics=as_float(intrinsics),
+            camera_from_world=as_float(views),
             height=height,
             width=width,
         ),
         fps=float(sidecar["fps"]),
+        video=torch.from_numpy(video) if "videos" in sidecar else None,
     )
 
 

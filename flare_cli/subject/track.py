@@ -13,10 +13,11 @@ from flare_cli.render.camera import Cameras
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """Per-frame head parameters under one static camera, for the frames that were tracked well.
+    """Per-frame head parameters under static cameras, for the frames that were tracked well.
 
     `frames` are the numbers of the picture files (`image/<number>.png`). Metres, radians; `translation` is added after
-    posing; `camera` holds exactly one camera.
+    posing. `camera` holds one camera per video (all make pictures of one size) and `video` says which of them filmed
+    each frame; None, the usual case, is one video.
     """
 
     head: str
@@ -27,6 +28,7 @@ class Track:
     translation: Float[Tensor, "N 3"]
     camera: Cameras
     fps: float
+    video: Int[Tensor, "N"] | None = None
 
     def __len__(self) -> int:
         return self.frames.shape[0]
@@ -39,13 +41,32 @@ class Track:
             expression=self.expression[index],
             pose=self.pose[index],
             translation=self.translation[index],
+            video=None if self.video is None else self.video[index],
         )
+
+    def cameras(self) -> Cameras:
+        """The camera of every frame."""
+        return self.camera.expand(len(self)) if self.video is None else self.camera[self.video]
+
+    def shots(self) -> list[Track]:
+        """The track in parts of consecutive frames that one camera filmed, each with that camera alone."""
+        if self.video is None:
+            return [self]
+        _, counts = torch.unique_consecutive(self.video, return_counts=True)
+        ends = counts.cumsum(0).tolist()
+        parts = [self[end - count : end] for end, count in zip(ends, counts.tolist(), strict=True)]
+        return [part.with_camera(part.cameras()[:1]) for part in parts]
 
     def with_camera(self, camera: Cameras) -> Track:
         """The same motion seen by another camera."""
-        return replace(self, camera=camera)
+        return replace(self, camera=camera, video=None)
+
+    def resized(self, height: int, width: int) -> Track:
+        """The same track for pictures of another size."""
+        return replace(self, camera=self.camera.resized(height, width))
 
     def to(self, device: torch.device | str) -> Track:
         """Return the same track with tensors on `device`."""
         moved = {n: getattr(self, n).to(device) for n in ("frames", "shape", "expression", "pose", "translation")}
-        return replace(self, camera=self.camera.to(device), **moved)
+        video = None if self.video is None else self.video.to(device)
+        return replace(self, camera=self.camera.to(device), video=video, **moved)

@@ -132,3 +132,26 @@ def test_some_frames_of_a_track(tmp_path):
     assert len(chosen) == 2
     torch.testing.assert_close(chosen.pose[1], track.pose[3])
     assert isinstance(chosen.camera, Cameras)
+
+
+def test_several_videos_keep_their_cameras_and_split(tmp_path):
+    one = subject_in(tmp_path, 5, 4)
+    other = look_at(torch.tensor([[0.2, 0.0, 1.1]]), torch.zeros(1, 3), fov_y=0.5, height=96, width=64)
+    camera = replace(
+        one.track.camera,
+        intrinsics=torch.cat([one.track.camera.intrinsics, other.intrinsics]),
+        camera_from_world=torch.cat([one.track.camera.camera_from_world, other.camera_from_world]),
+    )
+    track = replace(one.track, camera=camera, video=torch.tensor([0, 1, 1, 0]))
+    held_out = (int(track.frames[1]),)
+    save_subject(replace(one, track=track, videos=("first", "second"), held_out=held_out))
+    loaded = load_subject(tmp_path)
+    assert (loaded.videos, loaded.held_out) == (("first", "second"), held_out)
+    points = track.translation[:, None]
+    torch.testing.assert_close(
+        loaded.track.cameras().project(loaded.track.translation[:, None]), track.cameras().project(points)
+    )
+    shots = loaded.track.shots()
+    first, *middle, last = track.frames.tolist()
+    assert [shot.frames.tolist() for shot in shots] == [[first], middle, [last]]
+    torch.testing.assert_close(shots[1].camera.intrinsics, other.intrinsics)
