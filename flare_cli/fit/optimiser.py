@@ -23,7 +23,7 @@ def stage_optimiser(avatar: Avatar, stage: StageSettings) -> torch.optim.Adam:
         module.requires_grad_(trained)
         if trained:
             groups.append({"params": list(module.parameters()), "lr": rate, "start": rate})
-    return torch.optim.Adam(groups, eps=1e-8)
+    return torch.optim.Adam(groups, eps=1e-8, fused=avatar.device.type == "cuda")
 
 
 def _is_subdivided(avatar: Avatar, stage: StageSettings) -> bool:

@@ -26,13 +26,14 @@ def directional_encoding(direction: Float[Tensor, "P 3"], roughness: Float[Tenso
         powers.append(powers[k] * z)
         real.append(real[k] * x - imaginary[k] * y)
         imaginary.append(real[k] * y + imaginary[k] * x)
-    zonal = (torch.stack(powers, -1) @ polynomials) * torch.exp(-fading * roughness)[:, degrees]
-    return torch.cat([zonal * torch.stack(real, -1)[:, orders], zonal * torch.stack(imaginary, -1)[:, orders]], -1)
+    # Columns are picked by 0/1 matrices: the gradient of indexing is far slower than a small product.
+    zonal = (torch.stack(powers, -1) @ polynomials) * (torch.exp(-fading * roughness) @ degrees)
+    return torch.cat([zonal * (torch.stack(real, -1) @ orders), zonal * (torch.stack(imaginary, -1) @ orders)], -1)
 
 
 @functools.cache
 def _tables(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Per harmonic: coefficients over powers of z of Y_lm / (x + iy)^m, order m, place of l; per l: l (l + 1) / 2."""
+    """Columns are harmonics: coefficients over powers of z of Y_lm / (x + iy)^m, 1 at m, 1 at l; per l: l (l + 1) / 2."""
     harmonics = [(degree, order) for degree in DEGREES for order in range(degree + 1)]
     polynomials = torch.zeros(max(DEGREES) + 1, len(harmonics), dtype=torch.float64)
     for column, (degree, order) in enumerate(harmonics):
@@ -45,7 +46,8 @@ def _tables(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, T
             legendre = (-1) ** k * math.comb(degree, k) * math.comb(2 * degree - 2 * k, degree) / 2**degree
             derivative = math.factorial(power) / math.factorial(power - order)
             polynomials[power - order, column] = (-1) ** order * norm * legendre * derivative
-    orders = torch.tensor([order for _, order in harmonics], device=device)
-    degrees = torch.tensor([DEGREES.index(degree) for degree, _ in harmonics], device=device)
-    fading = torch.tensor([degree * (degree + 1) / 2 for degree in DEGREES], dtype=dtype, device=device)
-    return polynomials.to(device, dtype), orders, degrees, fading
+    orders = torch.eye(max(DEGREES) + 1)[:, [order for _, order in harmonics]]
+    degrees = torch.eye(len(DEGREES))[:, [DEGREES.index(degree) for degree, _ in harmonics]]
+    fading = torch.tensor([degree * (degree + 1) / 2 for degree in DEGREES])
+    polynomials, orders, degrees, fading = (t.to(device, dtype) for t in (polynomials, orders, degrees, fading))
+    return polynomials, orders, degrees, fading
