@@ -33,7 +33,7 @@ def main() -> None:
     device, config = choose_device(options.device), load_config(options.config)
     stage = config.stage[-1]
     subject = load_subject(options.subject)
-    track, _ = split_frames(subject.track, config.data.holdout, config.data.every)
+    track, _ = split_frames(subject, config.data.holdout, config.data.every)
     frames = load_frames(subject, track[: 4 * stage.batch], config.data.size).to(device)
     for subdivisions in (0, 1):
         structure = Structure(stage.encoding, subdivisions)
@@ -54,7 +54,7 @@ def main() -> None:
                 corrections=corrections,
             )
             marks.append(_now(device))
-            camera = target.track.camera.expand(len(target))
+            camera = target.track.cameras()
             picture = draw(avatar, posed, camera, light=avatar.light, rasterizer=rasterizer)
             marks.append(_now(device))
             terms = loss_terms(
