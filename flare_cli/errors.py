@@ -46,3 +46,7 @@ class FitError(FlareError):
 
 class BackendError(FlareError):
     """A backend that was asked for is not installed or does not run here."""
+
+
+class PickleError(FlareError):
+    """A file that may hold code asks for more than plain data, or is damaged."""
