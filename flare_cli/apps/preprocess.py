@@ -34,6 +34,7 @@ from flare_cli.track.matte import PersonMatte, refined, steadied
 from flare_cli.track.preview import contact_row, overlay_frame
 from flare_cli.track.regions import HeadProjector
 from flare_cli.track.solve import solve
+from flare_cli.track.threads import one_torch_thread
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
 VERSION = 2
@@ -164,7 +165,8 @@ class _Stages:
     @contextmanager
     def _timed(self, stage: str) -> Generator[None]:
         started = time.monotonic()
-        yield
+        with one_torch_thread():
+            yield
         self.seconds[stage] = round(time.monotonic() - started, 2)
 
     def _landmarks(self) -> _Sightings:

@@ -7,8 +7,7 @@ belongs to the torso. What is minimised is in `posterior`, how in `gauss_newton`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -25,6 +24,7 @@ from flare_cli.track.gauss_newton import descended
 from flare_cli.track.landmark_head import FACE_OVAL, landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from flare_cli.track.posterior import OPENCV_FROM_WORLD, Priors, Problem, Unknowns, View, landmark_error
+from flare_cli.track.threads import one_torch_thread
 
 ROOT, NECK, JAW, EYE_LEFT, EYE_RIGHT = range(5)
 
@@ -55,19 +55,8 @@ def solve(
 
     First rigid (PnP), then shape and focal length on spread key frames, then all frames.
     """
-    with _one_thread():
+    with one_torch_thread():
         return _solved(head, points, times, fps, size, principal, priors or Priors(), rounds, key_frames, progress)
-
-
-@contextmanager
-def _one_thread() -> Generator[None]:
-    """Many small operations: threads bring little, and on a busy machine wait for each other (14 x slower)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _solved(
