@@ -146,6 +146,12 @@ class Avatar(nn.Module):
         bare = regions["skin"] & ~regions["scalp"] & ~regions["brows"] & ~regions["inner_mouth"] & ~regions["eyes"]
         return self.mesh.topology.carried(bare.float()[:, None])
 
+    def region_mask(self, names: tuple[str, ...]) -> Float[Tensor, "V 1"]:
+        """1 in any of the head's regions `names`, 0 elsewhere; regions that this head does not have are empty."""
+        regions = [self.head.regions[name] for name in names if name in self.head.regions]
+        inside = torch.stack(regions).any(0) if regions else torch.zeros(len(self.head.template), dtype=torch.bool)
+        return self.mesh.topology.carried(inside.float()[:, None])
+
     def _canonical_positions(self) -> Float[Tensor, "V0 3"]:
         head = self.head
         pose = self._template.new_zeros(1, len(head.parents), 3)

@@ -19,6 +19,7 @@ from flare_cli.render.geometry import adjacent_faces, face_normals, mesh_edges, 
 
 ROUGHNESS_ON_SKIN = (0.5, 0.1)
 SPECULAR_ON_SKIN = (0.3753, 0.1655)
+DELICATE = ("eyelids", "eyes", "eye_sockets", "lips", "inner_mouth", "teeth", "tongue")
 POSITION_JITTER = 0.01
 SMOOTHNESS_RAMP, PERCEPTUAL_RAMP = 500, 600  # steps, method.md
 
@@ -61,6 +62,7 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
         "colour": (weights.colour, lambda: (predicted - wanted).abs().mean()),
         "mask": (weights.mask, lambda: (at.picture.coverage - coverage).square().mean()),
         "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(at, weights.laplacian_of)),
+        "delicate": (weights.delicate, lambda: delicate_offsets(at.avatar)),
         "normal": (weights.normal * smoother, lambda: normal_consistency(at.graph, at.avatar.neutral_vertices())),
         "prior_weights": (weights.prior_weights * prior, lambda: weights_prior(at)),
         "prior_expression": (weights.prior_expression * prior, lambda: direction_prior(at.corrections.expression_dirs)),
@@ -94,6 +96,15 @@ def laplacian_term(at: Step, of: str) -> Float[Tensor, ""]:
     """Mean squared norm of the uniform Laplacian (metres x 4, the published unit) of the mesh or of its offsets."""
     values = at.avatar.neutral_vertices() if of == "vertices" else at.avatar.mesh.offsets
     return (4 * uniform_laplacian(values[None], at.graph.edges)).square().sum(-1).mean()
+
+
+def delicate_offsets(avatar: Avatar) -> Float[Tensor, ""]:
+    """Squared offsets (metres x 4) of lids, lips, eyes and the inside of the mouth, mean over those vertices.
+
+    The track places them well; free offsets there break blinks and lips that the head model closes.
+    """
+    delicate = avatar.region_mask(DELICATE)
+    return ((4 * avatar.mesh.offsets).square() * delicate).sum() / delicate.sum()
 
 
 def normal_consistency(graph: MeshGraph, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, ""]:
