@@ -23,8 +23,8 @@ class Deformer(nn.Module):
     """An MLP on the canonical position (FLARE section 3.2), predicting what to add to the head model's own values.
 
     The original predicts the values themselves and is pulled towards the nearest FLAME vertex. On the head's own
-    topology the nearest vertex is known, so the network predicts the difference: it starts at zero, and the prior is its
-    size. Softplus with beta 100 and weight normalisation as in the original; the last layer starts at zero.
+    topology the nearest vertex is known, so the network predicts the difference: it starts at zero, and the prior is
+    its size. Softplus with beta 100 and weight normalisation as in the original; the last layer starts at zero.
     """
 
     DIRECTION_SCALE = 0.01  # metres per unit of output: the size of a facial motion

@@ -33,7 +33,7 @@ def directional_encoding(direction: Float[Tensor, "P 3"], roughness: Float[Tenso
 
 @functools.cache
 def _tables(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Columns are harmonics: coefficients over powers of z of Y_lm / (x + iy)^m, 1 at m, 1 at l; per l: l (l + 1) / 2."""
+    """Columns are harmonics: coefficients over powers of z of Y_lm / (x + iy)^m, 1 at m, 1 at l; then l (l + 1) / 2."""
     harmonics = [(degree, order) for degree in DEGREES for order in range(degree + 1)]
     polynomials = torch.zeros(max(DEGREES) + 1, len(harmonics), dtype=torch.float64)
     for column, (degree, order) in enumerate(harmonics):
