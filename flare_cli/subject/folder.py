@@ -7,7 +7,8 @@
 `flame_params.json` is in that family's units: world = 4 x metres, OpenGL world-to-camera, intrinsics as fractions of
 the picture with a negative fx. A frame's translation is in its `world_mat`, whose rotation is the same in all frames
 of a video. A subject of several videos numbers its pictures through; `flare.json` then holds `videos` (name, camera,
-intrinsics) and each frame's `video`. `held_out`, where the recording comes with its own split, are frames not to train on.
+intrinsics) and each frame's `video`. `held_out`, where the recording has its own split, lists frames
+not to train on.
 """
 
 from __future__ import annotations
