@@ -70,6 +70,12 @@ def demo(request: DemoRequest, progress: ProgressCallback) -> DemoResult:
     shown = ("psnr_foreground", "psnr_all_pixels", "ssim", "mae", "silhouette_iou", "lpips")
     rows = [("record", f"{recorded - started:.0f} s"), ("fit", f"{fitted - recorded:.0f} s")]
     rows += [(f"held-out {name}", _score(scores.mean[name], scores.lpips_status)) for name in shown]
+    if scores.truth is not None:
+        rows += [
+            ("albedo PSNR, raw", f"{scores.truth.albedo_raw:.2f} dB"),
+            ("albedo PSNR, one factor per channel", f"{scores.truth.albedo_aligned:.2f} dB"),
+            ("normals, mean error", f"{scores.truth.normal_degrees:.1f} degrees"),
+        ]
     pictures = {
         "recorded, drawn, albedo, light": scores.pictures,
         "relit": relit.out,

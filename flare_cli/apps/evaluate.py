@@ -7,16 +7,20 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, median
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
 from flare_cli.apps.runs import choose_device, load_run, newest_run
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.image import write_png
 from flare_cli.errors import SubjectError
-from flare_cli.fit.frames import load_frames
+from flare_cli.fit.frames import Frames, load_frames
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
-from flare_cli.subject.folder import load_subject, write_json
+from flare_cli.score.truth import TruthScore, load_truth, score_truth
+from flare_cli.subject.folder import Subject, load_subject, write_json
 
 SHEET_FRAMES = 5
 
@@ -41,6 +45,7 @@ class EvalResult:
     mean: dict[str, float | None]
     median: dict[str, float | None]
     lpips_status: str
+    truth: TruthScore | None
     report: Path
     table: Path
     pictures: Path
@@ -84,6 +89,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         mean={name: _over(scores, name, mean) for name in names},
         median={name: _over(scores, name, median) for name in names},
         lpips_status=lpips_status,
+        truth=_against_truth(run.avatar, subject, frames),
         report=folder / "report.json",
         table=folder / "frames.csv",
         pictures=folder / "comparison.png",
@@ -101,6 +107,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         "mean": result.mean,
         "median": result.median,
         "lpips": lpips_status,
+        "truth": None if result.truth is None else asdict(result.truth),
         "conventions": {
             "psnr_foreground": "squared error under the mask / mask area",
             "psnr_all_pixels": "squared error under the mask / all pixels (as FLARE publishes it)",
@@ -109,6 +116,23 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     }
     write_json(result.report, report)
     return result
+
+
+def _against_truth(avatar: Avatar, subject: Subject, frames: Frames) -> TruthScore | None:
+    """Albedo and normals of a synthetic subject, if its truth is of the size that was drawn."""
+    paths = [subject.folder / "truth" / f"{number}.npz" for number in frames.track.frames.tolist()]
+    if not all(path.is_file() for path in paths):
+        return None
+    truth = [load_truth(path, label) for path, label in zip(paths, frames.label.numpy(), strict=True)]
+    if truth[0].inside.shape != frames.label.shape[1:]:
+        return None
+    albedo: list[Float[np.ndarray, "H W 3"]] = []
+    normal: list[Float[np.ndarray, "H W 3"]] = []
+    for drawn in draw_track(avatar, frames.track):
+        picture = drawn.picture
+        albedo += list(picture.buffer(picture.material.albedo).cpu().numpy())
+        normal += list(picture.buffer(picture.surface.normal).cpu().numpy())
+    return score_truth(albedo, normal, truth)
 
 
 def _over(scores: list[PictureScore], name: str, average: type | object) -> float | None:

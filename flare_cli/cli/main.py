@@ -129,6 +129,10 @@ def evaluate(
     console.show_table(
         f"{result.run}: {result.frames} frames at {result.size[1]}x{result.size[0]}", ("", "mean", "median"), rows
     )
+    if result.truth is not None:
+        console.show_facts(
+            "against the truth", [(k.replace("_", " "), _number(v)) for k, v in asdict(result.truth).items()]
+        )
     if result.mean["lpips"] is None:
         console.note(f"LPIPS is not available: {result.lpips_status}")
     console.show_facts("", [("report", result.report), ("per frame", result.table), ("pictures", result.pictures)])

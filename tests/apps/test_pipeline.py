@@ -64,6 +64,8 @@ def test_eval_scores_the_held_out_frames(run: Path):
     assert result.frames == 2
     assert result.mean["silhouette_iou"] is not None
     assert result.mean["silhouette_iou"] > 0.8
+    assert result.truth is not None
+    assert result.truth.albedo_aligned >= result.truth.albedo_raw
     with result.table.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["frame"] for row in rows] == ["9", "10"]
