@@ -1,4 +1,4 @@
-"""Comparison with known truth: albedo and normals of a synthetic subject, raw and with the scale ambiguity taken out."""
+"""Comparison with known truth: albedo and normals of a synthetic subject, raw and without the scale ambiguity."""
 
 from __future__ import annotations
 
