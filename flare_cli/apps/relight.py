@@ -13,6 +13,7 @@ from flare_cli.apps.output import PictureOutput, open_output
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import draw_track, environment_background, to_bytes
 from flare_cli.apps.runs import choose_device, load_run, newest_run
+from flare_cli.config.shipped import shipped_folder
 from flare_cli.data.hdr import load_envmap
 from flare_cli.errors import EnvmapError
 from flare_cli.render.environment import prefilter
@@ -74,10 +75,7 @@ def _write(output: PictureOutput, colour: Tensor) -> None:
 
 def bundled_envmaps() -> dict[str, Path]:
     """The environment maps that come with the program, by name."""
-    package = Path(__file__).parents[1]
-    installed = package / "assets" / "env_maps"
-    folder = installed if installed.is_dir() else package.parent / "assets" / "env_maps"
-    return {path.stem: path for path in sorted(folder.glob("*.hdr"))}
+    return {path.stem: path for path in sorted(shipped_folder("assets/env_maps").glob("*.hdr"))}
 
 
 def find_envmap(path: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from flare_cli.config.schema import Config
+from flare_cli.config.shipped import shipped_folder
 from flare_cli.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -20,16 +21,9 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 
-def preset_folder() -> Path:
-    """The folder with the shipped configs: inside the installed package, or `configs/` of a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "assets" / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
-
-
 def preset_names() -> list[str]:
     """Names that `load_config` takes besides paths."""
-    return sorted(path.stem for path in preset_folder().glob("*.toml"))
+    return sorted(path.stem for path in shipped_folder("configs").glob("*.toml"))
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
@@ -39,7 +33,7 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(name_or_path)
     if not name_or_path.endswith(".toml"):
-        path = preset_folder() / f"{name_or_path}.toml"
+        path = shipped_folder("configs") / f"{name_or_path}.toml"
         if not path.is_file():
             raise ConfigError(
                 f"there is no config called {name_or_path!r}",
