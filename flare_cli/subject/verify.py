@@ -24,16 +24,9 @@ MOST_LANDMARK_ERROR = 0.3
 CHECKED_FRAMES = 8
 CHECKED_HEIGHT = 256
 
-# iBUG's 68 (without the jaw line, which slides) as points of MediaPipe's 478.
-IBUG_FIRST = 17
-MEDIAPIPE_OF_IBUG = (
-    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),
-    *(168, 197, 5, 4, 75, 97, 2, 326, 305),
-    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
-    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),
-    *(78, 82, 13, 312, 308, 317, 14, 87),
-)
-EYE_CORNERS = (33, 263)
+IBUG_JAW = 17
+"""The first of iBUG's 68 lie along the jaw's outline, wherever that is in a view: they are not compared."""
+EYE_CORNERS, EYE_CORNERS_68 = (33, 263), (36 - IBUG_JAW, 45 - IBUG_JAW)
 ALTERNATIVES = {
     "camera axes look like OpenGL where OpenCV was read (or the other way round)": (True, 1.0),
     "the world's unit looks 4 times too large": (False, 0.25),
@@ -166,16 +159,18 @@ def _distances(
     head: HeadModel, cameras: Cameras, vertices: Float[Tensor, "B V 3"], keypoints: Float[np.ndarray, "B K 2"]
 ) -> tuple[float | None, float | None]:
     """Median distance of projected from given points, in pixels and over the eyes' distance; None without points."""
-    projected = cameras.project(landmark_points(head, vertices)).cpu().numpy()
     if keypoints.shape[1] == 68:
-        given, ours = keypoints[:, IBUG_FIRST:], projected[:, list(MEDIAPIPE_OF_IBUG)]
+        points = landmark_points(head, vertices, head.landmarks68)[:, IBUG_JAW:]
+        given, corners = keypoints[:, IBUG_JAW:], EYE_CORNERS_68
     else:
-        count = min(keypoints.shape[1], projected.shape[1])
-        given, ours = keypoints[:, :count], projected[:, :count]
+        points, given, corners = landmark_points(head, vertices), keypoints, EYE_CORNERS
+    ours = cameras.project(points).cpu().numpy()
+    given = given[:, : ours.shape[1]]
+    ours = ours[:, : given.shape[1]]
     distance = np.linalg.norm(given - ours, axis=-1)
     there = np.isfinite(distance)
     if not there.any():
         return None, None
-    eyes = np.linalg.norm(projected[:, EYE_CORNERS[0]] - projected[:, EYE_CORNERS[1]], axis=-1)
+    eyes = np.linalg.norm(ours[:, corners[0]] - ours[:, corners[1]], axis=-1)
     relative = distance / np.maximum(eyes, 1e-6)[:, None]
     return float(np.median(distance[there])), float(np.median(relative[there]))

@@ -116,7 +116,7 @@ def test_evaluation_video_by_name(tmp_path):
     for folder in ("a", "b"):
         write_imavatar(tmp_path / folder, make_scene(2))
     sequences = read_dataset(tmp_path, evaluation=("a",))
-    assert [bool(v.held_out.all()) for v in sequences.videos] == [True, False]
+    assert [(v.name, bool(v.held_out.all())) for v in sequences.videos] == [("b", False), ("a", True)]
     assert read_dataset(tmp_path).split is False
     with pytest.raises(SubjectError, match="no video called 'c'"):
         read_dataset(tmp_path, evaluation=("c",))

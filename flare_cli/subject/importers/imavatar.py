@@ -56,6 +56,7 @@ def _read(folder: Path, kind: str, evaluation: tuple[str, ...]) -> ImportedSeque
         raise SubjectError(f"there is no {FILES[kind]} under {folder}", hint=HINT)
     names = {path: path.name if path == folder else str(path.relative_to(folder)) for path in folders}
     held_out = _evaluation_folders(folders, names, folder, evaluation)
+    folders = sorted(folders, key=lambda path: path in held_out)  # what is trained on comes first
     params = {path: read_record(path / FILES[kind]) for path in folders}
     sources = {path: _sources(path, params[path], FILES[kind]) for path in folders}
     height, width = common_size([s.image for path in folders for s in sources[path]])

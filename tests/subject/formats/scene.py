@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import trimesh
 
+from flare_cli.head.landmarks68 import among_mediapipe
 from flare_cli.head.model import ArkitMap, HeadModel, LandmarkEmbedding
 from flare_cli.head.skinning import pose_vertices, shaped_joints
 from flare_cli.render.backend import choose_rasterizer
@@ -127,6 +128,7 @@ def toy_head(name: str = "flame-2020") -> HeadModel:
     landmark = torch.from_numpy(front[np.linspace(0, len(front) - 1, 478).astype(int)])
     barycentric = torch.zeros(478, 3)
     barycentric[:, 0] = 1
+    landmarks = LandmarkEmbedding(face=landmark, barycentric=barycentric, spread=torch.zeros(478))
     everywhere = torch.ones(len(template), dtype=torch.bool)
     return HeadModel(
         name=name,
@@ -145,7 +147,8 @@ def toy_head(name: str = "flame-2020") -> HeadModel:
         weights=(-40 * distance).softmax(-1),
         parents=(-1, 0, 1, 1, 1),
         regions={"skin": everywhere, "boundary": torch.from_numpy(template[:, 1] < -0.11)},
-        landmarks=LandmarkEmbedding(face=landmark, barycentric=barycentric, spread=torch.zeros(478)),
+        landmarks=landmarks,
+        landmarks68=among_mediapipe(landmarks),
         arkit=ArkitMap(expression=torch.zeros(52, 100), pose=torch.zeros(52, 5, 3)),
     )
 

@@ -12,7 +12,7 @@ from formats.scene import HEIGHT, WIDTH, Scene
 from scipy.spatial.transform import Rotation
 
 from flare_cli.data.image import write_png
-from flare_cli.subject.verify import IBUG_FIRST, MEDIAPIPE_OF_IBUG
+from flare_cli.head.landmarks68 import MEDIAPIPE_OF_68
 
 OPENGL = np.diag([1.0, -1.0, -1.0])
 
@@ -59,9 +59,7 @@ def write_imavatar(
         label = cv2.resize((masks[i] > 0).astype(np.uint8), (512, 512), interpolation=cv2.INTER_NEAREST)
         write_png(folder / "semantic" / f"{n}.png", label)
         world_mat = np.concatenate([rotations[i], 4 * offsets[i][:, None]], 1)
-        ibug = np.full((68, 2), -1.0)
-        ibug[IBUG_FIRST:] = found[i][list(MEDIAPIPE_OF_IBUG)]
-        points[f"{n}.png"] = ibug.tolist()
+        points[f"{n}.png"] = found[i][list(MEDIAPIPE_OF_68)].tolist()
         frames.append(
             {
                 "file_path": f"./image/{n}",

@@ -1,0 +1,1 @@
+"""A subject in the layout of other programs, so that they can be run on our preprocessing."""
