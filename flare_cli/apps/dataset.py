@@ -35,7 +35,7 @@ SIDED_LABELS = {"ears": (7, 8), "eyes": (4, 5)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRequest:
-    """What `flare preprocess DIR` was asked. Without `head`, the first that the format names and that is installed.
+    """What `flare preprocess DIR` was asked. Without `head`, the edition of FLAME that the format means.
 
     None of the formats tells the frame rate: `fps` does.
     """
@@ -125,21 +125,19 @@ def _check_out(request: ImportRequest) -> None:
 
 
 def _head(sequences: ImportedSequences, name: str | None) -> HeadModel:
-    """The head that was asked for, or the first of those the format may mean that is installed."""
+    """The head that was asked for, or the one the format means unless told: editions are not tried in turn."""
     if name is not None:
         head = load_head(name)
         check_edition(sequences, head)
         return head
-    for candidate in sequences.heads:
-        try:
-            return load_head(candidate)
-        except HeadError:
-            continue
-    raise HeadError(
-        f"{sequences.folder} ({sequences.format}) needs the head model {' or '.join(sequences.heads)},"
-        " which is not installed",
-        hint="download FLAME from flame.is.tue.mpg.de and add it with `flare head add`",
-    )
+    try:
+        return load_head(sequences.heads[0])
+    except HeadError as error:
+        others = f", or say which other edition it is: --head {' or '.join(sequences.heads[1:])}"
+        raise HeadError(
+            f"{sequences.folder} ({sequences.format}) needs the head model {sequences.heads[0]}: {error.message}",
+            hint=f"add FLAME with `flare head add`{others if sequences.heads[1:] else ''}",
+        ) from error
 
 
 class _Masks:

@@ -42,7 +42,7 @@ def read_gaussian_avatars(folder: Path) -> ImportedSequences:
     return ImportedSequences(
         format="gaussian-avatars",
         folder=folder,
-        heads=("flame-2023", "flame-2023-open", "flame-2020"),
+        heads=("flame-2023", "flame-2023-no-jaw", "flame-2023-open", "flame-2020"),
         shape=first["shape"],
         videos=videos,
         height=height,
