@@ -11,6 +11,7 @@ import typer
 
 from flare_cli import __version__
 from flare_cli.cli import console
+from flare_cli.cli.head import app as head_app
 from flare_cli.errors import FlareError
 
 # Threads that wait for each other must sleep, not spin: on a busy machine spinning made a fit step five times slower.
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(head_app, name="head")
 
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, or cuda")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
@@ -54,25 +56,74 @@ def _root(
 
 @app.command()
 def preprocess(
-    video: Annotated[Path, typer.Argument(help="a video of one person")],
+    video: Annotated[Path, typer.Argument(help="a video of one person, or the folder of another program's data set")],
     out: Annotated[Path, typer.Option("-o", "--out", help="the subject folder to make")],
     size: Annotated[int, typer.Option(help="edge of the square pictures in pixels", min=64, max=4096)] = 512,
-    fps: Annotated[float | None, typer.Option(help="drop frames down to this rate", min=0.1)] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="drop frames down to this rate; for a data set, its own rate", min=0.1)
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(help="stop after so many frames", min=1)] = None,
-    head: Annotated[str, typer.Option(help="head model to track with")] = "open-head",
+    head: Annotated[
+        str | None, typer.Option(help="head model; by default open-head, for a data set the one it was tracked with")
+    ] = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="kind of data set, where it is not recognised by its files")
+    ] = None,
+    eval_video: Annotated[
+        list[str] | None, typer.Option(help="video of a data set to hold out; may be repeated")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="replace a subject that is already there")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a video into a subject folder: crop, landmarks, matte, labels, tracking."""
+    """Turn a video into a subject folder (crop, landmarks, matte, labels, tracking), or import a tracked data set."""
+    if video.is_dir():
+        _import(video, out, format_name, head, fps, eval_video, overwrite, as_json)
+        return
     from flare_cli.apps.preprocess import PreprocessRequest
     from flare_cli.apps.preprocess import preprocess as run
 
     request = PreprocessRequest(
-        video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head, overwrite=overwrite
+        video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head or "open-head", overwrite=overwrite
     )
     with console.progress_bars() as progress:
         result = run(request, progress)
     _show(f"subject {result.folder}", asdict(result), as_json)
+
+
+def _import(
+    dataset: Path,
+    out: Path,
+    format_name: str | None,
+    head: str | None,
+    fps: float | None,
+    eval_video: list[str] | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from flare_cli.apps.dataset import DEFAULT_FPS, ImportRequest, import_dataset
+
+    request = ImportRequest(
+        dataset=dataset, out=out, format=format_name, head=head, fps=fps or DEFAULT_FPS,
+        evaluation=tuple(eval_video or ()), overwrite=overwrite,
+    )  # fmt: skip
+    with console.progress_bars() as progress:
+        result = import_dataset(request, progress)
+    _show(f"subject {result.folder}", asdict(result), as_json)
+
+
+@app.command()
+def convert(
+    subject: Annotated[Path, typer.Argument(help="subject folder, made by `flare preprocess`")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="folder to write, new or empty")],
+    to: Annotated[str, typer.Option(help="imavatar (also PointAvatar, FLARE) or gaussian-avatars")] = "imavatar",
+    as_json: AsJson = False,
+) -> None:
+    """Write a subject's pictures and tracking in another program's layout."""
+    from flare_cli.apps.convert import ConvertRequest
+    from flare_cli.apps.convert import convert as run
+
+    result = run(ConvertRequest(subject=subject, to=to, out=out))
+    _show(f"written {result.folder}", asdict(result), as_json)
 
 
 @app.command()
@@ -113,15 +164,29 @@ def evaluate(
     run: RunArgument = None,
     subject: Annotated[Path | None, typer.Option(help="score another recording of the same person")] = None,
     training: Annotated[bool, typer.Option(help="score the training frames instead of the held-out ones")] = False,
+    predictions: Annotated[
+        Path | None, typer.Option(help="folder for pictures of the scored frames: colour, mask, albedo, normal, …")
+    ] = None,
+    relight_envmap: Annotated[
+        list[Path] | None, typer.Option(help="with --predictions: draw them under this .hdr too; may be repeated")
+    ] = None,
+    relight_exposure: Annotated[float, typer.Option(help="stops for --relight-envmap; 0 takes maps as they are")] = 0.0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Score an avatar on frames that its fit has not seen."""
     from flare_cli.apps.evaluate import EvalRequest
     from flare_cli.apps.evaluate import evaluate as run_eval
+    from flare_cli.apps.predictions import PredictionsRequest
 
+    if relight_envmap and predictions is None:
+        raise FlareError("--relight-envmap needs --predictions", hint="say where the pictures go: --predictions DIR")
+    wanted = None
+    if predictions is not None:
+        wanted = PredictionsRequest(folder=predictions, envmaps=tuple(relight_envmap or ()), exposure=relight_exposure)
+    request = EvalRequest(run=run, subject=subject, training=training, predictions=wanted, device=device)
     with console.progress_bars() as progress:
-        result = run_eval(EvalRequest(run=run, subject=subject, training=training, device=device), progress)
+        result = run_eval(request, progress)
     if as_json:
         console.show_json(asdict(result))
         return

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Int, Shaped
 
 from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, png
+from flare_cli.errors import HeadError
 
 
 def write_obj(path: Path, mesh: TexturedMesh, textures: PbrTextures) -> list[Path]:
@@ -62,3 +63,31 @@ def _rows(keyword: str, values: Shaped[np.ndarray, "N C"], digits: int) -> Itera
 
 def _text(lines: Iterable[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
+
+
+def read_obj_uv(
+    path: Path,
+) -> tuple[Int[np.ndarray, "F 3"], Float[np.ndarray, "T 2"], Int[np.ndarray, "F 3"]]:
+    """Triangles, texture coordinates (v up), and the triangles' texture corners of an OBJ.
+
+    Raises `HeadError` where it is not one, or has faces without texture corners or with other than three.
+    """
+    coordinates: list[list[float]] = []
+    corners: list[list[list[int]]] = []
+    hint = "export the mesh as an OBJ of triangles with texture coordinates"
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            words = line.split()
+            if words[:1] == ["vt"]:
+                coordinates.append([float(word) for word in words[1:3]])
+            elif words[:1] == ["f"]:
+                corner = [[int(part) for part in word.split("/")[:2]] for word in words[1:]]
+                if len(corner) != 3 or any(len(pair) != 2 for pair in corner):
+                    raise HeadError(f"{path}:{number}: not a triangle with texture corners", hint=hint)
+                corners.append(corner)
+    except (OSError, ValueError) as error:
+        raise HeadError(f"{path} is not a readable OBJ: {error}", hint=hint) from error
+    if not corners or any(len(pair) != 2 for pair in coordinates):
+        raise HeadError(f"{path} holds no textured triangles", hint=hint)
+    both = np.array(corners, np.int64) - 1
+    return both[..., 0], np.array(coordinates, np.float64).reshape(-1, 2), both[..., 1]

@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from flare_cli.head.arkit import ARKIT_NAMES
+
 JOINT_NAMES = ("root", "neck", "jaw", "eye_left", "eye_right")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarkEmbedding:
-    """MediaPipe's 478 points on the surface: a face index and barycentric coordinates each.
+    """Facial points (MediaPipe's 478, or the 68 of iBUG) on the surface: a face index and barycentric coordinates each.
 
     `face` is -1 where a point has no place on the head; `spread` (metres) is how far the point slides over the skin
     between people and views, so a fit can trust it less.
@@ -56,7 +58,13 @@ class HeadModel:
     parents: tuple[int, ...]
     regions: dict[str, Bool[Tensor, "V"]]
     landmarks: LandmarkEmbedding
+    landmarks68: LandmarkEmbedding
     arkit: ArkitMap
+
+    @property
+    def is_named(self) -> bool:
+        """Whether expressions are ARKit's units, in 0..1. If not, they are components of variance 1 of any sign."""
+        return all(name in ARKIT_NAMES for name in self.expression_names)
 
     @property
     def n_shape(self) -> int:

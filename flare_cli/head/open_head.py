@@ -22,6 +22,7 @@ from torch import Tensor
 
 from flare_cli.errors import HeadError
 from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.head.landmarks68 import among_mediapipe
 from flare_cli.head.model import ArkitMap, HeadModel, LandmarkEmbedding
 
 NAME = "open-head"
@@ -62,6 +63,11 @@ def _unpacked(arrays: dict[str, NDArray[np.generic]], metadata: dict[str, object
     expression_names = tuple(str(name) for name in _strings(metadata["expressions"]))
     region_names = _strings(metadata["regions"])
     template = floats("template")
+    landmarks = LandmarkEmbedding(
+        face=integers("landmark_face"),
+        barycentric=floats("landmark_barycentric"),
+        spread=floats("landmark_spread"),
+    )
     joints = floats("joints")
     pose_dirs = torch.zeros(len(template), 3, POSE_FEATURES)
     pose_dirs[:, :, integers("pose_features")] = floats("pose_dirs")
@@ -82,11 +88,8 @@ def _unpacked(arrays: dict[str, NDArray[np.generic]], metadata: dict[str, object
         weights=floats("weights"),
         parents=PARENTS,
         regions={name: torch.from_numpy(arrays["regions"][i] != 0) for i, name in enumerate(region_names)},
-        landmarks=LandmarkEmbedding(
-            face=integers("landmark_face"),
-            barycentric=floats("landmark_barycentric"),
-            spread=floats("landmark_spread"),
-        ),
+        landmarks=landmarks,
+        landmarks68=among_mediapipe(landmarks),
         arkit=ArkitMap(expression=_one_hot(expression_names), pose=floats("arkit_pose")),
     )
 

@@ -1,0 +1,137 @@
+"""`flare head`: heads that the user brings, FLAME above all: add, list, remove."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flare_cli.apps.progress import ProgressCallback, quiet
+from flare_cli.errors import HeadError
+from flare_cli.head import open_head
+from flare_cli.head.flame import EDITIONS, Edition, FlameReport, head_of_flame, read_flame
+from flare_cli.head.flame_extras import read_extras
+from flare_cli.head.stored import head_path, remove_head, save_head, stored_head, stored_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddRequest:
+    """What `flare head add` was asked. The optional files are those that ship beside FLAME."""
+
+    file: Path
+    name: str | None = None
+    edition: str | None = None
+    landmarks: Path | None = None
+    mediapipe: Path | None = None
+    masks: Path | None = None
+    uv: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddResult:
+    """What was stored. Distances in millimetres; `arkit_residual` is the mean part of ARKit's units that is lost."""
+
+    name: str
+    edition: str
+    stored: Path
+    licence: str
+    sha256: str
+    file_sha256: str
+    vertices: int
+    landmarks: str
+    registration_mm: float
+    arkit_residual: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedHead:
+    """One line of `flare head list`."""
+
+    name: str
+    edition: str
+    licence: str
+    path: str
+
+
+def add(request: AddRequest, progress: ProgressCallback = quiet) -> AddResult:
+    """Read a FLAME file, prepare it and store it in the user's data directory."""
+    progress("head", 0, 3)
+    file = read_flame(request.file, _edition(request.edition))
+    name = request.name or f"flame-{file.edition}"
+    path = head_path(name)
+    if name == open_head.NAME:
+        raise HeadError(f"{name!r} is the bundled head's name", hint="choose another with --name")
+    if path.exists() and not request.overwrite:
+        raise HeadError(f"a head called {name!r} is already there", hint="replace it with --overwrite")
+    extras = read_extras(
+        landmarks=request.landmarks,
+        mediapipe=request.mediapipe,
+        masks=request.masks,
+        uv=request.uv,
+        n_faces=len(file.faces),
+        n_vertices=len(file.template),
+    )
+    progress("head", 1, 3)
+    head, report = head_of_flame(file, name, extras)
+    progress("head", 2, 3)
+    landmarks = _landmarks(report)
+    about = {
+        "edition": file.edition,
+        "licence": file.licence,
+        "file": request.file.name,
+        "file_sha256": file.file_sha256,
+        "landmarks": landmarks,
+        "uv": "given" if report.uv_given else "made by xatlas",
+        "registration_m": report.registration,
+        "arkit_residual": report.arkit_residual,
+    }
+    stored = save_head(head, about)
+    progress("head", 3, 3)
+    return AddResult(
+        name=name,
+        edition=file.edition,
+        stored=stored,
+        licence=file.licence,
+        sha256=head.sha256,
+        file_sha256=file.file_sha256,
+        vertices=len(head.template),
+        landmarks=landmarks,
+        registration_mm=report.registration * 1e3,
+        arkit_residual=sum(report.arkit_residual.values()) / len(report.arkit_residual),
+    )
+
+
+def listed() -> list[ListedHead]:
+    """The bundled head and those that were added."""
+    bundled = ListedHead(name=open_head.NAME, edition="bundled", licence="CC0-1.0", path="")
+    added = [stored_head(name) for name in stored_names()]
+    return [
+        bundled,
+        *(
+            ListedHead(name=h.name, edition=h.about["edition"], licence=h.about["licence"], path=str(h.path))
+            for h in added
+        ),
+    ]
+
+
+def remove(name: str) -> Path:
+    """Delete a head that was added."""
+    if name == open_head.NAME:
+        raise HeadError("the bundled head can't be removed", hint="`flare head list` shows those that can")
+    return remove_head(name)
+
+
+def _edition(text: str | None) -> Edition | None:
+    for edition in EDITIONS:
+        if text == edition:
+            return edition
+    if text is not None:
+        raise HeadError(f"{text!r} is no edition of FLAME", hint=f"use one of {', '.join(EDITIONS)}")
+    return None
+
+
+def _landmarks(report: FlameReport) -> str:
+    given = ["68 points given"] if report.landmarks68_given else []
+    if report.landmarks_given:
+        given.append(f"{report.landmarks_given} of MediaPipe's points given")
+    return ", ".join([*given, "the others carried over from the open head"])
