@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from flare_cli.apps.predictions import PredictionsRequest, named_envmaps, write_predictions
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
 from flare_cli.apps.runs import choose_device, load_run, newest_run
@@ -27,11 +28,15 @@ SHEET_FRAMES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalRequest:
-    """What `flare eval` was asked. Without a run, the newest one; without a subject, the one that was fitted."""
+    """What `flare eval` was asked. Without a run, the newest one; without a subject, the one that was fitted.
+
+    With `predictions` the scored track's pictures are written for scorers of other people.
+    """
 
     run: Path | None = None
     subject: Path | None = None
     training: bool = False
+    predictions: PredictionsRequest | None = None
     device: str = "auto"
 
 
@@ -49,6 +54,7 @@ class EvalResult:
     report: Path
     table: Path
     pictures: Path
+    predictions: Path | None
 
 
 def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
@@ -63,6 +69,8 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         track = track[torch.isin(track.frames, wanted)]
     if not len(track):
         raise SubjectError("there are no frames to score", hint="fit with data.holdout > 0, or use --training")
+    if request.predictions is not None:
+        named_envmaps(request.predictions.envmaps)  # a wrong name is told before the work
     size = run.avatar.config.data.size
     frames = load_frames(subject, track, size, lambda done, n: progress("load", done, n))
     lpips, lpips_status = lpips_or_reason()
@@ -79,6 +87,8 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
             )
             write_png(folder / "frames" / f"{int(frames.track.frames[at])}.png", picture)
             progress("score", len(scores), len(frames))
+    if request.predictions is not None:
+        write_predictions(request.predictions, run.avatar, frames.track, progress)
     shown = torch.linspace(0, len(frames) - 1, min(SHEET_FRAMES, len(frames))).long()
     write_png(folder / "comparison.png", comparison_sheet(run.avatar, frames[shown].to(run.avatar.device)))
     names = [f.name for f in fields(PictureScore)]
@@ -93,6 +103,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         report=folder / "report.json",
         table=folder / "frames.csv",
         pictures=folder / "comparison.png",
+        predictions=request.predictions.folder if request.predictions else None,
     )
     with result.table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["frame", *names])

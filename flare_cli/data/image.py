@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 
 from flare_cli.errors import SubjectError
 
@@ -22,8 +22,8 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
     return _read(path, cv2.IMREAD_GRAYSCALE)
 
 
-def write_png(path: Path, picture: UInt8[np.ndarray, "H W *C"]) -> None:
-    """Write RGB or one-channel bytes as PNG; the file is whole or not there."""
+def write_png(path: Path, picture: UInt8[np.ndarray, "H W *C"] | UInt16[np.ndarray, "H W *C"]) -> None:
+    """Write RGB or one-channel numbers of 8 or 16 bits as PNG; the file is whole or not there."""
     rows = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     done, data = cv2.imencode(".png", rows, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     assert done

@@ -14,6 +14,7 @@ from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, FitResult, fit
+from flare_cli.apps.predictions import PredictionsRequest
 from flare_cli.apps.progress import quiet
 from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.apps.runs import newest_run
@@ -71,6 +72,24 @@ def test_eval_scores_the_held_out_frames(run: Path):
     assert [row["frame"] for row in rows] == ["9", "10"]
     expected = np.mean([float(row["psnr_foreground"]) for row in rows])
     assert json.loads(result.report.read_text())["mean"]["psnr_foreground"] == pytest.approx(expected)
+
+
+def test_predictions_are_pictures_of_every_scored_frame(run: Path, tmp_path: Path):
+    request = PredictionsRequest(folder=tmp_path, envmaps=(Path("studio"), Path("sunset")), exposure=-1.0)
+    evaluate(EvalRequest(run=run, predictions=request), quiet)
+    index = json.loads((tmp_path / "predictions.json").read_text())
+    assert index["frames"] == [9, 10]
+    for kind in ("colour", "mask", "albedo", "material", "normal", "relit/studio", "relit/sunset"):
+        assert sorted(p.name for p in (tmp_path / kind).iterdir()) == ["10.png", "9.png"]
+    read = lambda kind: cv2.imread(str(tmp_path / kind / "9.png"), cv2.IMREAD_UNCHANGED)  # noqa: E731
+    inside = read("mask") == 255
+    normal = read("normal")[..., ::-1] / 65535 * 2 - 1
+    np.testing.assert_allclose(np.linalg.norm(normal[inside], axis=-1), 1, atol=1e-3)
+    assert normal[inside][:, 2].mean() > 0.3  # the face looks at the camera, which is at +z
+    assert (read("albedo")[~inside & (read("mask") == 0)] == 0).all()
+    assert (read("material")[..., 0] == 0).all()  # blue, as OpenCV orders channels
+    own = read_rgb(run / "eval" / "frames" / "9.png")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "colour" / "9.png"), own)
 
 
 def test_relight_follows_the_light(run: Path, tmp_path: Path):
