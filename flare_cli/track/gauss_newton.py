@@ -15,6 +15,8 @@ from flare_cli.track.posterior import (
     SHARED,
     Problem,
     Unknowns,
+    beyond_bounds,
+    expression_deviation,
     misfit,
     projected_landmarks,
     smoothness,
@@ -149,12 +151,12 @@ def _prior_blocks(problem: Problem, now: Unknowns) -> Float[Tensor, "N D D"]:
     """Second derivatives of the strain within a frame, over N."""
     p, N = problem.priors, len(now.root)
     units = now.expression
-    outside = ((units < 0) | (units > 1)).to(units)
+    outside = (beyond_bounds(problem.head, units) > 0).to(units)
     hidden = 2e4 * unseen_units(problem.head).to(units)
     even = lambda width, sigma: units.new_full((N, width), 1 / sigma**2)  # noqa: E731
     closed = (now.jaw[:, :1] < 0).to(units) / p.jaw_closed**2
     parts = {
-        "expression": 1 / p.expression**2 + outside / p.expression_bound**2 + hidden,
+        "expression": 1 / expression_deviation(problem) ** 2 + outside / p.expression_bound**2 + hidden,
         "root": even(3, p.root),
         "neck": even(3, p.neck),
         "jaw": torch.cat([closed, even(2, p.jaw_side)], 1),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.head.model import HeadModel
+from flare_cli.head.skinning import at_points
 from flare_cli.track.landmarks import LEFT_IRIS, RIGHT_IRIS
 
 # Face Mesh puts these on the outline of the face as seen, so they slide over the skin when the head turns.
@@ -19,16 +18,9 @@ FACE_OVAL = (
 
 
 def landmark_head(head: HeadModel) -> HeadModel:
-    """A head whose vertices are the landmarks themselves: everything per vertex is blended by their weights.
-
-    Skinning is linear in the rest position and in the skin weights, not in their product, so a landmark is off by the
-    change of weights over one face: at most a few tenths of a millimetre on the open head, near the jaw.
-    """
-    face, barycentric = head.landmarks.face, head.landmarks.barycentric
-    corners, blend = head.faces[face[face >= 0]], barycentric[face >= 0]
-    mixed = lambda values: torch.einsum("lk,lk...->l...", blend, values[corners])  # noqa: E731
-    names = ("template", "shape_dirs", "expression_dirs", "pose_dirs", "weights")
-    return replace(head, **{name: mixed(getattr(head, name)) for name in names})
+    """A head whose vertices are the used landmarks themselves."""
+    used = head.landmarks.face >= 0
+    return at_points(head, head.landmarks.face[used], head.landmarks.barycentric[used])
 
 
 def landmark_weights(head: HeadModel) -> Float[Tensor, "L"]:

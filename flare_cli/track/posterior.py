@@ -32,6 +32,7 @@ class Priors:
 
     `noise` and `outlier` are landmark distances in parts of the inter-ocular distance; `points` is how many independent
     measurements the 476 correlated landmarks of a frame are worth. Smoothness is of second differences at 30 fps.
+    Where expressions are not named units (FLAME), `component` takes the place of `expression` and there are no bounds.
     """
 
     focal: float = 0.3
@@ -42,6 +43,7 @@ class Priors:
     points: float = 100.0
     expression: float = 0.35
     expression_bound: float = 0.03
+    component: float = 1.0
     root: float = 0.05
     neck: float = 0.5
     translation: float = 1.0
@@ -174,8 +176,8 @@ def strain(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:
         square(now.log_focal - math.log(p.focal_mean * problem.view.size), p.focal) + square(now.shape, p.shape).sum()
     )
     units = now.expression
-    outside = torch.relu(-units) + torch.relu(units - 1)
-    per_frame = square(units, p.expression).sum(1) + square(outside, p.expression_bound).sum(1)
+    outside = beyond_bounds(head, units)
+    per_frame = square(units, expression_deviation(problem)).sum(1) + square(outside, p.expression_bound).sum(1)
     per_frame = per_frame + 1e4 * (units * unseen_units(head).to(units)).square().sum(1)
     per_frame = per_frame + square(now.root - now.root.mean(0), p.root).sum(1) + square(now.neck, p.neck).sum(1)
     per_frame = per_frame + square(now.jaw[:, 1:], p.jaw_side).sum(1) + square(torch.relu(-now.jaw[:, 0]), p.jaw_closed)
@@ -210,8 +212,19 @@ def smoothness(problem: Problem) -> dict[str, Tensor]:
         "translation": p.smooth_translation,
     }
     deviations = {name: like.new_tensor(sigma * slower) for name, sigma in even.items()}
-    deviations["expression"] = torch.where(lids, p.smooth_lids, p.smooth_expression).to(like) * slower
+    swing = expression_deviation(problem) / p.expression
+    deviations["expression"] = torch.where(lids, p.smooth_lids, p.smooth_expression).to(like) * slower * swing
     return deviations
+
+
+def expression_deviation(problem: Problem) -> float:
+    """How far expressions usually are from 0."""
+    return problem.priors.expression if problem.head.is_named else problem.priors.component
+
+
+def beyond_bounds(head: HeadModel, units: Float[Tensor, "N E"]) -> Float[Tensor, "N E"]:
+    """How far named units are below 0 or above 1."""
+    return torch.relu(-units) + torch.relu(units - 1) if head.is_named else torch.zeros_like(units)
 
 
 def unseen_units(head: HeadModel) -> Bool[Tensor, "E"]:
