@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import flame_like
 import pytest
 import torch
 
 from flare_cli.config.loading import load_config
 from flare_cli.config.schema import Config
 from flare_cli.fit.frames import Frames
+from flare_cli.head.flame import FlameReport, head_of_flame, read_flame
+from flare_cli.head.flame_extras import FlameExtras
 from flare_cli.head.model import HeadModel
 from flare_cli.head.open_head import load_open_head
 from flare_cli.render.camera import Cameras
@@ -22,6 +25,19 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def open_head() -> HeadModel:
     return load_open_head()
+
+
+@pytest.fixture(scope="session")
+def flame_made(tmp_path_factory: pytest.TempPathFactory) -> tuple[HeadModel, FlameReport]:
+    """A FLAME-shaped head called flame-2020, and the report on making it."""
+    path = flame_like.write_flame_like(tmp_path_factory.mktemp("flame") / "generic_model.pkl")
+    return head_of_flame(read_flame(path), "flame-2020", FlameExtras())
+
+
+@pytest.fixture(scope="session")
+def flame_head(flame_made: tuple[HeadModel, FlameReport]) -> HeadModel:
+    """The FLAME-shaped head; `save_head` it where it has to be found by name."""
+    return flame_made[0]
 
 
 @pytest.fixture

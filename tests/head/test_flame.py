@@ -30,15 +30,8 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(folder):
-    return head_of_flame(
-        read_flame(flame_like.write_flame_like(folder / "generic_model.pkl")), "flame-2020", FlameExtras()
-    )
-
-
-@pytest.fixture(scope="module")
-def flame(made) -> HeadModel:
-    return made[0]
+def flame(flame_head) -> HeadModel:
+    return flame_head
 
 
 def reference(arrays, shape, expression, pose, translation):
@@ -189,8 +182,8 @@ def test_regions_lie_where_those_of_the_open_head_do(flame, open_head):
     assert not flame.regions["skin"][flame.regions["eyes"]].any()
 
 
-def test_arkit_units_move_the_face_as_they_move_the_open_head(flame, made, open_head):
-    report = made[1]
+def test_arkit_units_move_the_face_as_they_move_the_open_head(flame, flame_made, open_head):
+    report = flame_made[1]
     assert set(report.arkit_residual) == set(ARKIT_NAMES)
     assert np.mean(list(report.arkit_residual.values())) < 0.25
     assert report.arkit_residual["mouthSmileLeft"] < 0.15

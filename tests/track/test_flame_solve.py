@@ -2,12 +2,8 @@
 
 import math
 
-import flame_like
-import pytest
 import torch
 
-from flare_cli.head.flame import head_of_flame, read_flame
-from flare_cli.head.flame_extras import FlameExtras
 from flare_cli.head.skinning import landmark_points, pose_vertices
 from flare_cli.render.camera import Cameras
 from flare_cli.track.solve import solve
@@ -15,13 +11,8 @@ from flare_cli.track.solve import solve
 N, SIZE = 10, 512
 
 
-@pytest.fixture(scope="module")
-def flame(tmp_path_factory):
-    path = flame_like.write_flame_like(tmp_path_factory.mktemp("flame") / "flame2023.pkl", "2023")
-    return head_of_flame(read_flame(path), "flame-2023", FlameExtras())[0]
-
-
-def test_landmarks_of_a_flame_head_are_met_with_components_of_either_sign(flame):
+def test_landmarks_of_a_flame_head_are_met_with_components_of_either_sign(flame_head):
+    flame = flame_head
     generator = torch.Generator().manual_seed(3)
     time = torch.arange(N) / 30
     wave = lambda rate, phase=0.0: torch.sin(2 * math.pi * rate * time + phase)  # noqa: E731
