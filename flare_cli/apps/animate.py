@@ -1,4 +1,4 @@
-"""`flare animate`: another subject's performance drives the avatar."""
+"""`flare animate`: another person, an ARKit capture, named arrays, a video or a preset drives the avatar."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from flare_cli.apps.drivers import Driver, load_driver
 from flare_cli.apps.output import open_output
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import draw_track, to_bytes
 from flare_cli.apps.runs import choose_device, load_run, newest_run
-from flare_cli.errors import SubjectError
-from flare_cli.subject.folder import load_subject
 from flare_cli.subject.track import Track
+
+CACHE = ".flare-drivers"
+"""Beside the output: subjects of driving videos."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnimateRequest:
-    """What `flare animate` was asked. `absolute` copies the driver's numbers instead of its change from neutral."""
+    """What `flare animate` was asked. `driver` is anything that `drivers.load_driver` takes.
+
+    `absolute` copies the driver's numbers instead of its change from neutral.
+    """
 
     driver: Path
     out: Path
@@ -33,23 +38,19 @@ class AnimateRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnimateResult:
-    """Where the pictures went."""
+    """Where the pictures went, and what had to be converted."""
 
     run: Path
     out: Path
     frames: int
+    notes: list[str]
 
 
 def animate(request: AnimateRequest, progress: ProgressCallback) -> AnimateResult:
     """Draw the avatar with the driver's expressions, head motion and timing, under the avatar's own light."""
     run = load_run(request.run or newest_run(), choose_device(request.device))
-    driver = load_subject(request.driver).track
     own = run.subject().track
-    if driver.head != own.head:
-        raise SubjectError(
-            f"{request.driver} was tracked with the head {driver.head!r}, the avatar has {own.head!r}",
-            hint="preprocess the driver again with the avatar's head (--head)",
-        )
+    driver = load_driver(request.driver, run.avatar.head.to("cpu"), cache=request.out.parent / CACHE, progress=progress)
     performance = transfer(driver, own, absolute=request.absolute)
     performance = performance if request.frames is None else performance[: request.frames]
     size = request.size or run.avatar.config.data.size
@@ -60,24 +61,25 @@ def animate(request: AnimateRequest, progress: ProgressCallback) -> AnimateResul
             for picture in to_bytes(drawn.picture.colour):
                 output.add(picture)
             progress("animate", output.count, len(performance))
-    return AnimateResult(run=run.folder, out=request.out, frames=len(performance))
+    return AnimateResult(run=run.folder, out=request.out, frames=len(performance), notes=list(driver.notes))
 
 
-def transfer(driver: Track, own: Track, *, absolute: bool) -> Track:
+def transfer(driver: Driver, own: Track, *, absolute: bool) -> Track:
     """The driver's motion on this person, in this person's camera.
 
-    By default each person's own neutral (the median over the recording) is taken out of the driver and the other's put
-    in: a tracker's offsets are part of identity, and copying them changes the face.
+    By default each person's own neutral (of a recording, the median) is taken out of the driver and the other's put in:
+    a tracker's offsets are part of identity, and copying them changes the face.
     """
+    rest = driver.neutral
     if absolute:
-        expression, pose = driver.expression, driver.pose
+        expression, pose, translation = driver.expression, driver.pose, driver.translation
     else:
-        expression = driver.expression - _median(driver.expression) + _median(own.expression)
-        pose = _relative_pose(driver.pose, own.pose)
-    translation = driver.translation - _median(driver.translation) + _median(own.translation)
+        expression = driver.expression - rest.expression + _median(own.expression)
+        pose = _relative_pose(driver, own.pose)
+        translation = driver.translation - rest.translation + _median(own.translation)
     return replace(
         own,
-        frames=driver.frames,
+        frames=torch.arange(1, len(driver) + 1),
         expression=expression,
         pose=pose,
         translation=translation,
@@ -87,12 +89,14 @@ def transfer(driver: Track, own: Track, *, absolute: bool) -> Track:
     )
 
 
-def _relative_pose(driver: Tensor, own: Tensor) -> Tensor:
+def _relative_pose(driver: Driver, own: Tensor) -> Tensor:
     """Per joint: own neutral · driver neutral⁻¹ · driver, as rotations. Jaw and eyes stay: they have a true zero."""
-    moved = driver.clone()
+    moved = driver.pose.clone()
     for joint in (0, 1):
-        mine, theirs = (Rotation.from_rotvec(_median(pose[:, joint]).numpy()) for pose in (own, driver))
-        rotation = mine * theirs.inv() * Rotation.from_rotvec(driver[:, joint].numpy())
+        mine, theirs = (
+            Rotation.from_rotvec(values.numpy()) for values in (_median(own[:, joint]), driver.neutral.pose[joint])
+        )
+        rotation = mine * theirs.inv() * Rotation.from_rotvec(driver.pose[:, joint].numpy())
         moved[:, joint] = torch.from_numpy(rotation.as_rotvec())
     return moved
 

@@ -235,7 +235,10 @@ def relight(
 @app.command()
 def animate(
     run: RunArgument = None,
-    driver: Annotated[Path, typer.Option(help="subject folder whose performance drives the avatar")] = ...,  # type: ignore[assignment]
+    driver: Annotated[
+        Path,
+        typer.Option(help="subject folder, ARKit .csv or .json, .npz, video, or blink, talk, look-around, turntable"),
+    ] = ...,  # type: ignore[assignment]
     out: Annotated[Path, typer.Option("-o", "--out", help="an .mp4, or a folder for PNG pictures")] = Path("anim.mp4"),
     absolute: Annotated[
         bool, typer.Option(help="copy the driver's numbers, not its change from its own neutral")
@@ -245,7 +248,7 @@ def animate(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Let another subject's expressions and head motion drive the avatar."""
+    """Let another person, a capture, a video or a preset drive the avatar."""
     from flare_cli.apps.animate import AnimateRequest
     from flare_cli.apps.animate import animate as run_animate
 
