@@ -67,7 +67,7 @@ def demo(request: DemoRequest, progress: ProgressCallback) -> DemoResult:
         export(ExportRequest(run=run, kind=kind, out=out / "export", device=request.device), progress)
         for kind in ("glb", "obj")
     ]
-    shown = ("psnr_foreground", "psnr_all_pixels", "ssim", "mae", "silhouette_iou", "lpips")
+    shown = ("psnr_foreground", "psnr_all_pixels", "psnr_with_clothes", "ssim", "mae", "silhouette_iou", "lpips")
     rows = [("record", f"{recorded - started:.0f} s"), ("fit", f"{fitted - recorded:.0f} s")]
     rows += [(f"held-out {name}", _score(scores.mean[name], scores.lpips_status)) for name in shown]
     if scores.truth is not None:

@@ -24,6 +24,7 @@ from flare_cli.score.truth import TruthScore, load_truth, score_truth
 from flare_cli.subject.folder import Subject, load_subject, write_json
 
 SHEET_FRAMES = 5
+CLOTHES = (15, 16)  # labels that the published protocol leaves out: necklace and cloth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     lpips, lpips_status = lpips_or_reason()
     scores: list[PictureScore] = []
     recorded, masks = frames.srgb().numpy(), frames.coverage()[..., 0].numpy()
+    clothes = np.isin(frames.label.numpy(), CLOTHES)
     folder = run.folder / "eval"
     for drawn in draw_track(run.avatar, frames.track):
         pictures = to_bytes(drawn.picture.colour)
@@ -83,7 +85,14 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         for i, picture in enumerate(pictures):
             at = drawn.start + i
             scores.append(
-                score_picture(picture / 255.0, recorded[at], drawn_mask=coverage[i], mask=masks[at], lpips=lpips)
+                score_picture(
+                    picture / 255.0,
+                    recorded[at],
+                    drawn_mask=coverage[i],
+                    mask=masks[at],
+                    clothes=clothes[at],
+                    lpips=lpips,
+                )
             )
             write_png(folder / "frames" / f"{int(frames.track.frames[at])}.png", picture)
             progress("score", len(scores), len(frames))
@@ -120,9 +129,11 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         "lpips": lpips_status,
         "truth": None if result.truth is None else asdict(result.truth),
         "conventions": {
-            "psnr_foreground": "squared error under the mask / mask area",
-            "psnr_all_pixels": "squared error under the mask / all pixels (as FLARE publishes it)",
-            "ssim": "over white, whole picture, window 11",
+            "mae, psnr_foreground": "error under the mask without clothes (labels 15, 16) / area of that mask",
+            "psnr_all_pixels": "the same squared error / all pixels (as FLARE publishes it)",
+            "psnr_with_clothes": "psnr_foreground with the clothes left in",
+            "ssim, lpips": "over white, clothes left out, whole picture",
+            "silhouette_iou": "of the whole mask",
         },
     }
     write_json(result.report, report)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from skimage.metrics import structural_similarity
 
 ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
@@ -18,15 +18,17 @@ SSIM_WINDOW = 11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureScore:
-    """Scores of one picture. `lpips` is None where the network is not available.
+    """Scores of one picture, clothes left out. `lpips` is None where the network is not available.
 
     `psnr_foreground` divides the squared error under the mask by the mask's own area; `psnr_all_pixels` (the published
-    FLARE convention) divides the same error by all pixels. Never compare across the two.
+    FLARE convention) divides the same error by all pixels. Never compare across the two. `psnr_with_clothes` is
+    `psnr_foreground` with the clothes left in; `silhouette_iou` is of the whole mask.
     """
 
     mae: float
     psnr_foreground: float
     psnr_all_pixels: float
+    psnr_with_clothes: float
     ssim: float
     lpips: float | None
     silhouette_iou: float
@@ -38,12 +40,14 @@ def score_picture(
     *,
     drawn_mask: Float[np.ndarray, "H W"],
     mask: Float[np.ndarray, "H W"],
+    clothes: Bool[np.ndarray, "H W"],
     lpips: Callable[[Any, Any], float] | None = None,
 ) -> PictureScore:
     """Compare sRGB pictures in 0..1; both are laid over white with the recorded mask before SSIM and LPIPS."""
-    weight = mask[..., None]
-    error = (drawn - recorded) * weight
-    area = max(float(mask.sum()), 1.0) * 3
+    scored = np.where(clothes, 0, mask)
+    weight = scored[..., None]
+    error, area = _squared_error(drawn, recorded, scored)
+    whole_error, whole_area = _squared_error(drawn, recorded, mask)
     on_white = drawn * weight + (1 - weight)
     recorded_on_white = recorded * weight + (1 - weight)
     window = min(SSIM_WINDOW, min(mask.shape) // 2 * 2 - 1)
@@ -53,13 +57,22 @@ def score_picture(
     inside, drawn_inside = mask > 0.5, drawn_mask > 0.5
     union = float((inside | drawn_inside).sum())
     return PictureScore(
-        mae=float(np.abs(error).sum() / area),
-        psnr_foreground=psnr(float(np.square(error).sum()) / area),
-        psnr_all_pixels=psnr(float(np.square(error).sum()) / (3 * mask.size)),
+        mae=float((np.abs(drawn - recorded) * weight).sum() / area),
+        psnr_foreground=psnr(error / area),
+        psnr_all_pixels=psnr(error / (3 * mask.size)),
+        psnr_with_clothes=psnr(whole_error / whole_area),
         ssim=float(similarity),
         lpips=lpips(on_white, recorded_on_white) if lpips is not None else None,
         silhouette_iou=float((inside & drawn_inside).sum()) / union if union else 1.0,
     )
+
+
+def _squared_error(
+    drawn: Float[np.ndarray, "H W 3"], recorded: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]
+) -> tuple[float, float]:
+    """Squared error under the mask, and the number of values that it is over (at least one pixel's)."""
+    error = (drawn - recorded) * mask[..., None]
+    return float(np.square(error).sum()), 3 * max(float(mask.sum()), 1.0)
 
 
 def psnr(mean_squared_error: float) -> float:
