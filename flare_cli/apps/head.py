@@ -134,4 +134,4 @@ def _landmarks(report: FlameReport) -> str:
     given = ["68 points given"] if report.landmarks68_given else []
     if report.landmarks_given:
         given.append(f"{report.landmarks_given} of MediaPipe's points given")
-    return ", ".join([*given, "the others carried over from the open head"])
+    return "; ".join([*given, f"{'others ' if given else ''}carried over from the open head"])
