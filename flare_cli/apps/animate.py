@@ -72,11 +72,12 @@ def transfer(driver: Driver, own: Track, *, absolute: bool) -> Track:
     """
     rest = driver.neutral
     if absolute:
-        expression, pose, translation = driver.expression, driver.pose, driver.translation
+        expression, pose = driver.expression, driver.pose
     else:
         expression = driver.expression - rest.expression + _median(own.expression)
         pose = _relative_pose(driver, own.pose)
-        translation = driver.translation - rest.translation + _median(own.translation)
+    # Always relative: where a head stands depends on its own recording's camera.
+    translation = driver.translation - rest.translation + _median(own.translation)
     return replace(
         own,
         frames=torch.arange(1, len(driver) + 1),
