@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from flare_cli.data.restricted_pickle import load_pickle, read_bounded
@@ -24,6 +24,7 @@ from flare_cli.head.holes import ClosedMesh, Eyeball, close_holes
 from flare_cli.head.model import ArkitMap, HeadModel
 from flare_cli.head.open_head import content_digest, load_open_head
 from flare_cli.head.registration import EYE_LEFT, EYE_RIGHT, JAW, Target, register
+from flare_cli.head.surface import parts
 from flare_cli.head.transfer import known_anchors, transferred_68, transferred_landmarks, transferred_regions
 
 VERTICES, SHAPES, EXPRESSIONS, JOINTS, POSE_FEATURES = 5023, 300, 100, 5, 36
@@ -167,9 +168,9 @@ def _check_geometry(path: Path, file: FlameFile) -> None:
         raise HeadError(f"{path}: the head is {height:.3g} m tall", hint="FLAME's files are in metres")
     if file.weights.min() < -1e-3 or np.abs(file.weights.sum(1) - 1).max() > 1e-3:
         raise HeadError(f"{path}: the skinning weights do not add up to 1", hint=DAMAGED)
-    for joint in (EYE_LEFT, EYE_RIGHT):
-        if not (file.weights[:, joint] > 0.5).any():
-            raise HeadError(f"{path}: no vertex belongs to an eyeball", hint=DAMAGED)
+    for eyeball in _eyeball_masks(file):
+        if not eyeball.any():
+            raise HeadError(f"{path}: no separate part of the mesh turns with an eye", hint=DAMAGED)
 
 
 def head_of_flame(file: FlameFile, name: str, extras: FlameExtras) -> tuple[HeadModel, FlameReport]:
@@ -180,7 +181,9 @@ def head_of_flame(file: FlameFile, name: str, extras: FlameExtras) -> tuple[Head
     joints = file.regressor @ file.template
     closed = close_holes(file.template, file.faces, _eyeballs(file, joints))
     weights = _carried(closed, file.weights)
-    eyes = tuple(_all_corners(weights[:, j] > 0.5, closed.faces) for j in (EYE_LEFT, EYE_RIGHT))
+    added = np.zeros(len(closed.vertices) - VERTICES, bool)
+    whole = [np.concatenate([mask, added]) for mask in _eyeball_masks(file)]
+    eyes = [np.asarray(mask[closed.faces].all(1)) for mask in whole]
     pockets = np.zeros(len(closed.vertices), bool)
     pockets[closed.mouth] = pockets[closed.sockets] = True
     target = Target(
@@ -230,21 +233,24 @@ def head_of_flame(file: FlameFile, name: str, extras: FlameExtras) -> tuple[Head
     return replace(head, arkit=arkit), report
 
 
+def _eyeball_masks(file: FlameFile) -> list[Bool[np.ndarray, "V"]]:
+    """The left and the right eyeball: connected parts that mostly turn with an eye's joint."""
+    part = parts(file.faces, VERTICES)
+    turning = [np.bincount(part, file.weights[:, j]) / np.bincount(part) for j in (EYE_LEFT, EYE_RIGHT)]
+    return [np.asarray(turn[part] > 0.5) for turn in turning]
+
+
 def _eyeballs(file: FlameFile, joints: Float[np.ndarray, "J 3"]) -> list[Eyeball]:
     balls: list[Eyeball] = []
-    for joint in (EYE_LEFT, EYE_RIGHT):
-        own = file.template[file.weights[:, joint] > 0.5]
-        balls.append(Eyeball(centre=joints[joint], radius=float(np.linalg.norm(own - joints[joint], axis=1).max())))
+    for joint, mask in zip((EYE_LEFT, EYE_RIGHT), _eyeball_masks(file), strict=True):
+        radius = float(np.linalg.norm(file.template[mask] - joints[joint], axis=1).max())
+        balls.append(Eyeball(centre=joints[joint], radius=radius))
     return balls
 
 
 def _carried(closed: ClosedMesh, values: Float[np.ndarray, "V ..."]) -> Float[np.ndarray, "W ..."]:
     flat = closed.carry @ values.reshape(len(values), -1)
     return np.asarray(flat).reshape(-1, *values.shape[1:])
-
-
-def _all_corners(mask: np.ndarray, faces: Int[np.ndarray, "F 3"]) -> np.ndarray:
-    return np.asarray(mask[faces].all(1))
 
 
 def _tensors(masks: dict[str, np.ndarray]) -> dict[str, Tensor]:

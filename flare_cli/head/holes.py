@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix, identity
 
 from flare_cli.head.surface import border_loops
 
@@ -53,8 +53,8 @@ def close_holes(
     loops = border_loops(faces)
     if not loops:
         none = np.zeros(0, np.int64)
-        identity = csr_matrix(np.eye(len(vertices)))
-        return ClosedMesh(vertices=vertices, faces=faces, carry=identity, mouth=none, sockets=none, neck=none)
+        carry = csr_matrix(identity(len(vertices)))
+        return ClosedMesh(vertices=vertices, faces=faces, carry=carry, mouth=none, sockets=none, neck=none)
     neck = min(range(len(loops)), key=lambda k: float(vertices[loops[k], 1].mean()))
     balls = {k: _ball_behind(vertices[loop], eyeballs) for k, loop in enumerate(loops) if k != neck}
     spans = {k: float(np.ptp(vertices[loops[k]], axis=0).max()) for k, ball in balls.items() if ball is None}

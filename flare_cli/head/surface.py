@@ -94,8 +94,7 @@ def parts(faces: Int[np.ndarray, "F 3"], n_vertices: int) -> Int[np.ndarray, "V"
 def border_loops(faces: Int[np.ndarray, "F 3"]) -> list[Int[np.ndarray, "K"]]:
     """The closed borders of a mesh, each in the direction in which its own triangles run along it.
 
-    Where two holes share a vertex, each turns around its own triangles there. Borders of a mesh whose triangles
-    contradict each other are left out.
+    Two holes that share a vertex are two borders. Borders of a mesh whose triangles contradict each other are left out.
     """
     directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     owner = dict(zip(map(tuple, directed.tolist()), np.tile(np.arange(len(faces)), 3).tolist(), strict=True))
@@ -112,8 +111,21 @@ def border_loops(faces: Int[np.ndarray, "F 3"]) -> list[Int[np.ndarray, "K"]]:
             border.discard(edge)
             loop.append(edge)
         if edge == first:
-            loops.append(np.array([a for a, _ in loop]))
+            loops += _simple([a for a, _ in loop])
     return loops
+
+
+def _simple(loop: list[int]) -> list[Int[np.ndarray, "K"]]:
+    """A closed walk cut, wherever it comes back to a vertex, into walks that don't."""
+    walks: list[np.ndarray] = []
+    path: list[int] = []
+    for vertex in loop:
+        if vertex in path:
+            start = path.index(vertex)
+            walks.append(np.array(path[start:]))
+            del path[start:]
+        path.append(vertex)
+    return [*walks, np.array(path)]
 
 
 def _next_on_border(
