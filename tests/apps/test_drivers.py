@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from flare_cli.apps import drivers
 from flare_cli.apps.animate import transfer
 from flare_cli.apps.arkit_files import read_live_link, read_mediapipe
 from flare_cli.apps.drivers import Driver, load_driver
@@ -16,6 +17,7 @@ from flare_cli.errors import FlareError
 from flare_cli.fit.frames import Frames
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.model import HeadModel
+from flare_cli.subject.synthetic import make_synthetic_subject
 
 PASCAL = [name[0].upper() + name[1:] for name in ARKIT_NAMES]
 ANGLES = ["HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw", "LeftEyePitch", "LeftEyeRoll"]
@@ -150,6 +152,26 @@ def test_a_person_driving_herself_changes_nothing(toy_frames: Frames, open_head:
     moved = transfer(driver, own, absolute=False)
     for name, value in arrays.items():
         torch.testing.assert_close(getattr(moved, name), value, atol=1e-5, rtol=0)
+
+
+def test_a_video_is_preprocessed_once(open_head: HeadModel, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    made: list[Path] = []
+
+    def film(request, progress):
+        made.append(request.out)
+        make_synthetic_subject(request.out, frames=4, size=32, samples=1)
+
+    monkeypatch.setattr(drivers, "preprocess", film)
+    video = tmp_path / "talk.mp4"
+    video.write_bytes(b"one")
+    first = load_driver(video, open_head, cache=tmp_path / "cache")
+    again = load_driver(video, open_head, cache=tmp_path / "cache")
+    torch.testing.assert_close(first.expression, again.expression)
+    assert len(first) == 4
+    video.write_bytes(b"another")
+    load_driver(video, open_head, cache=tmp_path / "cache")
+    assert made[0] == made[1] != made[2]
+    assert {path.parent for path in made} == {tmp_path / "cache"}
 
 
 def _csv(change):

@@ -78,3 +78,17 @@ def test_pictures_of_somewhere_else_are_refused_without_a_wrong_cause(case):
     corner[:, :12, :10] = 1
     with pytest.raises(SubjectError, match="no other axes or scale explain it"):
         prove(track, scene.head, masks=corner, keypoints=None)
+
+
+def test_key_points_outweigh_a_mask_of_the_whole_person(case):
+    scene, track, _, keypoints = case
+    everything = np.ones((len(track), HEIGHT * 2, WIDTH * 2))
+    far = replace(
+        track, camera=replace(track.camera, intrinsics=track.camera.intrinsics * torch.tensor([0.5, 0.5, 1, 1]))
+    )
+    near_points = (keypoints - [41.5, 46.25]) * 0.5 + [41.5, 46.25]
+    proof = prove(far, scene.head, masks=everything, keypoints=near_points)
+    assert proof.iou < 0.3
+    assert proof.landmark_error < 0.05
+    with pytest.raises(SubjectError, match="silhouette IoU"):
+        prove(far, scene.head, masks=everything, keypoints=None)
