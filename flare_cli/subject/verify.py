@@ -19,6 +19,7 @@ from flare_cli.subject.track import Track
 
 # Masks hold hair, shoulders and clothes that the head model does not have: a right import overlaps by half or more.
 LEAST_IOU = 0.3
+LEAST_INSIDE = 0.7
 MOST_LANDMARK_ERROR = 0.3
 """Part of the distance between the eyes' outer corners. Detectors and embeddings differ by up to a tenth."""
 CHECKED_FRAMES = 8
@@ -80,8 +81,9 @@ def checked_indices(count: int) -> list[int]:
 
 def _complaints(proof: Proof) -> list[str]:
     complaints: list[str] = []
-    # Long hair or a whole torso in the mask makes the overlap small; key points that meet well outweigh it.
-    met = proof.relative_error is not None and proof.relative_error < MOST_LANDMARK_ERROR / 2
+    # Long hair or a whole torso in the mask makes the overlap small: a head inside it with key points that meet is right.
+    points_meet = proof.relative_error is not None and proof.relative_error < MOST_LANDMARK_ERROR / 2
+    met = points_meet and proof.inside is not None and proof.inside > LEAST_INSIDE
     if proof.iou is not None and proof.iou < LEAST_IOU and not met:
         complaints.append(f"silhouette IoU {proof.iou:.2f} (at least {LEAST_IOU} is expected)")
     if proof.relative_error is not None and not proof.relative_error < MOST_LANDMARK_ERROR:
