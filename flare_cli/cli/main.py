@@ -77,8 +77,14 @@ def preprocess(
 ) -> None:
     """Turn a video into a subject folder (crop, landmarks, matte, labels, tracking), or import a tracked data set."""
     if video.is_dir():
+        if max_frames is not None:
+            raise FlareError("--max-frames is for videos", hint="leave it out: a data set is imported whole")
         _import(video, out, format_name, head, fps, eval_video, overwrite, as_json)
         return
+    if format_name is not None or eval_video:
+        raise FlareError(
+            f"--format and --eval-video are for data sets, {video} is not a folder", hint="name the data set's folder"
+        )
     from flare_cli.apps.preprocess import PreprocessRequest
     from flare_cli.apps.preprocess import preprocess as run
 

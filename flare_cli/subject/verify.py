@@ -81,7 +81,7 @@ def checked_indices(count: int) -> list[int]:
 
 def _complaints(proof: Proof) -> list[str]:
     complaints: list[str] = []
-    # Long hair or a whole torso in the mask makes the overlap small: a head inside it with key points that meet is right.
+    # Long hair or a whole torso in the mask makes the overlap small: a head inside it whose key points meet is right.
     points_meet = proof.relative_error is not None and proof.relative_error < MOST_LANDMARK_ERROR / 2
     met = points_meet and proof.inside is not None and proof.inside > LEAST_INSIDE
     if proof.iou is not None and proof.iou < LEAST_IOU and not met:

@@ -33,3 +33,9 @@ def test_relighting_needs_a_place_for_predictions():
     result = CliRunner().invoke(app, ["eval", "--relight-envmap", "studio"])
     assert isinstance(result.exception, FlareError)
     assert "--predictions" in result.exception.message
+
+
+def test_options_of_the_other_kind_of_input_are_refused(tmp_path: Path):
+    for command in (["x.mp4", "--format", "imavatar"], [str(tmp_path), "--max-frames", "3"]):
+        result = CliRunner().invoke(app, ["preprocess", *command, "-o", str(tmp_path / "out")])
+        assert isinstance(result.exception, FlareError)

@@ -300,3 +300,63 @@ def test_unknown_folders_say_what_was_looked_for(tmp_path):
         read_dataset(tmp_path, format_name="nerf")
     with pytest.raises(SubjectError, match="not a folder"):
         read_dataset(tmp_path / "nowhere")
+
+
+def _mirror(params) -> None:
+    for frame in params["frames"]:
+        frame["world_mat"][0] = [-x for x in frame["world_mat"][0]]
+
+
+def _stretch(params) -> None:
+    for frame in params["frames"]:
+        frame["world_mat"][1] = [1.5 * x for x in frame["world_mat"][1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_mirror, "mirrors the world"),
+        (_stretch, "scales or shears"),
+        (lambda v: v.update(intrinsics=[0, 1, 0.5, 0.5]), "focal length is 0"),
+    ],
+)
+def test_impossible_cameras_are_named(change, expected, scene, tmp_path):
+    write_imavatar(tmp_path, scene)
+    _edit_json(tmp_path / PARAMS, change)
+    with pytest.raises(SubjectError, match=expected):
+        imported(tmp_path, scene)
+
+
+def _paths(value, path=()):
+    """Every place in a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _paths(item, (*path, key))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("imavatar", PARAMS), ("vhap", "transforms.json"), ("insta", "transforms.json")]
+)
+def test_broken_json_never_ends_in_a_traceback(name, file, tmp_path):
+    scene = make_scene(2)
+    WRITERS[name][0](tmp_path, scene)
+    whole = (tmp_path / file).read_text()
+    places = [path for path in _paths(json.loads(whole)) if path]
+    chance = np.random.default_rng(0)
+    for _ in range(60):
+        value = json.loads(whole)
+        *parents, last = places[chance.integers(len(places))]
+        spot = value
+        for key in parents:
+            spot = spot[key]
+        spot[last] = [None, "x", [], {}, -1, float("nan"), 1e308, [[1]]][chance.integers(8)]
+        (tmp_path / file).write_text(json.dumps(value))
+        try:
+            place(read_dataset(tmp_path, format_name=WRITERS[name][1]), _head_for(name), folder=tmp_path, fps=25)
+        except SubjectError as error:
+            assert error.hint  # noqa: PT017 - many values do no harm, so nothing need be raised
+
+
+def _head_for(name: str):
+    return toy_head("flame-2023" if name == "vhap" else "flame-2020")

@@ -91,6 +91,16 @@ def read_dataset(
     if not folder.is_dir():
         raise SubjectError(f"{folder} is not a folder", hint="name the folder of a data set")
     chosen = _named(format_name) if format_name is not None else _recognised(folder)
+    try:
+        return _read(chosen, folder, evaluation)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise SubjectError(
+            f"{folder} is not built like a {chosen.name} data set: {error!r}",
+            hint="check that its files are whole, or name another --format",
+        ) from error
+
+
+def _read(chosen: Format, folder: Path, evaluation: tuple[str, ...]) -> ImportedSequences:
     if chosen.read in (read_imavatar, read_spark):
         read = read_imavatar if chosen.read is read_imavatar else read_spark
         return read(folder, evaluation=evaluation)

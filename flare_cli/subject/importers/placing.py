@@ -17,6 +17,7 @@ from flare_cli.subject.folder import Subject
 from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo
 from flare_cli.subject.track import Track
 
+MOST_SKEW = 1e-2
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 
 
@@ -28,6 +29,8 @@ def place(sequences: ImportedSequences, head: HeadModel, *, folder: Path, fps: f
     coefficients are not this head's.
     """
     check_edition(sequences, head)
+    for video in sequences.videos:
+        _check_cameras(video, f"{sequences.folder}, {video.name}")
     shape = _fitted(sequences.shape[None], head.n_shape, f"{sequences.folder}: shape")[0]
     fixed = [_fixed_camera(video, head_fixed=sequences.head_fixed) for video in sequences.videos]
     expressions = [
@@ -82,6 +85,25 @@ def check_edition(sequences: ImportedSequences, head: HeadModel) -> None:
             f"{sequences.folder} ({sequences.format}) holds coefficients of {' or '.join(sequences.heads)}, not of"
             f" {head.name}: the editions' bases differ and must not be mixed",
             hint=f"use --head {sequences.heads[0]} (`flare head add` tells how to get it)",
+        )
+
+
+def _check_cameras(video: ImportedVideo, where: str) -> None:
+    """Raise `SubjectError` where a camera turns points by something that is no rotation, or has no focal length."""
+    rotation = video.camera_from_world[:, :, :3]
+    skew = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
+    mirrored = np.linalg.det(rotation) < 0
+    if skew.max() > MOST_SKEW or mirrored.any():
+        i = int(skew.argmax()) if skew.max() > MOST_SKEW else int(mirrored.argmax())
+        what = "mirrors" if mirrored[i] else "scales or shears"
+        raise SubjectError(
+            f"{where}: the camera of frame {video.sources[i].name} {what} the world instead of turning it",
+            hint="check that the data set is of the format it is read as (--format)",
+        )
+    if video.intrinsics[:2].min() <= 0:
+        raise SubjectError(
+            f"{where}: the focal length is {video.intrinsics[0]:.3g}, {video.intrinsics[1]:.3g} pixels",
+            hint="check the intrinsics of the data set",
         )
 
 

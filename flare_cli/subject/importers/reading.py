@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from flare_cli.errors import SubjectError
 
+LARGEST = 1e6  # far beyond pixels, metres, radians and coefficients
 HINT = "check that the data set is complete and of the format it is read as (--format)"
 
 
@@ -65,6 +66,8 @@ def numbers(value: Any, shape: tuple[int | None, ...], where: object, name: str)
     if not np.isfinite(array).all():
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise SubjectError(f"{where}: {name} is not finite (NaN or infinite) at {list(at)}", hint=HINT)
+    if array.size and np.abs(array).max() > LARGEST:
+        raise SubjectError(f"{where}: {name} holds {np.abs(array).max():.3g}, which nothing here can be", hint=HINT)
     return array
 
 
