@@ -53,7 +53,7 @@ def draw_track(
                 draw(
                     avatar,
                     posed,
-                    part.cameras(),
+                    part.cameras().views(),
                     light=light or avatar.light,
                     rasterizer=rasterizer,
                     background=None if background is None else background.expand(len(part), -1, -1, -1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from flare_cli.avatar.deformer import Corrections, Deformer
 from flare_cli.avatar.light import NeuralLight
 from flare_cli.avatar.material import MaterialField
-from flare_cli.avatar.mesh import CanonicalMesh
+from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.config.schema import Config
 from flare_cli.head.model import HeadModel
-from flare_cli.head.skinning import pose_features, pose_vertices, shaped_joints, skin
+from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_features, pose_vertices, shaped_joints
 from flare_cli.render.geometry import vertex_normals
 
 MARGIN = 0.15  # room around the head in the cube on which materials live, as a part of its longest side
@@ -35,6 +35,36 @@ class Posed:
 
     vertices: Float[Tensor, "B V 3"]
     normals: Float[Tensor, "B V 3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """B moments of a performance, worked out as far as the head model alone decides: factors, joints, translation.
+
+    Nothing here is fitted, so a fit makes it once for all frames and picks a batch by indexing.
+    """
+
+    factors: Float[Tensor, "B E+P"]
+    transforms: Float[Tensor, "B J 3 4"]
+    translation: Float[Tensor, "B 3"]
+
+    def __getitem__(self, index: slice | Tensor) -> Motion:
+        return replace(
+            self,
+            factors=self.factors[index],
+            transforms=self.transforms[index],
+            translation=self.translation[index],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _AtVertices:
+    """What stays the same at the vertices of one topology."""
+
+    topology: Topology
+    template: Float[Tensor, "V 3"]
+    canonical: Float[Tensor, "V 3"]
+    skin: Float[Tensor, "V 1"]
 
 
 @final
@@ -59,6 +89,7 @@ class Avatar(nn.Module):
         self.restart_appearance(structure.encoding)
         self._template = head.template + head.shape_dirs @ self.shape
         self._canonical = self._canonical_positions()
+        self._at_vertices: _AtVertices | None = None
 
     @property
     def device(self) -> torch.device:
@@ -96,16 +127,28 @@ class Avatar(nn.Module):
         neutral = self.shape.new_zeros(1, self.head.n_expression)
         return shaped_joints(self.head, self.shape, neutral)[0]
 
-    def rest(
-        self, corrections: Corrections, expression: Float[Tensor, "B E"], pose: Float[Tensor, "B J 3"]
-    ) -> Float[Tensor, "B V 3"]:
-        """The mesh with its expression and pose correctives, before skinning."""
-        head, batch = self.head, expression.shape[0]
-        expression_dirs = (head.expression_dirs + corrections.expression_dirs).flatten(0, 1)
-        pose_dirs = (head.pose_dirs + corrections.pose_dirs).flatten(0, 1)
-        moved = expression @ expression_dirs.T + pose_features(pose) @ pose_dirs.T
-        base = self._template + moved.reshape(batch, -1, 3)
-        return self.mesh.topology.carried(base) + self.mesh.offsets
+    def motion(
+        self, *, expression: Float[Tensor, "B E"], pose: Float[Tensor, "B J 3"], translation: Float[Tensor, "B 3"]
+    ) -> Motion:
+        """These parameters as this person's motion."""
+        joints = shaped_joints(self.head, self.shape, expression)
+        return Motion(
+            factors=torch.cat([expression, pose_features(pose)], 1),
+            transforms=joint_transforms(joints, pose, self.head.parents)[:, :, :3],
+            translation=translation,
+        )
+
+    def move(self, motion: Motion, corrections: Corrections) -> Posed:
+        """The mesh in this motion, in world space."""
+        head = self.head
+        dirs = torch.cat(
+            [head.expression_dirs + corrections.expression_dirs, head.pose_dirs + corrections.pose_dirs], 2
+        ).flatten(0, 1)
+        base = self._template + (motion.factors @ dirs.T).unflatten(1, (-1, 3))
+        rest = self.mesh.topology.carried(base) + self.mesh.offsets
+        weights = self.skinning_weights_at_vertices(corrections)
+        vertices = blend_transforms(rest, motion.transforms, weights) + motion.translation[:, None]
+        return Posed(vertices, vertex_normals(vertices, self.mesh.topology.faces))
 
     def posed(
         self,
@@ -116,23 +159,19 @@ class Avatar(nn.Module):
         corrections: Corrections | None = None,
     ) -> Posed:
         """The mesh with these parameters, in world space."""
-        corrections = corrections or self.corrections()
-        rest = self.rest(corrections, expression, pose)
-        weights = self.skinning_weights_at_vertices(corrections)
-        joints = shaped_joints(self.head, self.shape, expression)
-        vertices = skin(rest, joints, pose, weights, self.head.parents) + translation[:, None]
-        return Posed(vertices, vertex_normals(vertices, self.mesh.topology.faces))
+        motion = self.motion(expression=expression, pose=pose, translation=translation)
+        return self.move(motion, corrections or self.corrections())
 
     def neutral_vertices(self) -> Float[Tensor, "V 3"]:
         """The mesh at rest: the subject's shape and offsets, no expression, zero pose."""
-        return self.mesh.topology.carried(self._template) + self.mesh.offsets
+        return self._fixed().template + self.mesh.offsets
 
     def material_positions(self) -> Float[Tensor, "V 3"]:
         """Where each vertex looks up its material, in 0..1.
 
         The head's canonical pose without offsets: materials stick to the mesh while its geometry is still moving.
         """
-        return self.mesh.topology.carried(self._canonical)
+        return self._fixed().canonical
 
     def fresnel_at_vertices(self) -> Float[Tensor, "V 1"]:
         """Reflectance at normal incidence: one value on skin, another elsewhere."""
@@ -142,15 +181,28 @@ class Avatar(nn.Module):
 
     def skin_mask(self) -> Float[Tensor, "V 1"]:
         """1 on bare skin (face, ears, neck, lips), 0 on hair, eyes, teeth and inside the mouth."""
-        regions = self.head.regions
-        bare = regions["skin"] & ~regions["scalp"] & ~regions["brows"] & ~regions["inner_mouth"] & ~regions["eyes"]
-        return self.mesh.topology.carried(bare.float()[:, None])
+        return self._fixed().skin
 
     def region_mask(self, names: tuple[str, ...]) -> Float[Tensor, "V 1"]:
         """1 in any of the head's regions `names`, 0 elsewhere; regions that this head does not have are empty."""
         regions = [self.head.regions[name] for name in names if name in self.head.regions]
-        inside = torch.stack(regions).any(0) if regions else torch.zeros(len(self.head.template), dtype=torch.bool)
+        inside = (
+            torch.stack(regions).any(0) if regions else torch.zeros_like(self.head.template[:, 0], dtype=torch.bool)
+        )
         return self.mesh.topology.carried(inside.float()[:, None])
+
+    def _fixed(self) -> _AtVertices:
+        topology = self.mesh.topology
+        if self._at_vertices is None or self._at_vertices.topology is not topology:
+            regions = self.head.regions
+            bare = regions["skin"] & ~regions["scalp"] & ~regions["brows"] & ~regions["inner_mouth"] & ~regions["eyes"]
+            self._at_vertices = _AtVertices(
+                topology,
+                topology.carried(self._template),
+                topology.carried(self._canonical),
+                topology.carried(bare.float()[:, None]),
+            )
+        return self._at_vertices
 
     def _canonical_positions(self) -> Float[Tensor, "V0 3"]:
         head = self.head

@@ -11,7 +11,7 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.material import Material
 from flare_cli.render.backend import Fragments, Pixels, Rasterizer, foreground, scatter
-from flare_cli.render.camera import Cameras
+from flare_cli.render.camera import Views
 from flare_cli.render.shading import Light, Shaded, shade
 
 
@@ -48,17 +48,21 @@ class Picture:
 def draw(
     avatar: Avatar,
     posed: Posed,
-    cameras: Cameras,
+    views: Views,
     *,
     light: Light,
     rasterizer: Rasterizer,
     background: Float[Tensor, "B H W 3"] | None = None,
+    capacity: int | None = None,
 ) -> Picture:
-    """Draw the posed avatar. Without a background it is black. Shading runs on foreground pixels only."""
+    """Draw the posed avatar. Without a background it is black. Shading runs on foreground pixels only.
+
+    With a `capacity` room is made for that many of them, and nothing waits for the GPU to count (`Pixels`).
+    """
     faces = avatar.mesh.topology.faces
-    clip = cameras.clip(posed.vertices)
-    fragments = rasterizer.rasterize(clip, faces, cameras.height, cameras.width)
-    surface = see_surface(avatar, posed, cameras, rasterizer, fragments)
+    clip = views.clip(posed.vertices)
+    fragments = rasterizer.rasterize(clip, faces, views.height, views.width)
+    surface = see_surface(avatar, posed, views, rasterizer, fragments, foreground(fragments, capacity))
     material = avatar.material(surface.canonical)
     shaded = shade(
         albedo=material.albedo,
@@ -69,7 +73,7 @@ def draw(
         light=light,
         f0=surface.fresnel,
     )
-    shape = (len(cameras), cameras.height, cameras.width)
+    shape = (len(views), views.height, views.width)
     one = torch.ones_like(shaded.colour[:, :1])
     image = scatter(torch.cat([shaded.colour, one], 1), surface.pixels, shape, 0.0)
     if background is not None:
@@ -79,16 +83,16 @@ def draw(
 
 
 def see_surface(
-    avatar: Avatar, posed: Posed, cameras: Cameras, rasterizer: Rasterizer, fragments: Fragments
+    avatar: Avatar, posed: Posed, views: Views, rasterizer: Rasterizer, fragments: Fragments, pixels: Pixels
 ) -> Surface:
     """Interpolate what shading needs at the foreground pixels."""
-    batch = posed.vertices.shape[0]
-    fixed = torch.cat([avatar.material_positions(), avatar.fresnel_at_vertices(), avatar.skin_mask()], 1)
-    attributes = torch.cat([posed.vertices, posed.normals, fixed.expand(batch, -1, -1)], 2)
-    pixels = foreground(fragments)
-    values = rasterizer.interpolate(attributes, avatar.mesh.topology.faces, fragments, pixels)
-    position, normal, canonical, fresnel, skin = values.split([3, 3, 3, 1, 1], 1)
-    view = torch.nn.functional.normalize(cameras.centres()[pixels.batch] - position, dim=1)
+    faces = avatar.mesh.topology.faces
+    # What stays the same goes on its own: one set for all pictures, and no gradient to sum up.
+    fixed = torch.cat([avatar.material_positions(), avatar.fresnel_at_vertices(), avatar.skin_mask()], 1)[None]
+    moving = torch.cat([posed.vertices, posed.normals], 2)
+    canonical, fresnel, skin = rasterizer.interpolate(fixed, faces, fragments, pixels).split([3, 1, 1], 1)
+    position, normal = rasterizer.interpolate(moving, faces, fragments, pixels).split([3, 3], 1)
+    view = torch.nn.functional.normalize(views.centres[pixels.batch] - position, dim=1)
     normal = torch.nn.functional.normalize(normal, dim=1)
     facing = torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)
     return Surface(pixels, fragments, position, facing, view, canonical, fresnel, skin)

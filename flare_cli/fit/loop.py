@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,17 +13,15 @@ import torch
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Structure
-from flare_cli.avatar.picture import draw
 from flare_cli.avatar.storage import avatar_header, build_avatar
-from flare_cli.config.schema import Config, StageSettings
+from flare_cli.config.schema import Config
 from flare_cli.data.tensor_file import load_tensors, save_tensors
-from flare_cli.errors import AvatarError, FitError
+from flare_cli.errors import AvatarError
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.losses import MeshGraph, Step, loss_terms, mesh_graph
-from flare_cli.fit.optimiser import optimiser_tensors, restore_optimiser, set_rates, stage_optimiser
+from flare_cli.fit.optimiser import optimiser_tensors, restore_optimiser
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
+from flare_cli.fit.stage import StageRunner
 from flare_cli.head.model import HeadModel
-from flare_cli.render.backend import choose_rasterizer
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "metrics.jsonl"
@@ -87,83 +84,30 @@ def fit_avatar(
                 torch.manual_seed(config.run.seed + index)
                 avatar.restart_appearance(stage.encoding)
             avatar.fresnel = (stage.fresnel_skin, stage.fresnel_other)
-            runner = _StageRunner(avatar, stage, index, frames, config, perceptual)
+            runner = StageRunner(avatar, index, frames, config, perceptual)
             if restored:
                 restore_optimiser(runner.optimiser, restored)
                 restored = {}
-            for step in range(first, stage.steps):
-                terms = runner.step(step)
-                done += 1
-                loss = sum(terms.values())
-                if done % 10 == 0 or done == total:
-                    log.write(json.dumps({"stage": stage.name, "step": step, **terms}) + "\n")
-                if time.monotonic() - saved >= config.run.checkpoint_seconds and done < total:
+            step, previews = first, config.run.preview_every
+            while step < stage.steps:
+                until = min(runner.next_stop(step), step + previews - done % previews if previews else stage.steps)
+                block = runner.advance(step, until)
+                for i, terms in enumerate(block, 1):
+                    if (done + i) % 10 == 0 or done + i == total:
+                        log.write(json.dumps({"stage": stage.name, "step": step + i - 1, **terms}) + "\n")
+                if time.monotonic() - saved >= config.run.checkpoint_seconds and done + len(block) < total:
                     spent = position.seconds + time.monotonic() - started
-                    at = Position(stage=index, step=step + 1, seconds=spent)
+                    at = Position(stage=index, step=until, seconds=spent)
                     _save_checkpoint(checkpoint, avatar, runner.optimiser, at)
                     log.flush()
                     saved = time.monotonic()
-                on_step(Progress(stage=stage.name, step=done, total=total, loss=loss))
-                if config.run.preview_every and done % config.run.preview_every == 0 and done < total:
+                for terms in block:
+                    done += 1
+                    on_step(Progress(stage=stage.name, step=done, total=total, loss=sum(terms.values())))
+                step = until
+                if previews and done % previews == 0 and done < total:
                     on_preview(avatar, done)
     return avatar, position.seconds + time.monotonic() - started
-
-
-class _StageRunner:
-    """One stage's optimiser, mesh graph and random numbers."""
-
-    def __init__(
-        self,
-        avatar: Avatar,
-        stage: StageSettings,
-        index: int,
-        frames: Frames,
-        config: Config,
-        perceptual: PerceptualDistance | None,
-    ) -> None:
-        self.avatar, self.stage, self.index = avatar, stage, index
-        self.frames, self.config, self.perceptual = frames, config, perceptual
-        self.rasterizer = choose_rasterizer(config.run.rasterizer, avatar.device)
-        self.steps_before = sum(s.steps for s in config.stage[:index])
-        self._prepare()
-
-    def _prepare(self) -> None:
-        self.graph: MeshGraph = mesh_graph(self.avatar.mesh.topology.faces)
-        self.optimiser = stage_optimiser(self.avatar, self.stage)
-
-    def step(self, step: int) -> dict[str, float]:
-        """One optimisation step; returns the weighted loss terms."""
-        if self.stage.subdivide_at and step == self.stage.subdivide_at:
-            self.avatar.subdivide_mesh()
-            self._prepare()
-        set_rates(self.optimiser, self.stage, step)
-        generator = torch.Generator().manual_seed((self.config.run.seed * 100 + self.index) * 10**7 + step)
-        chosen = torch.randint(len(self.frames), (self.stage.batch,), generator=generator)
-        target = self.frames[chosen.to(self.frames.image.device)]
-        avatar, track = self.avatar, target.track
-        corrections = avatar.corrections()
-        posed = avatar.posed(
-            expression=track.expression, pose=track.pose, translation=track.translation, corrections=corrections
-        )
-        picture = draw(avatar, posed, track.cameras(), light=avatar.light, rasterizer=self.rasterizer)
-        at = Step(avatar, corrections, picture, target, self.graph, self.steps_before + step, generator)
-        terms = loss_terms(at, self.config.loss, self.perceptual)
-        values = self._finite(terms, step)
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        self.optimiser.step()
-        return values
-
-    def _finite(self, terms: dict[str, Tensor], step: int) -> dict[str, float]:
-        numbers = torch.stack([term.detach() for term in terms.values()]).tolist()
-        values = dict(zip(terms, numbers, strict=True))
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise FitError(
-                    f"the fit stopped: stage {self.stage.name!r}, step {step}: the {name} loss is {value}",
-                    hint="lower the learning rates (for example --set stage.mesh_rate=5e-4) and run again",
-                )
-        return values
 
 
 def _save_checkpoint(path: Path, avatar: Avatar, optimiser: torch.optim.Adam, position: Position) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +16,17 @@ from flare_cli.avatar.picture import Picture
 from flare_cli.config.schema import LossSettings
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.perceptual import PerceptualDistance
+from flare_cli.fit.schedule import Ramps
 from flare_cli.render.colour import tone_mapped
 from flare_cli.render.geometry import adjacent_faces, face_normals, mesh_edges, uniform_laplacian
+from flare_cli.render.noise import normal_noise, uniform_noise
 
+Mean = Callable[[Tensor], Tensor]
 ROUGHNESS_ON_SKIN = (0.5, 0.1)
 SPECULAR_ON_SKIN = (0.3753, 0.1655)
+SKIN_LABELS = (1, 7, 8, 10, 14)  # face, ears, nose, neck (docs/conventions.md)
 DELICATE = ("eyelids", "eyes", "eye_sockets", "lips", "inner_mouth", "teeth", "tongue")
 POSITION_JITTER = 0.01
-SMOOTHNESS_RAMP, PERCEPTUAL_RAMP = 500, 600  # steps, method.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,56 +45,64 @@ def mesh_graph(faces: Int[Tensor, "F 3"]) -> MeshGraph:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Everything a loss may look at in one step."""
+    """Everything a loss may look at in one step. `seed` (int32) is that of its random numbers."""
 
     avatar: Avatar
     corrections: Corrections
     picture: Picture
     target: Frames
     graph: MeshGraph
-    step: int
-    generator: torch.Generator
+    ramps: Ramps
+    seed: Int[Tensor, "1"]
 
 
 def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance | None) -> dict[str, Tensor]:
     """The weighted terms by name; terms of weight 0 are not computed. Their sum is the loss."""
     smoother = weights.after_subdivision if at.avatar.mesh.subdivisions else 1.0
-    prior = 0.5 if at.step >= weights.prior_halved_at else 1.0
+    prior, mean, skin = at.ramps.prior, at.picture.surface.pixels.mean, labelled_skin(at)
     radiance, coverage = at.target.radiance(), at.target.coverage()
     predicted = tone_mapped(at.picture.colour * coverage)
     wanted = tone_mapped(radiance)
-    terms: dict[str, tuple[float, object]] = {
+    terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
         "colour": (weights.colour, lambda: (predicted - wanted).abs().mean()),
         "mask": (weights.mask, lambda: (at.picture.coverage - coverage).square().mean()),
         "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(at, weights.laplacian_of)),
         "delicate": (weights.delicate, lambda: delicate_offsets(at.avatar)),
         "normal": (weights.normal * smoother, lambda: normal_consistency(at.graph, at.avatar.neutral_vertices())),
-        "prior_weights": (weights.prior_weights * prior, lambda: weights_prior(at)),
-        "prior_expression": (weights.prior_expression * prior, lambda: direction_prior(at.corrections.expression_dirs)),
-        "prior_pose": (weights.prior_pose * prior, lambda: direction_prior(at.corrections.pose_dirs)),
-        "albedo_smoothness": (
-            weights.albedo_smoothness * min(1.0, at.step / SMOOTHNESS_RAMP),
-            lambda: albedo_smoothness(at, weights.albedo_samples),
+        "prior_weights": (weights.prior_weights, lambda: prior * weights_prior(at)),
+        "prior_expression": (
+            weights.prior_expression,
+            lambda: prior * direction_prior(at.corrections.expression_dirs),
         ),
-        "white_light": (weights.white_light, lambda: white_light(at.picture.shaded.diffuse)),
-        "light_level": (weights.light_level, lambda: light_level(at.picture.shaded.diffuse)),
+        "prior_pose": (weights.prior_pose, lambda: prior * direction_prior(at.corrections.pose_dirs)),
+        "albedo_smoothness": (
+            weights.albedo_smoothness,
+            lambda: at.ramps.smoothness * albedo_smoothness(at, weights.albedo_samples),
+        ),
+        "white_light": (weights.white_light, lambda: white_light(at.picture.shaded.diffuse, mean)),
+        "light_level": (weights.light_level, lambda: light_level(at.picture.shaded.diffuse, mean)),
         "albedo_even": (
             weights.albedo_even,
-            lambda: albedo_evenness(at.picture.material.albedo, at.picture.surface.skin),
+            lambda: albedo_evenness(at.picture.material.albedo, skin),
         ),
         "roughness_skin": (
             weights.roughness_skin,
-            lambda: hinge_on_skin(at.picture.material.roughness, at.picture.surface.skin, ROUGHNESS_ON_SKIN),
+            lambda: hinge_on_skin(at.picture.material.roughness, skin, ROUGHNESS_ON_SKIN),
         ),
         "specular_skin": (
             weights.specular_skin,
-            lambda: hinge_on_skin(at.picture.material.specular, at.picture.surface.skin, SPECULAR_ON_SKIN),
+            lambda: hinge_on_skin(at.picture.material.specular, skin, SPECULAR_ON_SKIN),
         ),
     }
     if perceptual is not None:
-        ramp = min(1.0, PERCEPTUAL_RAMP / (at.step + 1))
-        terms["perceptual"] = (weights.perceptual * ramp, lambda: perceptual(predicted, wanted))
-    return {name: weight * term() for name, (weight, term) in terms.items() if weight > 0}  # type: ignore[operator]
+        terms["perceptual"] = (weights.perceptual, lambda: at.ramps.perceptual * perceptual(predicted, wanted))
+    return {name: weight * term() for name, (weight, term) in terms.items() if weight > 0}
+
+
+def labelled_skin(at: Step) -> Float[Tensor, "P 1"]:
+    """1 at foreground pixels whose label is bare skin. (The mesh's own skin region also lies under a collar.)"""
+    labels = at.picture.surface.pixels.pick(at.target.label)
+    return torch.stack([labels == skin for skin in SKIN_LABELS]).any(0).float()[:, None]
 
 
 def laplacian_term(at: Step, of: str) -> Float[Tensor, ""]:
@@ -126,14 +139,16 @@ def direction_prior(difference: Float[Tensor, "V 3 K"]) -> Float[Tensor, ""]:
 
 def albedo_smoothness(at: Step, fraction: float) -> Float[Tensor, ""]:
     """Change of albedo under a small jitter of position, under a robust loss (adaptive robust loss, alpha = 1)."""
-    canonical, albedo = at.picture.surface.canonical.detach(), at.picture.material.albedo
+    surface, albedo = at.picture.surface, at.picture.material.albedo
+    canonical, pixels, mean = surface.canonical.detach(), surface.pixels, surface.pixels.mean
     if fraction < 1:
-        n = max(1, int(fraction * len(canonical)))
-        chosen = torch.randint(len(canonical), (n,), generator=at.generator).to(canonical.device)
-        canonical, albedo = canonical[chosen], albedo.index_select(0, chosen)
-    jitter = torch.randn(canonical.shape, generator=at.generator).to(canonical.device)
+        n = math.ceil(fraction * len(canonical))
+        listed = len(canonical) if pixels.found is None else pixels.found.clamp(max=len(canonical))
+        chosen = (uniform_noise(at.seed, n) * listed).long()
+        canonical, albedo, mean = canonical[chosen], albedo.index_select(0, chosen), torch.mean
+    jitter = normal_noise(at.seed, len(canonical))
     other = at.avatar.material(canonical + POSITION_JITTER * jitter).albedo
-    return ((albedo - other).square() / 0.1**2 + 1).sqrt().sub(1).mean()
+    return mean(((albedo - other).square() / 0.1**2 + 1).sqrt() - 1)
 
 
 def albedo_evenness(albedo: Float[Tensor, "P 3"], skin: Float[Tensor, "P 1"]) -> Float[Tensor, ""]:
@@ -145,14 +160,14 @@ def albedo_evenness(albedo: Float[Tensor, "P 3"], skin: Float[Tensor, "P 1"]) ->
     return ((albedo - mean).abs() * skin).sum() / (3 * skin.sum().clamp(min=1))
 
 
-def white_light(diffuse: Float[Tensor, "P 3"]) -> Float[Tensor, ""]:
+def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
     """L1 distance of the diffuse light to its own grey."""
-    return (diffuse - diffuse.mean(-1, keepdim=True)).abs().mean()
+    return mean((diffuse - diffuse.mean(-1, keepdim=True)).abs())
 
 
-def light_level(diffuse: Float[Tensor, "P 3"]) -> Float[Tensor, ""]:
+def light_level(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
     """Squared log of the mean diffuse light: sets the one free factor between light and albedo."""
-    return diffuse.mean().log().square()
+    return mean(diffuse).log().square()
 
 
 def hinge_on_skin(

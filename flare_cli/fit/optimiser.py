@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from flare_cli.avatar.avatar import Avatar
@@ -22,19 +23,20 @@ def stage_optimiser(avatar: Avatar, stage: StageSettings) -> torch.optim.Adam:
         trained = name in stage.trains
         module.requires_grad_(trained)
         if trained:
-            groups.append({"params": list(module.parameters()), "lr": rate, "start": rate})
-    return torch.optim.Adam(groups, eps=1e-8, fused=avatar.device.type == "cuda")
+            start = torch.tensor(rate, device=avatar.device)
+            groups.append({"params": list(module.parameters()), "lr": start.clone(), "start": start})
+    on_gpu = avatar.device.type == "cuda"
+    return torch.optim.Adam(groups, eps=1e-8, fused=on_gpu, capturable=on_gpu)
 
 
 def _is_subdivided(avatar: Avatar, stage: StageSettings) -> bool:
     return stage.subdivide_at > 0 and avatar.mesh.subdivisions > 0
 
 
-def set_rates(optimiser: torch.optim.Adam, stage: StageSettings, step: int) -> None:
-    """Learning rates at `step` of the stage: exponential from their start to `decay` times it."""
-    factor = stage.decay ** (step / stage.steps)
+def set_rates(optimiser: torch.optim.Adam, decay: Float[Tensor, ""]) -> None:
+    """Learning rates `decay` times their start. They are tensors, so that a captured step can change them."""
     for group in optimiser.param_groups:
-        group["lr"] = group["start"] * factor
+        torch.mul(group["start"], decay, out=group["lr"])
 
 
 def optimiser_tensors(optimiser: torch.optim.Adam) -> dict[str, Tensor]:

@@ -87,9 +87,16 @@ def skin(
     parents: tuple[int, ...],
 ) -> Float[Tensor, "B V 3"]:
     """Linear blend skinning. `joints` is (J, 3), or (B, J, 3) where they differ in the batch."""
-    transforms = joint_transforms(joints, pose, parents)[:, :, :3].flatten(2)
-    blended = (weights @ transforms).unflatten(2, (3, 4))
-    return (blended[..., :3] @ rest[..., None])[..., 0] + blended[..., 3]
+    return blend_transforms(rest, joint_transforms(joints, pose, parents)[:, :, :3], weights)
+
+
+def blend_transforms(
+    rest: Float[Tensor, "B V 3"], transforms: Float[Tensor, "B J 3 4"], weights: Float[Tensor, "V J"]
+) -> Float[Tensor, "B V 3"]:
+    """Every vertex carried by the weighted mean of its joints' transforms."""
+    blended = (weights @ transforms.flatten(2)).unflatten(2, (3, 4))
+    # A sum of products: as one small matrix product per vertex it takes a GPU ten times as long.
+    return (blended[..., :3] * rest[..., None, :]).sum(-1) + blended[..., 3]
 
 
 def pose_vertices(

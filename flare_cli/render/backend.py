@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from flare_cli.errors import BackendError
+from flare_cli.render.kernels import pixels as kernels
+from flare_cli.render.launch import launch
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,30 @@ class Fragments:
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """The pixels worth shading: `index` is flat into B*H*W and ascending, `batch` the picture each belongs to."""
+    """The pixels worth shading: `index` is flat into B*H*W and ascending, `batch` the picture each belongs to.
+
+    A list of fixed capacity ends in padding: index B*H*W, batch 0. `found` is then the number of pixels that wanted a
+    place; if it exceeds the capacity, the last ones have none. `found` is None where the list has just its length.
+    """
 
     index: Int[Tensor, " P"]
     batch: Int[Tensor, " P"]
+    found: Int[Tensor, ""] | None = None
+
+    def mean(self, values: Float[Tensor, "P C"]) -> Float[Tensor, ""]:
+        """Mean over the pixels (not the padding) and channels."""
+        if self.found is None:
+            return values.mean()
+        real = torch.arange(len(self.index), device=values.device) < self.found
+        listed = self.found.clamp(max=len(self.index))
+        return torch.where(real[:, None], values, 0.0).sum() / (listed * values.shape[1])
+
+    def pick(self, pictures: UInt8[Tensor, "B H W"]) -> UInt8[Tensor, " P"]:
+        """What `pictures` hold at these pixels; 0 at padding."""
+        flat = pictures.flatten()
+        if self.found is None:
+            return flat[self.index]
+        return torch.where(self.index < len(flat), flat[self.index.clamp(max=len(flat) - 1)], 0)
 
 
 class Rasterizer(Protocol):
@@ -85,12 +108,19 @@ class Encoding(Protocol):
         ...
 
 
-def foreground(fragments: Fragments) -> Pixels:
-    """The pixels that see a triangle."""
-    seen = fragments.triangle.flatten() >= 0
-    index = torch.nonzero(seen)[:, 0]
+def foreground(fragments: Fragments, capacity: int | None = None) -> Pixels:
+    """The pixels that see a triangle. With a capacity the list has that length, and nothing waits for the GPU."""
+    triangle = fragments.triangle.flatten()
+    seen = triangle >= 0
     height, width = fragments.triangle.shape[1:]
-    return Pixels(index, torch.div(index, height * width, rounding_mode="floor"))
+    if capacity is None:
+        index = torch.nonzero(seen)[:, 0]
+        return Pixels(index, torch.div(index, height * width, rounding_mode="floor"))
+    rank = seen.cumsum(0, dtype=torch.int32)
+    index = torch.full((capacity,), len(seen), device=seen.device)
+    batch = torch.zeros_like(index)
+    launch(kernels.list_pixels, len(seen), seen.device, [triangle, rank, height * width, index, batch])
+    return Pixels(index, batch, rank[-1])
 
 
 def scatter(
@@ -101,8 +131,37 @@ def scatter(
 ) -> Float[Tensor, "B H W C"]:
     """Lay `values` into pictures of `shape` (B, H, W) over `background` (a number, a colour or pictures)."""
     channels = values.shape[1]
-    canvas = torch.as_tensor(background, dtype=values.dtype, device=values.device).expand(*shape, channels)
-    return canvas.reshape(-1, channels).index_copy(0, pixels.index, values).view(*shape, channels)
+    if isinstance(background, Tensor):
+        canvas = background.to(values.dtype).expand(*shape, channels).reshape(-1, channels)
+    else:
+        canvas = values.new_full((shape[0] * shape[1] * shape[2], channels), background)
+    return _Lay.apply(values.contiguous(), canvas, pixels.index).view(*shape, channels)
+
+
+class _Lay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, canvas: Tensor, index: Tensor) -> Tensor:
+        out = canvas.clone()
+        launch(kernels.lay, tuple(values.shape), out.device, [values, index, out])
+        ctx.save_for_backward(index)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (index,) = ctx.saved_tensors
+        grad = grad_outputs[0].contiguous()
+        grad_values = grad.new_empty(len(index), grad.shape[1])
+        launch(kernels.pick, tuple(grad_values.shape), grad.device, [grad, index, grad_values])
+        grad_canvas = None
+        if ctx.needs_input_grad[1]:
+            grad_canvas = grad.clone()
+            launch(
+                kernels.lay, tuple(grad_values.shape), grad.device, [torch.zeros_like(grad_values), index, grad_canvas]
+            )
+        return grad_values, grad_canvas, None
 
 
 def choose_rasterizer(name: str = "auto", device: torch.device | str = "cpu") -> Rasterizer:

@@ -67,16 +67,39 @@ class Cameras:
         bottom = self.camera_from_world.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(self), 1, 4)
         return clip_from_camera @ torch.cat([self.camera_from_world, bottom], 1)
 
+    def views(self) -> Views:
+        """What a renderer needs of these cameras."""
+        return Views(self.clip_from_world(), self.centres(), self.height, self.width)
+
     def clip(self, world: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V 4"]:
         """World points in clip space."""
-        clip_from_world = self.clip_from_world()
-        return world @ clip_from_world[:, :, :3].transpose(1, 2) + clip_from_world[:, None, :, 3]
+        return self.views().clip(world)
 
     def project(self, world: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V 2"]:
         """World points in pixels."""
         rotation, translation = self.camera_from_world[:, :, :3], self.camera_from_world[:, None, :, 3]
         camera = world @ rotation.transpose(1, 2) + translation
         return camera[..., :2] / camera[..., 2:] * self.intrinsics[:, None, :2] + self.intrinsics[:, None, 2:]
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Cameras worked out: projections and centres. Made once where many pictures are drawn, and indexed per batch."""
+
+    clip_from_world: Float[Tensor, "B 4 4"]
+    centres: Float[Tensor, "B 3"]
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return self.centres.shape[0]
+
+    def __getitem__(self, index: slice | Tensor) -> Views:
+        return replace(self, clip_from_world=self.clip_from_world[index], centres=self.centres[index])
+
+    def clip(self, world: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V 4"]:
+        """World points in clip space."""
+        return world @ self.clip_from_world[:, :, :3].transpose(1, 2) + self.clip_from_world[:, None, :, 3]
 
 
 def look_at(

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from flare_cli.render.kernels import directional as kernels
+from flare_cli.render.launch import launch, vectors
 
 DEGREES = (1, 2, 4, 8)
 ENCODING_WIDTH = 2 * sum(degree + 1 for degree in DEGREES)  # 38: real and imaginary parts of orders 0..degree
@@ -19,35 +24,54 @@ def directional_encoding(direction: Float[Tensor, "P 3"], roughness: Float[Tenso
     A von Mises-Fisher lobe of concentration k multiplies degree l by about exp(-l (l + 1) / (2 k)). We take 1/k to be
     the roughness: at 1 only a hint of degree 4 and nothing of degree 8 is left, at 0 nothing is blurred.
     """
-    x, y, z = direction.unbind(-1)
-    polynomials, orders, degrees, fading = _tables(direction.device, direction.dtype)
-    powers, real, imaginary = [torch.ones_like(z)], [torch.ones_like(x)], [torch.zeros_like(x)]
-    for k in range(max(DEGREES)):  # z^k and (x + iy)^k
-        powers.append(powers[k] * z)
-        real.append(real[k] * x - imaginary[k] * y)
-        imaginary.append(real[k] * y + imaginary[k] * x)
-    # Columns are picked by 0/1 matrices: the gradient of indexing is far slower than a small product.
-    zonal = (torch.stack(powers, -1) @ polynomials) * (torch.exp(-fading * roughness) @ degrees)
-    return torch.cat([zonal * (torch.stack(real, -1) @ orders), zonal * (torch.stack(imaginary, -1) @ orders)], -1)
+    return _Encode.apply(direction.contiguous(), roughness.reshape(-1).contiguous())
+
+
+class _Encode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, direction: Tensor, roughness: Tensor) -> Tensor:
+        out = direction.new_empty(ENCODING_WIDTH, len(direction))
+        launch(kernels.encode, len(direction), out.device, [vectors(direction), roughness, *_tables(out.device), out])
+        ctx.save_for_backward(direction, roughness)
+        return out.T
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        direction, roughness = ctx.saved_tensors
+        grad_direction, grad_roughness = torch.empty_like(direction), torch.empty_like(roughness)
+        launch(
+            kernels.encode_backward,
+            len(direction),
+            direction.device,
+            [
+                vectors(direction),
+                roughness,
+                *_tables(direction.device),
+                grad_outputs[0].contiguous(),
+                vectors(grad_direction),
+                grad_roughness,
+            ],
+        )
+        return grad_direction, grad_roughness
 
 
 @functools.cache
-def _tables(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Columns are harmonics: coefficients over powers of z of Y_lm / (x + iy)^m, 1 at m, 1 at l; then l (l + 1) / 2."""
-    harmonics = [(degree, order) for degree in DEGREES for order in range(degree + 1)]
-    polynomials = torch.zeros(max(DEGREES) + 1, len(harmonics), dtype=torch.float64)
-    for column, (degree, order) in enumerate(harmonics):
-        norm = math.sqrt(
-            (2 * degree + 1) / (4 * math.pi) * math.factorial(degree - order) / math.factorial(degree + order)
-        )
-        for k in range((degree - order) // 2 + 1):
-            # P_l is the l-th derivative of (z^2 - 1)^l / (2^l l!); P_lm its m-th, with the Condon-Shortley sign.
-            power = degree - 2 * k
-            legendre = (-1) ** k * math.comb(degree, k) * math.comb(2 * degree - 2 * k, degree) / 2**degree
-            derivative = math.factorial(power) / math.factorial(power - order)
-            polynomials[power - order, column] = (-1) ** order * norm * legendre * derivative
-    orders = torch.eye(max(DEGREES) + 1)[:, [order for _, order in harmonics]]
-    degrees = torch.eye(len(DEGREES))[:, [DEGREES.index(degree) for degree, _ in harmonics]]
-    fading = torch.tensor([degree * (degree + 1) / 2 for degree in DEGREES])
-    polynomials, orders, degrees, fading = (t.to(device, dtype) for t in (polynomials, orders, degrees, fading))
-    return polynomials, orders, degrees, fading
+def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Per degree l, order m and power of z: the coefficient in Y_lm / (x + iy)^m. And the degrees."""
+    size = max(DEGREES) + 1
+    table = torch.zeros(len(DEGREES), size, size, dtype=torch.float64)
+    for row, degree in enumerate(DEGREES):
+        for order in range(degree + 1):
+            norm = math.sqrt(
+                (2 * degree + 1) / (4 * math.pi) * math.factorial(degree - order) / math.factorial(degree + order)
+            )
+            for k in range((degree - order) // 2 + 1):
+                # P_l is the l-th derivative of (z^2 - 1)^l / (2^l l!); P_lm its m-th, with the Condon-Shortley sign.
+                power = degree - 2 * k
+                legendre = (-1) ** k * math.comb(degree, k) * math.comb(2 * degree - 2 * k, degree) / 2**degree
+                derivative = math.factorial(power) / math.factorial(power - order)
+                table[row, order, power - order] = (-1) ** order * norm * legendre * derivative
+    return table.float().to(device), torch.tensor(DEGREES, dtype=torch.int32, device=device)

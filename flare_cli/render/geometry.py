@@ -74,7 +74,8 @@ def uniform_laplacian(values: Float[Tensor, "B V C"], edges: Int[Tensor, "N 2"])
     start, end = edges.unbind(1)
     total = torch.zeros_like(values)
     total = total.index_add(1, start, values.index_select(1, end)).index_add(1, end, values.index_select(1, start))
-    degree = torch.bincount(edges.flatten(), minlength=values.shape[1])[:, None]
+    # Not bincount, which waits for the GPU.
+    degree = values.new_zeros(values.shape[1]).index_add(0, edges.flatten(), values.new_ones(edges.numel()))[:, None]
     return torch.where(degree > 0, total / degree.clamp(min=1) - values, 0.0)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.kernels.hash_grid import hash_grid_kernels
+from flare_cli.render.kernels.hash_grid import RUN, hash_grid_kernels
 from flare_cli.render.launch import launch, vectors
 
 
@@ -91,7 +91,7 @@ class _Encode(torch.autograd.Function):
         _, encode_backward = hash_grid_kernels(features)
         launch(
             encode_backward,
-            (levels, len(points)),
+            (levels, -(-len(points) // RUN)),
             points.device,
             [
                 vectors(points),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -30,9 +31,14 @@ def _start_warp() -> None:
 _start_warp()
 
 
+@functools.cache
+def _warp_stream(stream: torch.cuda.Stream) -> wp.Stream:
+    return wp.stream_from_torch(stream)
+
+
 def launch(kernel: Any, dim: int | tuple[int, ...], device: torch.device, arguments: Sequence[object]) -> None:
     """Run `kernel` over `dim` threads; `arguments` are numbers, contiguous tensors and `vectors`."""
-    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if device.type == "cuda" else None
+    stream = _warp_stream(torch.cuda.current_stream(device)) if device.type == "cuda" else None
     wp.launch(
         kernel,
         dim=dim,

@@ -28,10 +28,20 @@ class WarpRasterizer:
 
     def __init__(self) -> None:
         self._twins = WeakTensorKeyDictionary()
+        self._faces = WeakTensorKeyDictionary()
+
+    def _int32(self, faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
+        if faces.dtype == torch.int32 and faces.is_contiguous():
+            return faces
+        if faces not in self._faces:
+            self._faces[faces] = faces.to(torch.int32).contiguous()
+        return self._faces[faces]
 
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre; equal depths go to the lowest triangle."""
-        triangle, barycentric, depth = _Rasterize.apply(_pixel_space(clip, height, width), _int32(faces), height, width)
+        triangle, barycentric, depth = _Rasterize.apply(
+            _pixel_space(clip, height, width), self._int32(faces), height, width
+        )
         return Fragments(triangle, barycentric, depth)
 
     def interpolate(
@@ -43,7 +53,7 @@ class WarpRasterizer:
     ) -> Float[Tensor, "P C"]:
         """Vertex attributes at `pixels`; gradients to attributes and barycentrics. `A` is B, or 1 for all pictures."""
         return _Interpolate.apply(
-            attributes.contiguous(), fragments.barycentric, _int32(faces), fragments.triangle, pixels
+            attributes.contiguous(), fragments.barycentric, self._int32(faces), fragments.triangle, pixels
         )
 
     def antialias(
@@ -58,13 +68,9 @@ class WarpRasterizer:
             self._twins[faces] = twin_half_edges(faces)
         screen = _screen(_pixel_space(clip, *fragments.triangle.shape[1:]))
         for axis in (0, 1):
-            edges = _silhouettes(screen, _int32(faces), self._twins[faces], fragments, axis)
-            image = _Blend.apply(image.contiguous(), screen, _int32(faces), edges, axis)
+            edges = _silhouettes(screen, self._int32(faces), self._twins[faces], fragments, axis)
+            image = _Blend.apply(image.contiguous(), screen, self._int32(faces), edges, axis)
         return image
-
-
-def _int32(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
-    return faces.to(torch.int32).contiguous()
 
 
 def _pixel_space(clip: Float[Tensor, "B V 4"], height: int, width: int) -> Float[Tensor, "B V 4"]:

@@ -1,6 +1,7 @@
 """Look up and update a multiresolution hash grid (Müller et al., Instant Neural Graphics Primitives, 2022).
 
-One thread handles one point at one level, level by level, so that a level's table stays in cache.
+A thread handles one point (in the gradient: a run of points) at one level, level by level, so that a level's table
+stays in cache. Neighbouring pixels often lie in one cell: a run adds up what a cell gets before it writes.
 """
 
 import functools
@@ -9,6 +10,9 @@ from typing import Any
 import warp as wp
 
 wp.set_module_options({"enable_backward": False})
+
+RUN = 8  # points whose gradient one thread handles
+POINTS = wp.constant(RUN)
 
 PRIME_Y = wp.constant(wp.uint32(2654435761))
 PRIME_Z = wp.constant(wp.uint32(805459861))
@@ -33,6 +37,25 @@ def cell(coordinate: float, resolution: int) -> int:
 def hash_grid_kernels(features: int) -> tuple[Any, Any]:
     """The (forward, backward) kernels for tables with this many features per entry."""
     row = wp.types.vector(length=features, dtype=wp.float32)
+    rows = wp.types.matrix(shape=(8, features), dtype=wp.float32)
+
+    @wp.func
+    def add_to_cell(
+        table: wp.array(dtype=row),
+        values: rows,
+        x: int,
+        y: int,
+        z: int,
+        offset: int,
+        size: int,
+        resolution: int,
+        hashed: int,
+    ):
+        for corner in range(8):
+            i = corner & 1
+            j = (corner >> 1) & 1
+            k = corner >> 2
+            wp.atomic_add(table, offset + entry(x + i, y + j, z + k, resolution, size, hashed), values[corner])
 
     @wp.kernel(module="unique", enable_backward=False)
     def encode(
@@ -79,35 +102,51 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         grad_points: wp.array(dtype=wp.vec3),
         wants_points: wp.bool,
     ):
-        level, point = wp.tid()
+        level, run = wp.tid()
         resolution = resolutions[level]
         offset = offsets[level]
         size = offsets[level + 1] - offset
-        p = points[point] * float(resolution)
-        x = cell(p[0], resolution)
-        y = cell(p[1], resolution)
-        z = cell(p[2], resolution)
-        u = p[0] - float(x)
-        v = p[1] - float(y)
-        w = p[2] - float(z)
-        g = grad_out[point, level]
-        g_p = wp.vec3(0.0)
-        for corner in range(8):
-            i = corner & 1
-            j = (corner >> 1) & 1
-            k = corner >> 2
-            sign_u = float(2 * i - 1)
-            sign_v = float(2 * j - 1)
-            sign_w = float(2 * k - 1)
-            at_u = float(1 - i) + sign_u * u
-            at_v = float(1 - j) + sign_v * v
-            at_w = float(1 - k) + sign_w * w
-            target = offset + entry(x + i, y + j, z + k, resolution, size, hashed[level])
-            wp.atomic_add(grad_table, target, (at_u * at_v * at_w) * g)
-            if wants_points:
-                slope = wp.dot(table[target], g)
-                g_p += slope * wp.vec3(sign_u * at_v * at_w, at_u * sign_v * at_w, at_u * at_v * sign_w)
-        if wants_points:
-            wp.atomic_add(grad_points, point, g_p * float(resolution))
+        at_x = int(-1)
+        at_y = int(-1)
+        at_z = int(-1)
+        sums = rows()
+        for point in range(run * POINTS, wp.min((run + 1) * POINTS, points.shape[0])):
+            g = grad_out[point, level]
+            # Padding and pixels outside the mask have no gradient: their zeros would only queue up.
+            if not (wp.max(wp.abs(g)) == 0.0):
+                p = points[point] * float(resolution)
+                x = cell(p[0], resolution)
+                y = cell(p[1], resolution)
+                z = cell(p[2], resolution)
+                if x != at_x or y != at_y or z != at_z:
+                    if at_x >= 0:
+                        add_to_cell(grad_table, sums, at_x, at_y, at_z, offset, size, resolution, hashed[level])
+                    sums = rows()
+                    at_x = x
+                    at_y = y
+                    at_z = z
+                u = p[0] - float(x)
+                v = p[1] - float(y)
+                w = p[2] - float(z)
+                g_p = wp.vec3(0.0)
+                for corner in range(8):
+                    i = corner & 1
+                    j = (corner >> 1) & 1
+                    k = corner >> 2
+                    sign_u = float(2 * i - 1)
+                    sign_v = float(2 * j - 1)
+                    sign_w = float(2 * k - 1)
+                    at_u = float(1 - i) + sign_u * u
+                    at_v = float(1 - j) + sign_v * v
+                    at_w = float(1 - k) + sign_w * w
+                    sums[corner] = sums[corner] + (at_u * at_v * at_w) * g
+                    if wants_points:
+                        target = offset + entry(x + i, y + j, z + k, resolution, size, hashed[level])
+                        slope = wp.dot(table[target], g)
+                        g_p += slope * wp.vec3(sign_u * at_v * at_w, at_u * sign_v * at_w, at_u * at_v * sign_w)
+                if wants_points:
+                    wp.atomic_add(grad_points, point, g_p * float(resolution))
+        if at_x >= 0:
+            add_to_cell(grad_table, sums, at_x, at_y, at_z, offset, size, resolution, hashed[level])
 
     return encode, encode_backward

@@ -201,15 +201,18 @@ def interpolate(
     """Per foreground pixel: blend its triangle's vertex attributes. One attribute set serves every batch item."""
     pixel = wp.tid()
     flat = int(index[pixel])
+    if flat >= triangle.shape[0]:  # padding
+        for c in range(attributes.shape[2]):
+            out[pixel, c] = 0.0
+        return
     item = wp.min(int(batch[pixel]), attributes.shape[0] - 1)
     face = triangle[flat]
     b = barycentric[flat]
+    i0 = faces[face, 0]
+    i1 = faces[face, 1]
+    i2 = faces[face, 2]
     for c in range(attributes.shape[2]):
-        out[pixel, c] = (
-            b[0] * attributes[item, faces[face, 0], c]
-            + b[1] * attributes[item, faces[face, 1], c]
-            + b[2] * attributes[item, faces[face, 2], c]
-        )
+        out[pixel, c] = b[0] * attributes[item, i0, c] + b[1] * attributes[item, i1, c] + b[2] * attributes[item, i2, c]
 
 
 @wp.kernel
@@ -228,17 +231,20 @@ def interpolate_backward(
     """Adjoint of `interpolate`: adds to `grad_attributes` where wanted, writes `grad_barycentric`."""
     pixel = wp.tid()
     flat = int(index[pixel])
+    if flat >= triangle.shape[0]:  # padding
+        return
     item = wp.min(int(batch[pixel]), attributes.shape[0] - 1)
     face = triangle[flat]
     b = barycentric[flat]
+    i0 = faces[face, 0]
+    i1 = faces[face, 1]
+    i2 = faces[face, 2]
     g_b = wp.vec3(0.0)
     for c in range(attributes.shape[2]):
         g = grad_out[pixel, c]
-        i0 = faces[face, 0]
-        i1 = faces[face, 1]
-        i2 = faces[face, 2]
         g_b += g * wp.vec3(attributes[item, i0, c], attributes[item, i1, c], attributes[item, i2, c])
-        if wants_attributes:
+        # Constant attributes have no gradient: adding their zeros would only queue up.
+        if wants_attributes and g != 0.0:
             wp.atomic_add(grad_attributes, item, i0, c, g * b[0])
             wp.atomic_add(grad_attributes, item, i1, c, g * b[1])
             wp.atomic_add(grad_attributes, item, i2, c, g * b[2])

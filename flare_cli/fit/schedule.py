@@ -1,0 +1,82 @@
+"""What a step depends on besides the avatar, for all steps of a stage at once: pictures, rates, ramps, seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from flare_cli.config.schema import StageSettings
+
+SMOOTHNESS_RAMP, PERCEPTUAL_RAMP = 500, 600  # steps, method.md
+
+
+@dataclass(frozen=True, slots=True)
+class Ramps:
+    """Factors on loss terms that change from step to step."""
+
+    prior: Float[Tensor, ""]
+    smoothness: Float[Tensor, ""]
+    perceptual: Float[Tensor, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One step of a schedule. `decay` is the factor on every learning rate."""
+
+    chosen: Int[Tensor, " B"]
+    decay: Float[Tensor, ""]
+    ramps: Ramps
+    seed: Int[Tensor, "1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """N steps as tensors on the device that does the work: a captured step reads its row there.
+
+    Everything random in a step depends on (seed, stage, step) alone, so a fit resumes exactly.
+    """
+
+    chosen: Int[Tensor, "N B"]
+    factors: Float[Tensor, "N 4"]
+    seeds: Int[Tensor, " N"]
+
+    def row(self, step: Int[Tensor, "1"]) -> Row:
+        """The row of a step, whose number may change between replays."""
+        decay, prior, smoothness, perceptual = self.factors.index_select(0, step)[0].unbind(0)
+        return Row(
+            self.chosen.index_select(0, step)[0],
+            decay,
+            Ramps(prior, smoothness, perceptual),
+            self.seeds.index_select(0, step),
+        )
+
+
+def stage_schedule(
+    stage: StageSettings,
+    *,
+    seed: int,
+    index: int,
+    steps_before: int,
+    n_frames: int,
+    prior_halved_at: int,
+    device: torch.device,
+) -> Schedule:
+    """The schedule of the `index`-th stage. Rates fall exponentially to `decay` times their start; ramps: method.md."""
+    generator = torch.Generator().manual_seed(seed * 1000 + index)
+    chosen = torch.randint(n_frames, (stage.steps, stage.batch), generator=generator)
+    seeds = torch.randint(2**31 - 1, (stage.steps,), generator=generator)
+    own = torch.arange(stage.steps, dtype=torch.float64)
+    step = own + steps_before
+    factors = torch.stack(
+        [
+            stage.decay ** (own / stage.steps),
+            torch.where(step >= prior_halved_at, 0.5, 1.0).double(),
+            (step / SMOOTHNESS_RAMP).clamp(max=1),
+            (PERCEPTUAL_RAMP / (step + 1)).clamp(max=1),
+        ],
+        1,
+    )
+    return Schedule(chosen.to(device), factors.float().to(device), seeds.int().to(device))

@@ -1,0 +1,44 @@
+"""Kernels on the list of foreground pixels: make it, lay values into pictures, pick them out again.
+
+A list of fixed capacity is padded with the index one past the last pixel; padding reads as zero and is never written.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def list_pixels(
+    triangle: wp.array(dtype=wp.int32),
+    rank: wp.array(dtype=wp.int32),
+    pixels_per_picture: int,
+    index: wp.array(dtype=wp.int64),
+    batch: wp.array(dtype=wp.int64),
+):
+    """Per pixel that sees a triangle: write it at its rank (counted from 1). Pixels beyond the capacity are dropped."""
+    pixel = wp.tid()
+    slot = rank[pixel] - 1
+    if triangle[pixel] >= 0 and slot < index.shape[0]:
+        index[slot] = wp.int64(pixel)
+        batch[slot] = wp.int64(pixel / pixels_per_picture)
+
+
+@wp.kernel
+def lay(values: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), canvas: wp.array2d(dtype=wp.float32)):
+    """Per listed pixel and channel: write the value into the canvas."""
+    slot, channel = wp.tid()
+    pixel = int(index[slot])
+    if pixel < canvas.shape[0]:
+        canvas[pixel, channel] = values[slot, channel]
+
+
+@wp.kernel
+def pick(canvas: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), values: wp.array2d(dtype=wp.float32)):
+    """Adjoint of `lay`: read the canvas at each listed pixel."""
+    slot, channel = wp.tid()
+    pixel = int(index[slot])
+    if pixel < canvas.shape[0]:
+        values[slot, channel] = canvas[pixel, channel]
+    else:
+        values[slot, channel] = 0.0

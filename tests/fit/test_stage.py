@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+import torch
+
+from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.picture import draw
+from flare_cli.fit.losses import Step, loss_terms, mesh_graph
+from flare_cli.fit.schedule import stage_schedule
+from flare_cli.render.backend import choose_rasterizer
+
+
+def terms_and_gradient(frames, head, config, capacity: int | None):
+    torch.manual_seed(0)
+    avatar = Avatar(head, frames.track.shape, config, Structure("hash", 0))
+    schedule = stage_schedule(
+        config.stage[0], seed=0, index=0, steps_before=900, n_frames=6, prior_halved_at=100, device=avatar.device
+    )
+    row, track = schedule.row(torch.tensor([3])), frames.track
+    motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
+    corrections = avatar.corrections()
+    picture = draw(
+        avatar,
+        avatar.move(motion[row.chosen], corrections),
+        track.cameras().views()[row.chosen],
+        light=avatar.light,
+        rasterizer=choose_rasterizer(),
+        capacity=capacity,
+    )
+    graph = mesh_graph(avatar.mesh.topology.faces)
+    at = Step(avatar, corrections, picture, frames[row.chosen], graph, row.ramps, row.seed)
+    terms = loss_terms(at, config.loss, None)
+    torch.stack(list(terms.values())).sum().backward()
+    return terms, [p.grad for p in avatar.parameters() if p.grad is not None], picture
+
+
+def test_padding_changes_neither_losses_nor_gradients(toy_frames, open_head, tiny_config):
+    loss = replace(tiny_config.loss, albedo_samples=1.0, albedo_even=0.1, light_level=0.1, white_light=0.1)
+    config = replace(tiny_config, loss=loss, stage=(replace(tiny_config.stage[0], batch=2),))
+    exact, gradient, picture = terms_and_gradient(toy_frames, open_head, config, None)
+    padded, same_gradient, same_picture = terms_and_gradient(toy_frames, open_head, config, 2 * 48 * 48)
+    assert len(same_picture.surface.pixels.index) > len(picture.surface.pixels.index) > 100
+    assert same_picture.surface.pixels.found == len(picture.surface.pixels.index)
+    torch.testing.assert_close(same_picture.colour, picture.colour)
+    torch.testing.assert_close(padded, exact)
+    torch.testing.assert_close(same_gradient, gradient)
+
+
+def test_pixels_beyond_the_capacity_are_dropped_and_counted(toy_frames, open_head, tiny_config):
+    _, _, whole = terms_and_gradient(toy_frames, open_head, tiny_config, None)
+    _, _, cut = terms_and_gradient(toy_frames, open_head, tiny_config, 50)
+    assert cut.surface.pixels.found == len(whole.surface.pixels.index)
+    torch.testing.assert_close(cut.surface.pixels.index, whole.surface.pixels.index[:50])
+
+
+def test_rates_and_ramps_follow_the_step(tiny_config):
+    stage = replace(tiny_config.stage[0], steps=100, decay=0.1, batch=3)
+    schedule = stage_schedule(
+        stage, seed=1, index=0, steps_before=400, n_frames=5, prior_halved_at=450, device=torch.device("cpu")
+    )
+    rows = [schedule.row(torch.tensor([step])) for step in range(100)]
+    torch.testing.assert_close(rows[50].decay, torch.tensor(0.1**0.5))
+    assert [float(rows[step].ramps.prior) for step in (49, 50)] == [1.0, 0.5]
+    torch.testing.assert_close(rows[50].ramps.smoothness, torch.tensor(0.9))
+    assert rows[99].ramps.perceptual == 1
+    assert len({int(row.seed) for row in rows}) == 100
+    assert torch.cat([row.chosen for row in rows]).bincount(minlength=5).min() > 30
