@@ -1,85 +1,101 @@
-"""Time of a fit step and of its parts, on the CPU or a GPU.
+"""Time of a fit step as `flare fit` runs it, on the CPU or a GPU; with --profile, what the GPU spends it on.
 
-python benchmarks/fit_step.py SUBJECT [--config default] [--steps 40]
+python benchmarks/fit_step.py SUBJECT [--config default] [--steps 300] [--profile] [--set TABLE.KEY=VALUE ...]
 """
 
 import argparse
+import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from flare_cli.apps.runs import choose_device
 from flare_cli.avatar.avatar import Avatar, Structure
-from flare_cli.avatar.picture import draw
 from flare_cli.config.loading import load_config
 from flare_cli.fit.frames import load_frames, split_frames
-from flare_cli.fit.losses import Step, loss_terms, mesh_graph
-from flare_cli.fit.optimiser import stage_optimiser
+from flare_cli.fit.stage import StageRunner
 from flare_cli.head.library import load_head
-from flare_cli.render.backend import choose_rasterizer
 from flare_cli.subject.folder import load_subject
 
-PARTS = ("deform", "draw", "losses", "backward", "optimiser")
+FRAMES = 40
+# Parts of a step by names of kernels; the first that fits takes the kernel.
+PARTS = {
+    "hash grid, gradient": ("hash_grid_kernels__locals__encode_backward",),
+    "hash grid": ("hash_grid_kernels__locals__encode",),
+    "network products": ("gemm", "cutlass", "xmma", "splitK", "nvjet"),
+    "network activations": ("threshold", "clamp", "launch_clamp"),
+    "directional encoding": ("encode_",),
+    "rasterize, interpolate, antialias": (
+        "nearest", "resolve", "interpolate", "silhouettes", "blend", "lay_", "pick_", "list_pixels",
+    ),
+    "Adam": ("multi_tensor_apply",),
+    "sums (losses, bias gradients)": ("reduce_kernel",),
+    "gathers and scatters": ("index", "scatter", "gather", "Cat"),
+    "copies and fills": ("copy", "Memset", "Fill", "memcpy"),
+}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("subject", type=Path)
     parser.add_argument("--config", default="default")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
     options = parser.parse_args()
-    device, config = choose_device(options.device), load_config(options.config)
-    stage = config.stage[-1]
+    device = choose_device(options.device)
+    config = load_config(options.config, options.overrides)
+    stage = replace(config.stage[-1], subdivide_at=0, steps=max(config.stage[-1].steps, 2 * options.steps))
+    config = replace(config, stage=(stage,))
     subject = load_subject(options.subject)
     track, _ = split_frames(subject, config.data.holdout, config.data.every)
-    frames = load_frames(subject, track[: 4 * stage.batch], config.data.size).to(device)
+    frames = load_frames(subject, track[:FRAMES], config.data.size).to(device)
     for subdivisions in (0, 1):
+        torch.manual_seed(0)
         structure = Structure(stage.encoding, subdivisions)
         avatar = Avatar(load_head(track.head).to(device), track.shape, config, structure)
-        rasterizer, optimiser = choose_rasterizer("auto", device), stage_optimiser(avatar, stage)
-        graph, generator = mesh_graph(avatar.mesh.topology.faces), torch.Generator().manual_seed(0)
-        spent = dict.fromkeys(PARTS, 0.0)
-        for step in range(-5, options.steps):
-            if step == 0:
-                spent = dict.fromkeys(PARTS, 0.0)
-            target = frames[torch.randint(len(frames), (stage.batch,), generator=generator).to(device)]
-            marks = [_now(device)]
-            corrections = avatar.corrections()
-            posed = avatar.posed(
-                expression=target.track.expression,
-                pose=target.track.pose,
-                translation=target.track.translation,
-                corrections=corrections,
-            )
-            marks.append(_now(device))
-            camera = target.track.cameras()
-            picture = draw(avatar, posed, camera, light=avatar.light, rasterizer=rasterizer)
-            marks.append(_now(device))
-            terms = loss_terms(
-                Step(avatar, corrections, picture, target, graph, 1000 + step, generator), config.loss, None
-            )
-            marks.append(_now(device))
-            optimiser.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()
-            marks.append(_now(device))
-            optimiser.step()
-            marks.append(_now(device))
-            for part, start, end in zip(PARTS, marks, marks[1:], strict=False):
-                spent[part] += end - start
-        whole = sum(spent.values())
-        print(f"{len(graph.faces)} triangles, batch {stage.batch}: {1e3 * whole / options.steps:.1f} ms per step")
-        for part, seconds in spent.items():
-            print(f"  {part:<10} {1e3 * seconds / options.steps:7.1f} ms  {100 * seconds / whole:4.0f} %")
+        runner = StageRunner(avatar, 0, frames, config, None)
+        times = blocks(runner, options.steps)
+        triangles = len(avatar.mesh.topology.faces)
+        print(
+            f"{triangles} triangles, batch {stage.batch}: median {1e3 * statistics.median(times):.2f} ms per step",
+            end="",
+        )
+        print(f" (from {1e3 * min(times):.2f} to {1e3 * max(times):.2f})")
+        if options.profile and device.type == "cuda":
+            print_profile(runner, options.steps)
     if device.type == "cuda":
         print(f"peak memory {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB")
 
 
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+def blocks(runner: StageRunner, steps: int) -> list[float]:
+    """Seconds per step of each block after two blocks of warm-up."""
+    times: list[float] = []
+    for start in range(0, steps, runner.block):
+        before = time.perf_counter()
+        runner.advance(start, start + runner.block)
+        times.append((time.perf_counter() - before) / runner.block)
+    return times[2:]
+
+
+def print_profile(runner: StageRunner, start: int) -> None:
+    with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+        runner.advance(start, start + runner.block)
+        torch.cuda.synchronize()
+    parts = dict.fromkeys([*PARTS, "other elementwise"], (0.0, 0))
+    for event in recorded.key_averages():
+        part = next((p for p, names in PARTS.items() if any(n in event.key for n in names)), "other elementwise")
+        seconds, count = parts[part]
+        parts[part] = (seconds + event.self_device_time_total * 1e-6, count + event.count)
+    whole = sum(seconds for seconds, _ in parts.values())
+    for part, (seconds, count) in sorted(parts.items(), key=lambda item: -item[1][0]):
+        print(f"  {part:<36} {1e3 * seconds / runner.block:6.2f} ms {100 * seconds / whole:4.0f} %", end="")
+        print(f"  {count / runner.block:5.0f} kernels")
+    print(f"  {'busy':<36} {1e3 * whole / runner.block:6.2f} ms")
 
 
 if __name__ == "__main__":

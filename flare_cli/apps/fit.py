@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,18 +96,25 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     def on_step(at: Progress) -> None:
         progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total)
 
+    compressor = ThreadPoolExecutor(1)  # the fit goes on while a preview is compressed
+    compressed: list[Future[None]] = []
+
     def on_preview(avatar: Avatar, step: int) -> None:
-        write_png(preview_folder / f"step_{step:06d}.png", comparison_sheet(avatar, frames[shown]))
+        picture = comparison_sheet(avatar, frames[shown])
+        compressed.append(compressor.submit(write_png, preview_folder / f"step_{step:06d}.png", picture))
 
     try:
-        avatar, seconds = fit_avatar(
-            frames, head, config, folder, on_step=on_step, on_preview=on_preview, resume=not request.fresh
-        )
+        with compressor:
+            avatar, seconds = fit_avatar(
+                frames, head, config, folder, on_step=on_step, on_preview=on_preview, resume=not request.fresh
+            )
     except torch.cuda.OutOfMemoryError as error:
         raise FitError(
             f"the GPU ran out of memory: {error}",
             hint="lower the batch or the size: --set stage.batch=2, --set data.size=384",
         ) from error
+    for preview in compressed:
+        preview.result()  # a full disk must not pass unnoticed
     save_avatar(finished, avatar, {**header, "seconds": seconds})
     last = preview_folder / "final.png"
     write_png(last, comparison_sheet(avatar, frames[shown]))

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flare_cli.avatar.network import evaluate
 from flare_cli.render.directional import ENCODING_WIDTH, directional_encoding
 
 
@@ -33,7 +34,7 @@ class NeuralLight(nn.Module):
     def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
         """Radiance from around `direction`, blurred by `roughness`."""
         encoded = directional_encoding(direction, roughness)
-        return self.floor + nn.functional.softplus(self.network(encoded))
+        return self.floor + nn.functional.softplus(evaluate(self.network, encoded))
 
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         """Cosine-weighted mean radiance over the hemisphere of `normal`: the lookup at roughness 1."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flare_cli.avatar.network import evaluate
 from flare_cli.config.schema import MaterialSettings
 from flare_cli.render.backend import Encoding, choose_encoding
 
@@ -75,5 +76,5 @@ class MaterialField(nn.Module):
 
     def forward(self, position: Float[Tensor, "P 3"]) -> Material:
         """Materials at canonical positions in 0..1."""
-        out = self.network(self.encoding(position)).sigmoid()
+        out = evaluate(self.network, self.encoding(position)).sigmoid()
         return Material(out[:, :3], out[:, 3:4], out[:, 4:5])

@@ -39,6 +39,19 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
     row = wp.types.vector(length=features, dtype=wp.float32)
     rows = wp.types.matrix(shape=(8, features), dtype=wp.float32)
 
+    # From compute capability 9.0 on, two floats are added by one instruction.
+    pair = "reinterpret_cast<float*>(table.data + index)"
+    snippet = f"""
+    #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("red.global.add.v2.f32 [%0], {{%1, %2}};" :: "l"({pair}), "f"(value[0]), "f"(value[1]) : "memory");
+    #else
+    wp::atomic_add(table, index, value);
+    #endif
+    """
+
+    @wp.func_native(snippet if features == 2 else "wp::atomic_add(table, index, value);")
+    def add_to_row(table: wp.array(dtype=row), index: int, value: row): ...
+
     @wp.func
     def add_to_cell(
         table: wp.array(dtype=row),
@@ -55,7 +68,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
             i = corner & 1
             j = (corner >> 1) & 1
             k = corner >> 2
-            wp.atomic_add(table, offset + entry(x + i, y + j, z + k, resolution, size, hashed), values[corner])
+            add_to_row(table, offset + entry(x + i, y + j, z + k, resolution, size, hashed), values[corner])
 
     @wp.kernel(module="unique", enable_backward=False)
     def encode(
