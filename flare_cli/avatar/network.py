@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 # A GPU spends most of a float32 layer on moving its activations; bfloat16 halves them and uses the matrix units.
 GPU_DTYPE = torch.bfloat16
+FOLD = 256
 
 
-def evaluate(network: nn.Module, points: Float[Tensor, "P N"]) -> Float[Tensor, "P M"]:
-    """The network's values in float32; on a GPU its layers run in bfloat16 (docs/experiments.md has the quality)."""
-    kind = points.device.type
-    # Without the cache: a captured step must cast the weights anew at each replay.
-    with torch.autocast(kind, GPU_DTYPE, enabled=kind == "cuda", cache_enabled=False):
-        return network(points).float()
+def evaluate(network: nn.Sequential, points: Float[Tensor, "P N"]) -> Float[Tensor, "P M"]:
+    """The network's values in float32; on a GPU its layers run in bfloat16 (docs/experiments.md has the quality).
+
+    `network` alternates linear layers and rectifiers, and ends in a linear layer.
+    """
+    if points.device.type != "cuda":
+        return network(points)
+    values = points.to(GPU_DTYPE)
+    for layer in network[:-1:2]:
+        values = dense(values, layer.weight.to(GPU_DTYPE), layer.bias.to(GPU_DTYPE), True)
+    last = network[-1]
+    return dense(values, last.weight.to(GPU_DTYPE), last.bias.to(GPU_DTYPE), False).float()
+
+
+def dense(
+    points: Float[Tensor, "P N"], weight: Float[Tensor, "M N"], bias: Float[Tensor, "M"], rectify: bool
+) -> Float[Tensor, "P M"]:
+    """A linear layer, and a rectifier if asked, with a gradient made for many points."""
+    return _Dense.apply(points, weight, bias, rectify)
+
+
+class _Dense(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, weight: Tensor, bias: Tensor, rectify: bool) -> Tensor:
+        out = torch.addmm(bias, points, weight.T)
+        if rectify:
+            out.relu_()
+        ctx.rectify = rectify
+        ctx.save_for_backward(points, weight, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        points, weight, out = ctx.saved_tensors
+        grad = grad_outputs[0]
+        if ctx.rectify:
+            grad = torch.ops.aten.threshold_backward(grad, out, 0)
+        grad_points = grad @ weight if ctx.needs_input_grad[0] else None
+        return grad_points, grad.T @ points, _column_sums(grad), None
+
+
+def _column_sums(values: Float[Tensor, "P M"]) -> Float[Tensor, "M"]:
+    """Sums over the points. Many rows laid side by side keep a GPU busy, where 64 columns would not."""
+    (rows, columns), dtype = values.shape, values.dtype
+    if rows % FOLD == 0 and values.is_contiguous():
+        values = values.view(rows // FOLD, FOLD * columns).sum(0, dtype=torch.float32).view(FOLD, columns)
+    return values.sum(0).to(dtype)

@@ -23,6 +23,7 @@ from flare_cli.render.backend import choose_rasterizer
 GPU_BLOCK = 20  # steps between two looks at the losses: each look lets the GPU run dry
 EAGER_STEPS = 3  # before a capture: kernels get compiled, the optimiser gets its state
 SPARE_ROOM = 1.05  # over the pixels that the largest batch of frames covers when the room is measured
+ROOM_UNIT = 1024  # round numbers of pixels make faster sums
 
 
 @final
@@ -97,7 +98,7 @@ class StageRunner:
             self._make_room(self._largest_batch())
 
     def _make_room(self, pixels: int) -> None:
-        self.capacity = math.ceil(SPARE_ROOM * pixels)
+        self.capacity = math.ceil(SPARE_ROOM * pixels / ROOM_UNIT) * ROOM_UNIT
         self.eager_left = EAGER_STEPS
         self.replay: torch.cuda.CUDAGraph | None = None
 

@@ -68,16 +68,16 @@ class _Encode(torch.autograd.Function):
         ctx: Any, points: Tensor, table: Tensor, resolutions: Tensor, offsets: Tensor, hashed: Tensor
     ) -> Tensor:
         levels, features = len(resolutions), table.shape[1]
-        out = points.new_empty(len(points), levels, features)
+        out = points.new_empty(levels, features, len(points))
         encode, _ = hash_grid_kernels(features)
         launch(
             encode,
             (levels, len(points)),
             points.device,
-            [vectors(points), _rows(table), resolutions, offsets, hashed, _rows(out)],
+            [vectors(points), _rows(table), resolutions, offsets, hashed, out],
         )
         ctx.save_for_backward(points, table, resolutions, offsets, hashed)
-        return out.flatten(1)
+        return out.flatten(0, 1).T
 
     @staticmethod
     @once_differentiable

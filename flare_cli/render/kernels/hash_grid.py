@@ -77,7 +77,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         resolutions: wp.array(dtype=wp.int32),
         offsets: wp.array(dtype=wp.int32),
         hashed: wp.array(dtype=wp.int32),
-        out: wp.array2d(dtype=row),
+        out: wp.array3d(dtype=wp.float32),
     ):
         level, point = wp.tid()
         resolution = resolutions[level]
@@ -101,7 +101,9 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
                 * (float(1 - k) + float(2 * k - 1) * w)
             )
             total += weight * table[offset + entry(x + i, y + j, z + k, resolution, size, hashed[level])]
-        out[point, level] = total
+        # Point by point within a feature: neighbouring threads write neighbouring numbers.
+        for feature in range(features):
+            out[level, feature, point] = total[feature]
 
     @wp.kernel(module="unique", enable_backward=False)
     def encode_backward(
