@@ -21,11 +21,11 @@ def evaluate(network: nn.Sequential, points: Float[Tensor, "P N"]) -> Float[Tens
     """
     if points.device.type != "cuda":
         return network(points)
+    layers = [layer for layer in network if isinstance(layer, nn.Linear)]
     values = points.to(GPU_DTYPE)
-    for layer in network[:-1:2]:
-        values = dense(values, layer.weight.to(GPU_DTYPE), layer.bias.to(GPU_DTYPE), True)
-    last = network[-1]
-    return dense(values, last.weight.to(GPU_DTYPE), last.bias.to(GPU_DTYPE), False).float()
+    for i, layer in enumerate(layers, 1):
+        values = dense(values, layer.weight.to(GPU_DTYPE), layer.bias.to(GPU_DTYPE), i < len(layers))
+    return values.float()
 
 
 def dense(
