@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flare_cli.avatar.network import evaluate
+from flare_cli.avatar.network import evaluate, layered
 from flare_cli.render.directional import ENCODING_WIDTH, directional_encoding
 
 
@@ -23,13 +23,8 @@ class NeuralLight(nn.Module):
     def __init__(self, *, width: int, depth: int, floor: float) -> None:
         super().__init__()
         self.floor = floor
-        layers: list[nn.Module] = []
-        for i in range(depth):
-            layers += [nn.Linear(ENCODING_WIDTH if i == 0 else width, width), nn.ReLU()]
-        last = nn.Linear(width, 3)
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.constant_(last.bias, 0.54)  # softplus(0.54) = 1: the fit starts under white light of radiance 1
-        self.network = nn.Sequential(*layers, last)
+        white = torch.full((3,), 0.54)  # softplus(0.54) = 1: the fit starts under white light of radiance 1
+        self.network = layered([ENCODING_WIDTH, *[width] * depth, 3], white)
 
     def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
         """Radiance from around `direction`, blurred by `roughness`."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flare_cli.avatar.network import evaluate
+from flare_cli.avatar.network import evaluate, layered
 from flare_cli.config.schema import MaterialSettings
 from flare_cli.render.backend import Encoding, choose_encoding
 
@@ -65,14 +65,8 @@ class MaterialField(nn.Module):
         else:
             self.encoding = FrequencyEncoding(settings.octaves)
             width, depth = settings.frequency_width, settings.frequency_depth
-        layers: list[nn.Module] = []
-        for i in range(depth):
-            layers += [nn.Linear(self.encoding.width if i == 0 else width, width), nn.ReLU()]
-        last = nn.Linear(width, 5)
-        nn.init.normal_(last.weight, std=0.01)
         start = torch.tensor([INITIAL_ALBEDO] * 3 + [INITIAL_ROUGHNESS, INITIAL_SPECULAR])
-        last.bias.data.copy_(start.logit())
-        self.network = nn.Sequential(*layers, last).to(device)
+        self.network = layered([self.encoding.width, *[width] * depth, 5], start.logit()).to(device)
 
     def forward(self, position: Float[Tensor, "P 3"]) -> Material:
         """Materials at canonical positions in 0..1."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,13 +13,28 @@ from torch.autograd.function import once_differentiable
 
 # A GPU spends most of a float32 layer on moving its activations; bfloat16 halves them and uses the matrix units.
 GPU_DTYPE = torch.bfloat16
+# Slope of the rectifiers below 0. With 0 the light's few units can all die in the first, large steps, and the light
+# stays one constant for the rest of the fit (seen on a real recording).
+SLOPE = 0.1
 FOLD = 256
+
+
+def layered(sizes: Sequence[int], start: Float[Tensor, "M"]) -> nn.Sequential:
+    """Linear layers of these sizes with leaky rectifiers between them. At first the output is close to `start`."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
+    last = layers[-2]
+    assert isinstance(last, nn.Linear)
+    nn.init.normal_(last.weight, std=0.01)
+    last.bias.data.copy_(start)
+    return nn.Sequential(*layers[:-1])
 
 
 def evaluate(network: nn.Sequential, points: Float[Tensor, "P N"]) -> Float[Tensor, "P M"]:
     """The network's values in float32; on a GPU its layers run in bfloat16 (docs/experiments.md has the quality).
 
-    `network` alternates linear layers and rectifiers, and ends in a linear layer.
+    `network` is one of `layered`.
     """
     if points.device.type != "cuda":
         return network(points)
@@ -40,7 +57,7 @@ class _Dense(torch.autograd.Function):
     def forward(ctx: Any, points: Tensor, weight: Tensor, bias: Tensor, rectify: bool) -> Tensor:
         out = torch.addmm(bias, points, weight.T)
         if rectify:
-            out.relu_()
+            out = nn.functional.leaky_relu_(out, SLOPE)
         ctx.rectify = rectify
         ctx.save_for_backward(points, weight, out)
         return out
@@ -53,7 +70,7 @@ class _Dense(torch.autograd.Function):
         points, weight, out = ctx.saved_tensors
         grad = grad_outputs[0]
         if ctx.rectify:
-            grad = torch.ops.aten.threshold_backward(grad, out, 0)
+            grad = torch.ops.aten.leaky_relu_backward(grad, out, SLOPE, True)
         grad_points = grad @ weight if ctx.needs_input_grad[0] else None
         return grad_points, grad.T @ points, _column_sums(grad), None
 
