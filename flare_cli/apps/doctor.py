@@ -13,6 +13,7 @@ import torch
 from flare_cli.errors import FlareError
 from flare_cli.fit.perceptual import perceptual_status, vgg16_weights
 from flare_cli.head.open_head import load_open_head
+from flare_cli.head.stored import stored_names
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.score.metrics import lpips_or_reason
 
@@ -43,6 +44,7 @@ def examine() -> list[Finding]:
         _package("warp-lang", needed=True),
         _rasterizer(),
         _open_head(),
+        _other_heads(),
         _package("ai-edge-litert", needed=True, what="face landmarks and matte"),
         _package("imageio-ffmpeg", needed=True, what="video in and out"),
         _optional(
@@ -114,6 +116,13 @@ def _open_head() -> Finding:
         return Finding(name="open head", present=False, needed=True, state=error.message, advice="reinstall flare-cli")
     state = f"{len(head.template)} vertices, {head.n_shape} shapes, {head.n_expression} expressions (CC0)"
     return Finding(name="open head", present=True, needed=True, state=state)
+
+
+def _other_heads() -> Finding:
+    names = stored_names()
+    state = ", ".join(names) if names else "none (optional; the open head needs no licence)"
+    advice = "" if names else "flare head add generic_model.pkl"
+    return Finding(name="other heads", present=bool(names), needed=False, state=state, advice=advice)
 
 
 def _lpips() -> Finding:

@@ -1,0 +1,27 @@
+from flare_cli.apps.doctor import examine
+
+
+def test_everything_that_is_needed_is_here():
+    assert [f.name for f in examine() if f.needed and not f.present] == []
+
+
+def test_what_is_missing_comes_with_advice():
+    assert [f.name for f in examine() if not f.present and not f.advice] == []
+
+
+def test_the_rasterizer_really_draws():
+    (finding,) = [f for f in examine() if f.name == "rasterizer"]
+    assert "32 pixels" in finding.state  # half of an 8 x 8 pixel box
+
+
+def test_the_licence_that_forbids_commerce_is_named():
+    (finding,) = [f for f in examine() if f.name == "nvdiffrast"]
+    assert "non-commercial" in finding.state + finding.advice
+
+
+def test_an_added_head_is_listed(monkeypatch, tmp_path):
+    monkeypatch.setenv("FLARE_DATA", str(tmp_path))
+    (tmp_path / "heads").mkdir()
+    (tmp_path / "heads" / "flame-2020.safetensors").write_bytes(b"")
+    (finding,) = [f for f in examine() if f.name == "other heads"]
+    assert finding.state == "flame-2020"
