@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +64,3 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendError("there is no CUDA device here", hint="use --device cpu, or see `flare doctor`")
     return device
-
-
-def file_fingerprint(path: Path) -> str:
-    """A short hash of a file's content, to notice that it changed."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

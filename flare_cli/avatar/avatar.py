@@ -176,12 +176,8 @@ class Avatar(nn.Module):
     def fresnel_at_vertices(self) -> Float[Tensor, "V 1"]:
         """Reflectance at normal incidence: one value on skin, another elsewhere."""
         skin_value, other_value = self.fresnel
-        on_skin = self.skin_mask()
+        on_skin = self._fixed().skin  # 0 on hair, eyes, teeth and inside the mouth
         return skin_value * on_skin + other_value * (1 - on_skin)
-
-    def skin_mask(self) -> Float[Tensor, "V 1"]:
-        """1 on bare skin (face, ears, neck, lips), 0 on hair, eyes, teeth and inside the mouth."""
-        return self._fixed().skin
 
     def region_mask(self, names: tuple[str, ...]) -> Float[Tensor, "V 1"]:
         """1 in any of the head's regions `names`, 0 elsewhere; regions that this head does not have are empty."""

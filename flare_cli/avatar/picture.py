@@ -26,7 +26,6 @@ class Surface:
     view: Float[Tensor, "P 3"]
     canonical: Float[Tensor, "P 3"]
     fresnel: Float[Tensor, "P 1"]
-    skin: Float[Tensor, "P 1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +87,11 @@ def see_surface(
     """Interpolate what shading needs at the foreground pixels."""
     faces = avatar.mesh.topology.faces
     # What stays the same goes on its own: one set for all pictures, and no gradient to sum up.
-    fixed = torch.cat([avatar.material_positions(), avatar.fresnel_at_vertices(), avatar.skin_mask()], 1)[None]
+    fixed = torch.cat([avatar.material_positions(), avatar.fresnel_at_vertices()], 1)[None]
     moving = torch.cat([posed.vertices, posed.normals], 2)
-    canonical, fresnel, skin = rasterizer.interpolate(fixed, faces, fragments, pixels).split([3, 1, 1], 1)
+    canonical, fresnel = rasterizer.interpolate(fixed, faces, fragments, pixels).split([3, 1], 1)
     position, normal = rasterizer.interpolate(moving, faces, fragments, pixels).split([3, 3], 1)
     view = torch.nn.functional.normalize(views.centres[pixels.batch] - position, dim=1)
     normal = torch.nn.functional.normalize(normal, dim=1)
     facing = torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)
-    return Surface(pixels, fragments, position, facing, view, canonical, fresnel, skin)
+    return Surface(pixels, fragments, position, facing, view, canonical, fresnel)
