@@ -53,7 +53,7 @@ def main() -> None:
     config = replace(config, stage=(stage,))
     subject = load_subject(options.subject)
     track, _ = split_frames(subject, config.data.holdout, config.data.every)
-    frames = load_frames(subject, track[:FRAMES], config.data.size).to(device)
+    frames = load_frames(subject, track[:FRAMES], config.data.size)
     for subdivisions in (0, 1):
         torch.manual_seed(0)
         structure = Structure(stage.encoding, subdivisions)

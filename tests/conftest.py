@@ -8,7 +8,7 @@ import torch
 
 from flare_cli.config.loading import load_config
 from flare_cli.config.schema import Config
-from flare_cli.fit.frames import Frames
+from flare_cli.fit.frames import Frames, Pictures
 from flare_cli.head.flame import FlameReport, head_of_flame, read_flame
 from flare_cli.head.flame_extras import FlameExtras
 from flare_cli.head.model import HeadModel
@@ -71,4 +71,5 @@ def toy_frames(open_head: HeadModel) -> Frames:
         fps=25.0,
     )
     mask = (disc * 255).byte().expand(n, size, size).contiguous()
-    return Frames(track=track, image=image, mask=mask, label=(disc * 1).byte().expand(n, size, size).contiguous())
+    label = (disc * 1).byte().expand(n, size, size).contiguous()
+    return Frames(track=track, pictures=Pictures(image=image, mask=mask, label=label))

@@ -76,8 +76,8 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     frames = load_frames(subject, track, size, lambda done, n: progress("load", done, n))
     lpips, lpips_status = lpips_or_reason()
     scores: list[PictureScore] = []
-    recorded, masks = frames.srgb().numpy(), frames.coverage()[..., 0].numpy()
-    clothes = np.isin(frames.label.numpy(), CLOTHES)
+    recorded, masks = frames.pictures.srgb().numpy(), frames.pictures.coverage()[..., 0].numpy()
+    clothes = np.isin(frames.pictures.label.numpy(), CLOTHES)
     folder = run.folder / "eval"
     for drawn in draw_track(run.avatar, frames.track):
         pictures = to_bytes(drawn.picture.colour)
@@ -104,7 +104,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     result = EvalResult(
         run=run.folder,
         frames=len(scores),
-        size=(frames.image.shape[1], frames.image.shape[2]),
+        size=(frames.track.camera.height, frames.track.camera.width),
         mean={name: _over(scores, name, mean) for name in names},
         median={name: _over(scores, name, median) for name in names},
         lpips_status=lpips_status,
@@ -145,8 +145,8 @@ def _against_truth(avatar: Avatar, subject: Subject, frames: Frames) -> TruthSco
     paths = [subject.folder / "truth" / f"{number}.npz" for number in frames.track.frames.tolist()]
     if not all(path.is_file() for path in paths):
         return None
-    truth = [load_truth(path, label) for path, label in zip(paths, frames.label.numpy(), strict=True)]
-    if truth[0].inside.shape != frames.label.shape[1:]:
+    truth = [load_truth(path, label) for path, label in zip(paths, frames.pictures.label.numpy(), strict=True)]
+    if truth[0].inside.shape != frames.pictures.label.shape[1:]:
         return None
     albedo: list[Float[np.ndarray, "H W 3"]] = []
     normal: list[Float[np.ndarray, "H W 3"]] = []

@@ -84,11 +84,11 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             hint="choose another folder with -o, or start again with --fresh",
         )
     resumed = (folder / CHECKPOINT).is_file()
-    frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n)).to(device)
+    frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n))
     folder.mkdir(parents=True, exist_ok=True)
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
-    shown = torch.linspace(0, len(frames) - 1, min(PREVIEWS, len(frames))).long()
+    shown = frames[torch.linspace(0, len(frames) - 1, min(PREVIEWS, len(frames))).long()].to(device)
     (folder / "config.toml").write_text(tomli_w.dumps(config_to_dict(config)), encoding="utf-8")
     preview_folder = folder / "preview"
     preview_folder.mkdir(exist_ok=True)
@@ -100,13 +100,20 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     compressed: list[Future[None]] = []
 
     def on_preview(avatar: Avatar, step: int) -> None:
-        picture = comparison_sheet(avatar, frames[shown])
+        picture = comparison_sheet(avatar, shown)
         compressed.append(compressor.submit(write_png, preview_folder / f"step_{step:06d}.png", picture))
 
     try:
         with compressor:
             avatar, seconds = fit_avatar(
-                frames, head, config, folder, on_step=on_step, on_preview=on_preview, resume=not request.fresh
+                frames,
+                head,
+                config,
+                folder,
+                device=device,
+                on_step=on_step,
+                on_preview=on_preview,
+                resume=not request.fresh,
             )
     except torch.cuda.OutOfMemoryError as error:
         raise FitError(
@@ -117,7 +124,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         preview.result()  # a full disk must not pass unnoticed
     save_avatar(finished, avatar, {**header, "seconds": seconds})
     last = preview_folder / "final.png"
-    write_png(last, comparison_sheet(avatar, frames[shown]))
+    write_png(last, comparison_sheet(avatar, shown))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FitResult(
         avatar=finished,

@@ -83,7 +83,7 @@ def sheet(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[n
 def comparison_sheet(avatar: Avatar, frames: Frames) -> UInt8[np.ndarray, "H W 3"]:
     """One row per frame: recorded, drawn, albedo, diffuse light, roughness, normals."""
     rows: list[list[UInt8[np.ndarray, "H W 3"]]] = []
-    recorded = to_bytes(frames.radiance())
+    recorded = to_bytes(frames.pictures.radiance())
     for drawn in draw_track(avatar, frames.track):
         picture = drawn.picture
         columns = [

@@ -1,16 +1,16 @@
-"""The pictures of a subject as tensors, kept as bytes: 8-bit on the device, turned into radiance per batch."""
+"""The pictures of a subject as tensors, kept as bytes: 8-bit in memory, turned into radiance per batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from flare_cli.data.image import read_grey, read_rgb
@@ -21,10 +21,9 @@ from flare_cli.subject.track import Track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frames:
-    """Pictures (sRGB), masks and labels of a track's frames, all of the size of `track.camera`."""
+class Pictures:
+    """Pictures (sRGB), masks and labels of some frames."""
 
-    track: Track
     image: UInt8[Tensor, "N H W 3"]
     mask: UInt8[Tensor, "N H W"]
     label: UInt8[Tensor, "N H W"]
@@ -32,19 +31,29 @@ class Frames:
     def __len__(self) -> int:
         return self.image.shape[0]
 
-    def __getitem__(self, index: slice | Tensor) -> Frames:
-        return replace(
-            self, track=self.track[index], image=self.image[index], mask=self.mask[index], label=self.label[index]
-        )
+    def __getitem__(self, index: slice | Tensor) -> Pictures:
+        return Pictures(image=self.image[index], mask=self.mask[index], label=self.label[index])
 
-    def to(self, device: torch.device | str) -> Frames:
-        """Return the same frames on `device`."""
-        return Frames(
-            track=self.track.to(device),
-            image=self.image.to(device),
-            mask=self.mask.to(device),
-            label=self.label.to(device),
-        )
+    def to(self, device: torch.device | str) -> Pictures:
+        """Return the same pictures on `device`."""
+        return Pictures(image=self.image.to(device), mask=self.mask.to(device), label=self.label.to(device))
+
+    def blank(self, n: int, *, device: torch.device | str = "cpu", pinned: bool = False) -> Pictures:
+        """Room for `n` pictures of the same size; `pinned` memory of the host can be copied without its help."""
+        room = lambda like: like.new_empty((n, *like.shape[1:]), device=device, pin_memory=pinned)  # noqa: E731
+        return Pictures(image=room(self.image), mask=room(self.mask), label=room(self.label))
+
+    def gather(self, source: Pictures, chosen: Int[Tensor, " B"]) -> None:
+        """Take over the `chosen` pictures of `source`, all in host memory."""
+        torch.index_select(source.image, 0, chosen, out=self.image)
+        torch.index_select(source.mask, 0, chosen, out=self.mask)
+        torch.index_select(source.label, 0, chosen, out=self.label)
+
+    def copy(self, source: Pictures) -> None:
+        """Take over `source` on the current stream, without waiting for it."""
+        self.image.copy_(source.image, non_blocking=True)
+        self.mask.copy_(source.mask, non_blocking=True)
+        self.label.copy_(source.label, non_blocking=True)
 
     def coverage(self) -> Float[Tensor, "N H W 1"]:
         """Masks as 0..1."""
@@ -57,6 +66,24 @@ class Frames:
     def radiance(self) -> Float[Tensor, "N H W 3"]:
         """Pictures as linear radiance over a black background (multiplied by the mask)."""
         return linear_from_srgb(self.srgb()) * self.coverage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """A track's frames: what the head did, and the pictures, all of the size of `track.camera`."""
+
+    track: Track
+    pictures: Pictures
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+    def __getitem__(self, index: slice | Tensor) -> Frames:
+        return Frames(track=self.track[index], pictures=self.pictures[index])
+
+    def to(self, device: torch.device | str) -> Frames:
+        """Return the same frames on `device`."""
+        return Frames(track=self.track.to(device), pictures=self.pictures.to(device))
 
 
 def split_frames(subject: Subject, holdout: float, every: int) -> tuple[Track, Track]:
@@ -108,9 +135,7 @@ def load_frames(
                 progress(done, len(numbers))
     return Frames(
         track=track.resized(height, width),
-        image=torch.from_numpy(images),
-        mask=torch.from_numpy(masks),
-        label=torch.from_numpy(labels),
+        pictures=Pictures(image=torch.from_numpy(images), mask=torch.from_numpy(masks), label=torch.from_numpy(labels)),
     )
 
 

@@ -52,16 +52,16 @@ def fit_avatar(
     config: Config,
     folder: Path,
     *,
+    device: torch.device,
     on_step: Callable[[Progress], None],
     on_preview: Callable[[Avatar, int], None],
     resume: bool,
 ) -> tuple[Avatar, float]:
-    """Fit an avatar to `frames` (all on one device, which does the work). Returns it and the seconds of fitting.
+    """Fit an avatar to `frames`, which stay in host memory, on `device`. Returns it and the seconds of fitting.
 
     With `resume` a checkpoint in `folder` is continued exactly: the random numbers of a step depend on the step alone.
     Raises `FitError` naming stage, step and term if a loss is not finite.
     """
-    device = frames.image.device
     torch.manual_seed(config.run.seed)
     checkpoint = folder / CHECKPOINT
     position, restored = Position(), {}

@@ -14,7 +14,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.deformer import Corrections
 from flare_cli.avatar.picture import Picture
 from flare_cli.config.schema import LossSettings
-from flare_cli.fit.frames import Frames
+from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Ramps
 from flare_cli.render.colour import tone_mapped
@@ -50,7 +50,7 @@ class Step:
     avatar: Avatar
     corrections: Corrections
     picture: Picture
-    target: Frames
+    target: Pictures
     graph: MeshGraph
     ramps: Ramps
     seed: Int[Tensor, "1"]

@@ -13,6 +13,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.picture import draw
 from flare_cli.config.schema import Config
 from flare_cli.errors import FitError
+from flare_cli.fit.feed import BatchFeed
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.losses import MeshGraph, Step, loss_terms, mesh_graph
 from flare_cli.fit.optimiser import set_rates, stage_optimiser
@@ -49,7 +50,8 @@ class StageRunner:
             prior_halved_at=config.loss.prior_halved_at,
             device=avatar.device,
         )
-        track = frames.track
+        self.feed = BatchFeed(frames.pictures, self.schedule.chosen, avatar.device)
+        track = frames.track.to(avatar.device)
         self.motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
         self.views = track.cameras().views()
         self.on_gpu = avatar.device.type == "cuda"
@@ -71,8 +73,9 @@ class StageRunner:
         with torch.cuda.stream(self.stream):
             if self.stream is not None:
                 self.stream.wait_stream(torch.cuda.default_stream(self.stream.device))
-            for _ in range(step, until):
-                self._one_step()
+            for at in range(step, until):
+                with self.feed.reading(at):
+                    self._one_step()
         if self.stream is not None:
             torch.cuda.default_stream(self.stream.device).wait_stream(self.stream)
         done = self._values(step, until)
@@ -142,8 +145,7 @@ class StageRunner:
             rasterizer=self.rasterizer,
             capacity=self.capacity,
         )
-        target = self.frames[row.chosen]
-        at = Step(avatar, corrections, picture, target, self.graph, row.ramps, row.seed)
+        at = Step(avatar, corrections, picture, self.feed.batch(self.at), self.graph, row.ramps, row.seed)
         terms = loss_terms(at, self.config.loss, self.perceptual)
         values = torch.stack(list(terms.values()))
         set_rates(self.optimiser, row.decay)

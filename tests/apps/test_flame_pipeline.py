@@ -44,7 +44,8 @@ def subject(data_folder, flame_head, toy_frames, tmp_path) -> Subject:
         expression=0.3 * torch.randn(n, flame_head.n_expression, generator=torch.Generator().manual_seed(0)),
     )
     subject = Subject(folder=tmp_path / "me", track=track)
-    for kind, pictures in (("image", toy_frames.image), ("mask", toy_frames.mask), ("semantic", toy_frames.label)):
+    shown = toy_frames.pictures
+    for kind, pictures in (("image", shown.image), ("mask", shown.mask), ("semantic", shown.label)):
         (subject.folder / kind).mkdir(parents=True)
         for number, picture in zip(track.frames.tolist(), pictures, strict=True):
             write_png(subject.folder / kind / f"{number}.png", picture.numpy())

@@ -27,7 +27,14 @@ def run(
 
     folder.mkdir(exist_ok=True)
     avatar, _ = fit_avatar(
-        frames, head, config, folder, on_step=on_step, on_preview=lambda avatar, step: None, resume=True
+        frames,
+        head,
+        config,
+        folder,
+        device=torch.device("cpu"),
+        on_step=on_step,
+        on_preview=lambda avatar, step: None,
+        resume=True,
     )
     return avatar, losses
 

@@ -27,7 +27,7 @@ def terms_and_gradient(frames, head, config, capacity: int | None):
         capacity=capacity,
     )
     graph = mesh_graph(avatar.mesh.topology.faces)
-    at = Step(avatar, corrections, picture, frames[row.chosen], graph, row.ramps, row.seed)
+    at = Step(avatar, corrections, picture, frames.pictures[row.chosen], graph, row.ramps, row.seed)
     terms = loss_terms(at, config.loss, None)
     torch.stack(list(terms.values())).sum().backward()
     return terms, [p.grad for p in avatar.parameters() if p.grad is not None], picture
