@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from flare_cli.apps import rendering
+from flare_cli.apps.rendering import draw_track
 from flare_cli.apps.runs import choose_device, load_run
 
 BATCHES = (1, 4, 16, 32)
@@ -27,10 +27,9 @@ def main() -> None:
     track = run.subject().track.to(device).resized(options.size, options.size)
     track = track[torch.arange(options.frames, device=device) % len(track)]
     for batch in BATCHES:
-        rendering.CPU_BATCH = rendering.GPU_BATCH = batch
         for _ in range(2):  # the first round warms up
             started = time.perf_counter()
-            for _ in rendering.draw_track(run.avatar, track):
+            for _ in draw_track(run.avatar, track, batch=batch):
                 pass
             if device.type == "cuda":
                 torch.cuda.synchronize(device)

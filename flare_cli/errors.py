@@ -15,7 +15,7 @@ class FlareError(Exception):
 
 
 class ConfigError(FlareError):
-    """A setting is unknown, of the wrong type or out of bounds."""
+    """A setting is unknown, of the wrong type, out of bounds or not for this machine."""
 
 
 class VideoError(FlareError):
@@ -39,9 +39,13 @@ class EnvmapError(FlareError):
 
 
 class FitError(FlareError):
-    """A fit can't go on: a loss is not finite, or memory ran out."""
+    """A fit can't go on: a loss is not finite."""
 
     exit_code = 1
+
+
+class OutOfMemoryError(FlareError):
+    """The GPU has too little memory for what was asked."""
 
 
 class BackendError(FlareError):

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.apps.drivers import Driver, load_driver
+from flare_cli.apps.memory import DRAW_SMALLER, gpu_memory
 from flare_cli.apps.output import open_output
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import draw_track, to_bytes
@@ -46,6 +47,7 @@ class AnimateResult:
     notes: list[str]
 
 
+@gpu_memory(DRAW_SMALLER)
 def animate(request: AnimateRequest, progress: ProgressCallback) -> AnimateResult:
     """Draw the avatar with the driver's expressions, head motion and timing, under the avatar's own light."""
     run = load_run(request.run or newest_run(), choose_device(request.device))

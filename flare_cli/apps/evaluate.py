@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.predictions import PredictionsRequest, named_envmaps, write_predictions
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
@@ -58,6 +59,7 @@ class EvalResult:
     predictions: Path | None
 
 
+@gpu_memory("close other programs that use the GPU, or use --device cpu")
 def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     """Draw the held-out frames and score them; writes `eval/` in the run folder."""
     run = load_run(request.run or newest_run(), choose_device(request.device))

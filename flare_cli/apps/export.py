@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.runs import choose_device, load_run, newest_run
 from flare_cli.avatar.bake import bake_mesh, bake_rig, bake_textures
@@ -38,6 +39,7 @@ class ExportResult:
     morph_targets: int
 
 
+@gpu_memory("close other programs that use the GPU, or use --device cpu")
 def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
     """Bake textures and write the avatar, named after its run. Raises `AvatarError` for other formats."""
     if request.kind not in FORMATS:

@@ -5,23 +5,29 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import final
 
 import tomli_w
 import torch
 
+from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import comparison_sheet
 from flare_cli.apps.runs import AVATAR_FILE, choose_device
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import save_avatar
 from flare_cli.config.loading import config_to_dict, load_config
+from flare_cli.config.schema import Config
 from flare_cli.data.image import write_png
-from flare_cli.errors import AvatarError, FitError, SubjectError
-from flare_cli.fit.frames import load_frames, split_frames
-from flare_cli.fit.loop import CHECKPOINT, LOG, Progress, fit_avatar
+from flare_cli.errors import AvatarError, ConfigError, SubjectError
+from flare_cli.fit.frames import Frames, fitted_size, load_frames, split_frames
+from flare_cli.fit.loop import CHECKPOINT, LOG, fit_avatar
+from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.head.library import load_head
 from flare_cli.subject.folder import load_subject
+from flare_cli.subject.track import Track
 
 LEAST_FRAMES = 4
 PREVIEWS = 4
@@ -29,7 +35,10 @@ PREVIEWS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitRequest:
-    """What `flare fit` was asked. `config` None picks `default` on a GPU and `cpu` without one."""
+    """What `flare fit` was asked. `config` None picks `default` on a GPU and `cpu` without one.
+
+    `vram` is the GPU memory in GiB that the fit may take: batches become smaller if they have to.
+    """
 
     subject: Path
     run: Path
@@ -37,11 +46,15 @@ class FitRequest:
     overrides: tuple[str, ...] = ()
     device: str = "auto"
     fresh: bool = False
+    vram: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResult:
-    """What a fit made, and what it cost. `resumed` tells that it went on from a checkpoint."""
+    """What a fit made, and what it cost. `resumed` tells that it went on from a checkpoint.
+
+    `notes` say which settings were changed to fit the GPU.
+    """
 
     avatar: Path
     config: str
@@ -54,8 +67,13 @@ class FitResult:
     peak_memory: int
     perceptual: str
     preview: Path
+    notes: list[str]
 
 
+@gpu_memory(
+    "nothing is lost: close other programs that use the GPU and run the same command again, or start anew with less:"
+    " --fresh --vram 8 (GB), or --fresh --set data.size=384"
+)
 def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     """Fit an avatar to a subject and write it to the run folder.
 
@@ -73,6 +91,9 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             f"{request.subject} has {len(training)} training frame(s), a fit needs at least {LEAST_FRAMES}",
             hint="record a longer video, or lower data.holdout and data.every",
         )
+    notes: list[str] = []
+    if request.vram is not None:
+        config, notes = _within_vram(config, training, request.vram, device)
     folder = request.run
     finished = folder / AVATAR_FILE
     if request.fresh:
@@ -88,43 +109,20 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     folder.mkdir(parents=True, exist_ok=True)
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
-    shown = frames[torch.linspace(0, len(frames) - 1, min(PREVIEWS, len(frames))).long()].to(device)
     (folder / "config.toml").write_text(tomli_w.dumps(config_to_dict(config)), encoding="utf-8")
-    preview_folder = folder / "preview"
-    preview_folder.mkdir(exist_ok=True)
-
-    def on_step(at: Progress) -> None:
-        progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total)
-
-    compressor = ThreadPoolExecutor(1)  # the fit goes on while a preview is compressed
-    compressed: list[Future[None]] = []
-
-    def on_preview(avatar: Avatar, step: int) -> None:
-        picture = comparison_sheet(avatar, shown)
-        compressed.append(compressor.submit(write_png, preview_folder / f"step_{step:06d}.png", picture))
-
-    try:
-        with compressor:
-            avatar, seconds = fit_avatar(
-                frames,
-                head,
-                config,
-                folder,
-                device=device,
-                on_step=on_step,
-                on_preview=on_preview,
-                resume=not request.fresh,
-            )
-    except torch.cuda.OutOfMemoryError as error:
-        raise FitError(
-            f"the GPU ran out of memory: {error}",
-            hint="lower the batch or the size: --set stage.batch=2, --set data.size=384",
-        ) from error
-    for preview in compressed:
-        preview.result()  # a full disk must not pass unnoticed
-    save_avatar(finished, avatar, {**header, "seconds": seconds})
-    last = preview_folder / "final.png"
-    write_png(last, comparison_sheet(avatar, shown))
+    with _Previews(folder / "preview", frames, device) as previews:
+        avatar, seconds = fit_avatar(
+            frames,
+            head,
+            config,
+            folder,
+            device=device,
+            on_step=lambda at: progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total),
+            on_preview=lambda avatar, step: previews.draw(avatar, f"step_{step:06d}"),
+            resume=not request.fresh,
+        )
+        last = previews.draw(avatar, "final")
+        save_avatar(finished, avatar, {**header, "seconds": seconds})
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FitResult(
         avatar=finished,
@@ -138,4 +136,42 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         peak_memory=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
         perceptual=perceptual_status() if config.loss.perceptual > 0 else "off in the config",
         preview=last,
+        notes=notes,
     )
+
+
+@final
+class _Previews:
+    """Sheets of a few frames. The fit goes on while one is compressed; leaving the block waits for all of them."""
+
+    def __init__(self, folder: Path, frames: Frames, device: torch.device) -> None:
+        self._folder = folder
+        self._shown = frames[torch.linspace(0, len(frames) - 1, min(PREVIEWS, len(frames))).long()].to(device)
+        self._pool = ThreadPoolExecutor(1)
+        self._written: list[Future[None]] = []
+
+    def __enter__(self) -> _Previews:
+        return self
+
+    def draw(self, avatar: Avatar, name: str) -> Path:
+        """Draw a sheet; where its file will be."""
+        path = self._folder / f"{name}.png"
+        self._written.append(self._pool.submit(write_png, path, comparison_sheet(avatar, self._shown)))
+        return path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            for written in self._written:
+                written.result()  # a full disk must not pass unnoticed
+
+
+def _within_vram(config: Config, track: Track, gib: float, device: torch.device) -> tuple[Config, list[str]]:
+    if device.type != "cuda":
+        raise ConfigError(
+            "--vram is for a GPU, this fit runs on the CPU", hint="leave --vram out, or use --device cuda"
+        )
+    limit_vram(gib, device)
+    return within_vram(config, fitted_size(track, config.data.size), gib)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from flare_cli.apps.memory import DRAW_SMALLER, gpu_memory
 from flare_cli.apps.output import PictureOutput, open_output
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import draw_track, environment_background, to_bytes
@@ -45,6 +46,7 @@ class RelightResult:
     exposure: float
 
 
+@gpu_memory(DRAW_SMALLER)
 def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResult:
     """Draw the subject's own performance under an environment map."""
     device = choose_device(request.device)

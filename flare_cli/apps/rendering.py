@@ -20,8 +20,9 @@ from flare_cli.render.environment import EnvironmentLight
 from flare_cli.render.shading import Light
 from flare_cli.subject.track import Track
 
-# Pictures drawn at once. A GPU needs many to be busy: at 512 x 512, 16 of them take 1.6 GiB.
-CPU_BATCH, GPU_BATCH = 4, 16
+CPU_BATCH = 4  # pictures drawn at once
+# Pixels drawn at once. A GPU needs many to be busy: 16 pictures of 512 x 512 take 1.6 GiB.
+GPU_PIXELS = 16 * 512 * 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,17 @@ def draw_track(
     *,
     light: Light | None = None,
     background: Float[Tensor, "H W 3"] | None = None,
+    batch: int | None = None,
 ) -> Iterator[DrawnFrames]:
-    """Draw every frame of `track` under `light` (the recording's own by default) over one background."""
+    """Draw every frame of `track` under `light` (the recording's own by default) over one background.
+
+    `batch` is how many are drawn at once, by default what suits the device.
+    """
     rasterizer = choose_rasterizer(avatar.config.run.rasterizer, avatar.device)
-    track, batch = track.to(avatar.device), GPU_BATCH if avatar.device.type == "cuda" else CPU_BATCH
+    track = track.to(avatar.device)
+    if batch is None:
+        pixels = track.camera.height * track.camera.width
+        batch = max(1, GPU_PIXELS // pixels) if avatar.device.type == "cuda" else CPU_BATCH
     with torch.no_grad():
         corrections = avatar.corrections()
         motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)

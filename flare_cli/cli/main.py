@@ -146,6 +146,9 @@ def fit(
     ] = None,
     device: Device = "auto",
     fresh: Annotated[bool, typer.Option(help="start again instead of going on from the last checkpoint")] = False,
+    vram: Annotated[
+        float | None, typer.Option(metavar="GB", help="GPU memory that the fit may take; lowers batches", min=1)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit an avatar to a subject. A fit that was cut off goes on where it was."""
@@ -159,6 +162,7 @@ def fit(
         overrides=tuple(overrides or ()),
         device=device,
         fresh=fresh,
+        vram=vram,
     )
     with console.progress_bars() as progress:
         result = run(request, progress)

@@ -100,6 +100,12 @@ def split_frames(subject: Subject, holdout: float, every: int) -> tuple[Track, T
     return track[:n_train:every], track[n_train:]
 
 
+def fitted_size(track: Track, size: int) -> tuple[int, int]:
+    """Height and width of the pictures of `track` when they are at most `size` high."""
+    scale = min(1.0, size / track.camera.height)
+    return round(track.camera.height * scale), round(track.camera.width * scale)
+
+
 def load_frames(
     subject: Subject, track: Track, size: int, progress: Callable[[int, int], None] | None = None
 ) -> Frames:
@@ -108,8 +114,7 @@ def load_frames(
     Raises `SubjectError` naming the first picture that is missing, unreadable or of another size than the rest.
     """
     camera = track.camera
-    scale = min(1.0, size / camera.height)
-    height, width = round(camera.height * scale), round(camera.width * scale)
+    height, width = fitted_size(track, size)
     numbers = track.frames.tolist()
     images = np.empty((len(numbers), height, width, 3), np.uint8)
     masks = np.empty((len(numbers), height, width), np.uint8)
@@ -123,7 +128,7 @@ def load_frames(
         label = read_grey(subject.label_path(number))
         for path, picture in ((subject.image_path, image), (subject.mask_path, mask), (subject.label_path, label)):
             _check_size(path(number), picture, expected)
-        if scale < 1:
+        if (height, width) != expected:
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
             label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)

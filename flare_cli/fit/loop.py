@@ -54,7 +54,7 @@ def fit_avatar(
     *,
     device: torch.device,
     on_step: Callable[[Progress], None],
-    on_preview: Callable[[Avatar, int], None],
+    on_preview: Callable[[Avatar, int], object],
     resume: bool,
 ) -> tuple[Avatar, float]:
     """Fit an avatar to `frames`, which stay in host memory, on `device`. Returns it and the seconds of fitting.

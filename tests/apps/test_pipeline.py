@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 import trimesh
 
 from flare_cli.apps.animate import AnimateRequest, animate
@@ -18,8 +20,10 @@ from flare_cli.apps.predictions import PredictionsRequest
 from flare_cli.apps.progress import quiet
 from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.apps.runs import newest_run
+from flare_cli.cli.main import main
 from flare_cli.data.image import read_rgb
 from flare_cli.errors import AvatarError, SubjectError
+from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.synthetic import make_synthetic_subject
@@ -127,6 +131,48 @@ def test_exported_files_open_elsewhere(run: Path, tmp_path: Path):
         height = mesh.extents[1]
         assert 0.2 < height < 0.6  # metres
         assert mesh.visual.uv is not None
+
+
+def no_room(*arguments: object, **named: object) -> None:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of")
+
+
+def refused_for_memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    monkeypatch.setattr(sys, "argv", ["flare", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert "error: the GPU ran out of memory: 2.50 GiB more were needed" in message
+    assert "Traceback" not in message
+    return message
+
+
+def test_a_fit_without_room_keeps_its_checkpoint_and_goes_on(subject, capsys, monkeypatch, tmp_path: Path):
+    run = tmp_path / "run"
+    settings = ("data.size=48", "stage.steps=6", "material.log2_entries=10", "run.checkpoint_seconds=0")
+    advance = StageRunner.advance
+    with monkeypatch.context() as patched:
+        patched.setattr(StageRunner, "advance", lambda self, at, end: (no_room if at == 3 else advance)(self, at, end))
+        words = [word for setting in settings for word in ("--set", setting)]
+        message = refused_for_memory(
+            capsys, patched, "fit", subject.folder, "-o", run, "--config", "demo", "--device", "cpu", *words
+        )
+    assert "--vram" in message
+    assert (run / "checkpoint.safetensors").is_file()
+    again = fit(FitRequest(subject=subject.folder, run=run, config="demo", overrides=settings, device="cpu"), quiet)
+    assert again.resumed
+    assert again.avatar.is_file()
+
+
+@pytest.mark.parametrize("command", ["animate", "relight", "eval", "export"])
+def test_drawing_without_room_is_one_message(command: str, run: Path, capsys, monkeypatch, tmp_path: Path):
+    monkeypatch.setattr("flare_cli.apps.rendering.draw", no_room)
+    monkeypatch.setattr("flare_cli.apps.export.bake_textures", no_room)
+    out = tmp_path / "out.mp4"
+    options = {"animate": ["--driver", "blink", "-o", out], "relight": ["-o", out], "eval": [], "export": ["-o", out]}
+    refused_for_memory(capsys, monkeypatch, command, run, "--device", "cpu", *options[command])
+    assert not out.exists()
 
 
 def test_unknown_export_format_and_empty_driver(run: Path, tmp_path: Path):

@@ -10,6 +10,7 @@ import pytest
 from flare_cli.cli.main import main
 from flare_cli.data.image import write_png
 from flare_cli.data.video import VideoWriter
+from flare_cli.subject.synthetic import make_synthetic_subject
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -100,6 +101,11 @@ def test_envmap_that_is_not_hdr(refused, tmp_path: Path):
 def test_no_run_yet(refused):
     assert "no finished run" in refused("eval")
     assert "holds no avatar" in refused("eval", "somewhere")
+
+
+def test_vram_without_a_gpu(refused, tmp_path: Path):
+    make_synthetic_subject(tmp_path / "me", frames=5, size=32, samples=1)
+    assert "--vram is for a GPU" in refused("fit", "me", "-o", "run", "--device", "cpu", "--vram", 8)
 
 
 def test_device_that_is_not_there(refused, monkeypatch: pytest.MonkeyPatch):
