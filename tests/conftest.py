@@ -1,5 +1,6 @@
 """Shared fixtures: the open head, a small config, a toy subject."""
 
+import os
 from dataclasses import replace
 
 import flame_like
@@ -15,6 +16,9 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.open_head import load_open_head
 from flare_cli.render.camera import Cameras
 from flare_cli.subject.track import Track
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read by Triton when it is imported
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from flare_cli.config.schema import Config
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.optimiser import optimiser_tensors, restore_optimiser
+from flare_cli.fit.optimiser import Adam
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.model import HeadModel
@@ -86,7 +86,7 @@ def fit_avatar(
             avatar.fresnel = (stage.fresnel_skin, stage.fresnel_other)
             runner = StageRunner(avatar, index, frames, config, perceptual)
             if restored:
-                restore_optimiser(runner.optimiser, restored)
+                runner.optimiser.restore(restored)
                 restored = {}
             step, previews = first, config.run.preview_every
             while step < stage.steps:
@@ -110,10 +110,10 @@ def fit_avatar(
     return avatar, position.seconds + time.monotonic() - started
 
 
-def _save_checkpoint(path: Path, avatar: Avatar, optimiser: torch.optim.Adam, position: Position) -> None:
+def _save_checkpoint(path: Path, avatar: Avatar, optimiser: Adam, position: Position) -> None:
     tensors = {f"avatar.{name}": tensor for name, tensor in avatar.state_dict().items()}
     where = {"stage": position.stage, "step": position.step, "seconds": position.seconds}
-    save_tensors(path, tensors | optimiser_tensors(optimiser), avatar_header(avatar, {"position": where}))
+    save_tensors(path, tensors | optimiser.tensors(), avatar_header(avatar, {"position": where}))
 
 
 def _load_checkpoint(path: Path, config: Config, device: torch.device) -> tuple[Avatar, Position, dict[str, Tensor]]:

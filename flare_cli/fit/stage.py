@@ -16,7 +16,7 @@ from flare_cli.errors import FitError
 from flare_cli.fit.feed import BatchFeed
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.losses import MeshGraph, Step, loss_terms, mesh_graph
-from flare_cli.fit.optimiser import set_rates, stage_optimiser
+from flare_cli.fit.optimiser import stage_optimiser
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.render.backend import choose_rasterizer
@@ -148,10 +148,9 @@ class StageRunner:
         at = Step(avatar, corrections, picture, self.feed.batch(self.at), self.graph, row.ramps, row.seed)
         terms = loss_terms(at, self.config.loss, self.perceptual)
         values = torch.stack(list(terms.values()))
-        set_rates(self.optimiser, row.decay)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         values.sum().backward()
-        self.optimiser.step()
+        self.optimiser.step(row.decay)
         self._note(list(terms), values.detach(), picture.surface.pixels.found)
 
     def _note(self, names: list[str], values: Float[Tensor, " T"], found: Tensor | None) -> None:

@@ -1,0 +1,140 @@
+"""Triton kernels: a network of two hidden layers in one pass; what happens between the layers stays on the chip.
+
+Points come as columns `x[N, P]` in float32, weights as those of `torch.nn.Linear`. Products have float32 sums and
+bfloat16 factors (float32 unless `half`). Widths are padded to the next power of two, at least 16, with zeros.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _matrix(start, rows: tl.constexpr, columns: tl.constexpr, padded_rows: tl.constexpr, padded: tl.constexpr,
+            factor: tl.constexpr):  # fmt: skip
+    """A matrix in memory, padded, as factors of products."""
+    row = tl.arange(0, padded_rows)[:, None]
+    column = tl.arange(0, padded)[None, :]
+    return tl.load(start + row * columns + column, (row < rows) & (column < columns), 0.0).to(factor)
+
+
+@triton.jit
+def _vector(start, size: tl.constexpr, padded: tl.constexpr):
+    at = tl.arange(0, padded)
+    return tl.load(start + at, at < size, 0.0)
+
+
+@triton.jit
+def _points(x, at, count, inputs: tl.constexpr, padded: tl.constexpr, factor: tl.constexpr):
+    column = tl.arange(0, padded)[None, :]
+    there = (at < count)[:, None] & (column < inputs)
+    return tl.load(x + column * count + at[:, None], there, 0.0).to(factor)
+
+
+@triton.jit
+def _layer(values, weight, bias):
+    return tl.dot(values, tl.trans(weight)) + bias[None, :]
+
+
+@triton.jit
+def _rectified(values, slope: tl.constexpr, factor: tl.constexpr):
+    return tl.where(values > 0, values, slope * values).to(factor)
+
+
+@triton.jit
+def network(
+    x, weight1, bias1, weight2, bias2, weight3, bias3, out, count,
+    inputs: tl.constexpr, width: tl.constexpr, outputs: tl.constexpr, slope: tl.constexpr,
+    padded_inputs: tl.constexpr, padded_width: tl.constexpr, padded_outputs: tl.constexpr, block: tl.constexpr,
+    half: tl.constexpr,
+):  # fmt: skip
+    """out[P, M] of `block` points."""
+    factor: tl.constexpr = tl.bfloat16 if half else tl.float32
+    at = tl.program_id(0) * block + tl.arange(0, block)
+    w1 = _matrix(weight1, width, inputs, padded_width, padded_inputs, factor)
+    w2 = _matrix(weight2, width, width, padded_width, padded_width, factor)
+    w3 = _matrix(weight3, outputs, width, padded_outputs, padded_width, factor)
+    values = _points(x, at, count, inputs, padded_inputs, factor)
+    values = _rectified(_layer(values, w1, _vector(bias1, width, padded_width)), slope, factor)
+    values = _rectified(_layer(values, w2, _vector(bias2, width, padded_width)), slope, factor)
+    result = _layer(values, w3, _vector(bias3, outputs, padded_outputs))
+    column = tl.arange(0, padded_outputs)[None, :]
+    tl.store(out + at[:, None] * outputs + column, result, (at < count)[:, None] & (column < outputs))
+
+
+@triton.jit
+def _store_matrix(start, values, rows: tl.constexpr, columns: tl.constexpr, padded_rows: tl.constexpr,
+                  padded: tl.constexpr):  # fmt: skip
+    row = tl.arange(0, padded_rows)[:, None]
+    column = tl.arange(0, padded)[None, :]
+    tl.store(start + row * columns + column, values, (row < rows) & (column < columns))
+
+
+@triton.jit
+def _store_vector(start, values, size: tl.constexpr, padded: tl.constexpr):
+    at = tl.arange(0, padded)
+    tl.store(start + at, values, at < size)
+
+
+@triton.jit
+def network_backward(
+    x, weight1, bias1, weight2, bias2, weight3, grad_out, grad_x, partial, count, blocks,
+    inputs: tl.constexpr, width: tl.constexpr, outputs: tl.constexpr, slope: tl.constexpr,
+    padded_inputs: tl.constexpr, padded_width: tl.constexpr, padded_outputs: tl.constexpr, block: tl.constexpr,
+    half: tl.constexpr, wants_grad_x: tl.constexpr,
+):  # fmt: skip
+    """grad_x[P, N], and this program's share of the parameters' gradients, laid end to end in its row of `partial`.
+
+    Each program takes every so many-th block and computes the hidden values again. The shares are summed afterwards,
+    in an order that does not change.
+    """
+    factor: tl.constexpr = tl.bfloat16 if half else tl.float32
+    w1 = _matrix(weight1, width, inputs, padded_width, padded_inputs, factor)
+    w2 = _matrix(weight2, width, width, padded_width, padded_width, factor)
+    w3 = _matrix(weight3, outputs, width, padded_outputs, padded_width, factor)
+    b1 = _vector(bias1, width, padded_width)
+    b2 = _vector(bias2, width, padded_width)
+    grad_w1 = tl.zeros((padded_width, padded_inputs), tl.float32)
+    grad_w2 = tl.zeros((padded_width, padded_width), tl.float32)
+    grad_w3 = tl.zeros((padded_outputs, padded_width), tl.float32)
+    grad_b1 = tl.zeros((padded_width,), tl.float32)
+    grad_b2 = tl.zeros((padded_width,), tl.float32)
+    grad_b3 = tl.zeros((padded_outputs,), tl.float32)
+    column = tl.arange(0, padded_outputs)[None, :]
+    for number in range(tl.program_id(0), blocks, tl.num_programs(0)):
+        at = number * block + tl.arange(0, block)
+        first = _points(x, at, count, inputs, padded_inputs, factor)
+        second = _rectified(_layer(first, w1, b1), slope, factor)
+        third = _rectified(_layer(second, w2, b2), slope, factor)
+        there = (at < count)[:, None] & (column < outputs)
+        grad = tl.load(grad_out + at[:, None] * outputs + column, there, 0.0)
+        grad_b3 += tl.sum(grad, 0)
+        grad = grad.to(factor)
+        grad_w3 += tl.dot(tl.trans(grad), third)
+        grad = tl.dot(grad, w3)
+        grad = tl.where(third > 0, grad, slope * grad)
+        grad_b2 += tl.sum(grad, 0)
+        grad = grad.to(factor)
+        grad_w2 += tl.dot(tl.trans(grad), second)
+        grad = tl.dot(grad, w2)
+        grad = tl.where(second > 0, grad, slope * grad)
+        grad_b1 += tl.sum(grad, 0)
+        grad = grad.to(factor)
+        grad_w1 += tl.dot(tl.trans(grad), first)
+        if wants_grad_x:
+            from_x = tl.dot(grad, w1)
+            feature = tl.arange(0, padded_inputs)[None, :]
+            place = grad_x + at[:, None] * inputs + feature
+            tl.store(place, from_x, (at < count)[:, None] & (feature < inputs))
+    size: tl.constexpr = width * inputs + width * width + outputs * width + 2 * width + outputs
+    place = partial + tl.program_id(0) * size
+    _store_matrix(place, grad_w1, width, inputs, padded_width, padded_inputs)
+    place += width * inputs
+    _store_vector(place, grad_b1, width, padded_width)
+    place += width
+    _store_matrix(place, grad_w2, width, width, padded_width, padded_width)
+    place += width * width
+    _store_vector(place, grad_b2, width, padded_width)
+    place += width
+    _store_matrix(place, grad_w3, outputs, width, padded_outputs, padded_width)
+    place += outputs * width
+    _store_vector(place, grad_b3, outputs, padded_outputs)
