@@ -13,7 +13,7 @@ from flare_cli.apps.drivers import Driver, load_driver
 from flare_cli.apps.memory import DRAW_SMALLER, gpu_memory
 from flare_cli.apps.output import open_output
 from flare_cli.apps.progress import ProgressCallback
-from flare_cli.apps.rendering import draw_track, to_bytes
+from flare_cli.apps.rendering import draw_track
 from flare_cli.apps.runs import choose_device, load_run, newest_run
 from flare_cli.subject.track import Track
 
@@ -60,8 +60,7 @@ def animate(request: AnimateRequest, progress: ProgressCallback) -> AnimateResul
     camera = camera.resized(size, round(camera.width * size / camera.height))
     with open_output(request.out, performance.fps) as output:
         for drawn in draw_track(run.avatar, performance.with_camera(camera)):
-            for picture in to_bytes(drawn.picture.colour):
-                output.add(picture)
+            output.add(drawn.picture.colour)
             progress("animate", output.count, len(performance))
     return AnimateResult(run=run.folder, out=request.out, frames=len(performance), notes=list(driver.notes))
 

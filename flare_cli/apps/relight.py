@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from flare_cli.apps.memory import DRAW_SMALLER, gpu_memory
-from flare_cli.apps.output import PictureOutput, open_output
+from flare_cli.apps.output import open_output
 from flare_cli.apps.progress import ProgressCallback
-from flare_cli.apps.rendering import draw_track, environment_background, to_bytes
+from flare_cli.apps.rendering import draw_track, environment_background
 from flare_cli.apps.runs import choose_device, load_run, newest_run
 from flare_cli.config.shipped import shipped_folder
 from flare_cli.data.hdr import load_envmap
@@ -65,14 +65,9 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
             for shot in track[start : start + step].resized(height, width).to(device).shots():
                 backdrop = environment_background(turned, shot.camera) if request.background else None
                 for drawn in draw_track(run.avatar, shot, light=turned, background=backdrop):
-                    _write(output, drawn.picture.colour)
+                    output.add(drawn.picture.colour)
                     progress("relight", output.count, len(track))
     return RelightResult(run=run.folder, out=request.out, frames=len(track), exposure=stops)
-
-
-def _write(output: PictureOutput, colour: Tensor) -> None:
-    for picture in to_bytes(colour):
-        output.add(picture)
 
 
 def bundled_envmaps() -> dict[str, Path]:

@@ -70,9 +70,14 @@ def draw_track(
             )
 
 
+def srgb_bytes(linear: Float[Tensor, "*batch C"]) -> UInt8[Tensor, "*batch C"]:
+    """Linear radiance as 8-bit sRGB, on the same device."""
+    return (srgb_from_linear(linear).clamp(0, 1) * 255 + 0.5).byte()
+
+
 def to_bytes(linear: Float[Tensor, "*batch C"]) -> UInt8[np.ndarray, "*batch C"]:
-    """Linear radiance as 8-bit sRGB."""
-    return (srgb_from_linear(linear).clamp(0, 1) * 255 + 0.5).byte().cpu().numpy()
+    """Linear radiance as 8-bit sRGB, on the host."""
+    return srgb_bytes(linear).cpu().numpy()
 
 
 def sheet(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[np.ndarray, "H W 3"]:

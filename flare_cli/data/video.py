@@ -232,7 +232,8 @@ class VideoWriter:
             self._process = self._start(height + height % 2, width + width % 2)
         if self._size != (height, width):
             raise ValueError(f"frames of {self._size} and of {(height, width)} in one video")
-        even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        odd = height % 2 or width % 2
+        even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if odd else rgb
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(np.ascontiguousarray(even).data)
