@@ -12,7 +12,7 @@ from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.relight import RelightRequest, relight
-from flare_cli.apps.runs import AVATAR_FILE
+from flare_cli.apps.runs import AVATAR_FILE, choose_device
 from flare_cli.subject.synthetic import make_synthetic_subject
 
 FRAMES, SIZE = 48, 192
@@ -43,14 +43,21 @@ def demo(request: DemoRequest, progress: ProgressCallback) -> DemoResult:
     """
     started, out = time.monotonic(), request.out
     subject, driver, run = out / "subject", out / "driver", out / "run"
+    device = choose_device(request.device)
     make_synthetic_subject(
-        subject, frames=FRAMES, size=SIZE, seed=0, progress=lambda done, n: progress("record a person", done, n)
+        subject,
+        frames=FRAMES,
+        size=SIZE,
+        seed=0,
+        device=device,
+        progress=lambda done, n: progress("record a person", done, n),
     )
     make_synthetic_subject(
         driver,
         frames=DRIVER_FRAMES,
         size=DRIVER_SIZE,
         seed=DRIVER_SEED,
+        device=device,
         progress=lambda done, n: progress("record a driver", done, n),
     )
     recorded = time.monotonic()

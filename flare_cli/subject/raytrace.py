@@ -7,7 +7,7 @@ recordings whose truth is known; it shares nothing with the fit's renderer but t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,10 @@ class PaintedMesh:
     labels: Int[Tensor, "V"]
     f0: float = 0.04
 
+    def to(self, device: torch.device | str) -> PaintedMesh:
+        """Return the same mesh on `device`, where it will be traced."""
+        return replace(self, **_moved(self, device))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedPicture:
@@ -47,6 +51,15 @@ class TracedPicture:
     normal: Float[Tensor, "H W 3"]
     depth: Float[Tensor, "H W"]
     label: Int[Tensor, "H W"]
+
+    def to(self, device: torch.device | str) -> TracedPicture:
+        """Return the same picture on `device`."""
+        return replace(self, **_moved(self, device))
+
+
+def _moved(value: PaintedMesh | TracedPicture, device: torch.device | str) -> dict[str, Tensor]:
+    tensors = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: tensor.to(device) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 
 def trace_picture(

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -78,13 +81,14 @@ def make_synthetic_subject(
     size: int = 192,
     seed: int = 0,
     samples: int = 16,
+    device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Subject:
     """Film a synthetic person into `folder` and return the subject, whose track is exact.
 
-    The same arguments give the same files. A folder that already holds this very recording is returned as it is; one
-    that was cut off is filmed anew. `progress` is called with (frames done, frames). Raises `SubjectError` where
-    `folder` holds something else.
+    The same arguments give the same files (another device: the same to its rounding). A folder that already holds this
+    very recording is returned as it is; one that was cut off is filmed anew. `progress` is called with (frames done,
+    frames). Raises `SubjectError` where `folder` holds something else.
     """
     recipe = {"version": RECIPE_VERSION, "frames": frames, "size": size, "seed": seed, "samples": samples}
     source = {"kind": "synthetic", **recipe, "held_out_from": perform(frames, seed=seed).held_out + 1}
@@ -108,12 +112,19 @@ def make_synthetic_subject(
     )
     quality = tuple(FrameQuality(number=n, time=(n - 1) / FPS, error=0.0, confidence=1.0) for n in range(1, frames + 1))
     subject = Subject(folder=folder, track=track, quality=quality, source=source)
-    for i in range(frames):
+    # A CPU traces a frame per core; a GPU one at a time, while the cores compress what it has traced.
+    tracing = nullcontext() if torch.device(device).type == "cpu" else Lock()
+
+    def film(i: int) -> None:
         mesh = person.posed(performance, i)
-        picture = trace_picture(mesh, camera, envmap, samples=samples, seed=seed * frames + i)
+        with tracing:
+            picture = trace_picture(mesh.to(device), camera, envmap, samples=samples, seed=seed * frames + i).to("cpu")
         _write_frame(subject, i + 1, picture)
-        if progress is not None:
-            progress(i + 1, frames)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(film, range(frames)), 1):
+            if progress is not None:
+                progress(done, frames)
     save_subject(subject)  # last: a folder without its track counts as cut off
     return subject
 
