@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from flare_cli.avatar.blocked import blocked
+
 # A GPU spends most of a float32 layer on moving its activations; bfloat16 halves them and uses the matrix units.
 GPU_DTYPE = torch.bfloat16
 # Slope of the rectifiers below 0. With 0 the light's few units can all die in the first, large steps, and the light
@@ -42,9 +44,9 @@ def evaluate(network: nn.Sequential, points: Float[Tensor, "P N"]) -> Float[Tens
 
     `network` is one of `layered`. On a GPU one with two hidden layers of at most 64 units runs as one kernel.
     """
-    if points.device.type != "cuda":
-        return network(points)
     layers = [layer for layer in network if isinstance(layer, nn.Linear)]
+    if points.device.type != "cuda":
+        return blocked(points, [layer.weight for layer in layers], [layer.bias for layer in layers], SLOPE)
     if fusible([layers[0].in_features, *(layer.out_features for layer in layers)]) and has_triton():
         return fused(points, *(parameter for layer in layers for parameter in (layer.weight, layer.bias)))
     values = points.to(GPU_DTYPE)

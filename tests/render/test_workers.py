@@ -1,0 +1,41 @@
+import threading
+
+import pytest
+import torch
+
+from flare_cli.render.workers import for_each_block
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_every_block_is_done_once_without_gradients(count):
+    torch.set_num_threads(count)
+    done, lock = [], threading.Lock()
+
+    def work(block):
+        assert not torch.is_grad_enabled()
+        with lock:
+            done.append(block)
+
+    for_each_block(work, 50)
+    for_each_block(work, 0)
+    assert sorted(done) == list(range(50))
+    assert torch.get_num_threads() == count
+
+
+def test_a_failing_block_is_heard_of():
+    torch.set_num_threads(2)
+    with pytest.raises(ZeroDivisionError):
+        for_each_block(lambda block: 1 // (block - 3), 5)
+
+
+def test_torch_has_one_thread_in_a_worker():
+    torch.set_num_threads(2)
+    seen = [0, 0]
+    both = threading.Barrier(2)
+
+    def work(block):
+        both.wait(timeout=5)
+        seen[block] = torch.get_num_threads()
+
+    for_each_block(work, 2)
+    assert seen == [1, 1]
