@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from flare_cli.errors import BackendError
 from flare_cli.render.kernels import pixels as kernels
-from flare_cli.render.launch import launch
+from flare_cli.render.launch import Each, launch
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class _Lay(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, canvas: Tensor, index: Tensor) -> Tensor:
         out = canvas.clone()
-        launch(kernels.lay, tuple(values.shape), out.device, [values, index, out])
+        launch(kernels.lay, tuple(values.shape), out.device, [Each(values), Each(index), out])
         ctx.save_for_backward(index)
         return out
 
@@ -154,7 +154,7 @@ class _Lay(torch.autograd.Function):
         (index,) = ctx.saved_tensors
         grad = grad_outputs[0].contiguous()
         grad_values = grad.new_empty(len(index), grad.shape[1])
-        launch(kernels.pick, tuple(grad_values.shape), grad.device, [grad, index, grad_values])
+        launch(kernels.pick, tuple(grad_values.shape), grad.device, [grad, Each(index), Each(grad_values)])
         grad_canvas = None
         if ctx.needs_input_grad[1]:
             grad_canvas = grad.clone()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flare_cli.render.kernels import directional as kernels
-from flare_cli.render.launch import launch, vectors
+from flare_cli.render.launch import Each, launch
 
 DEGREES = (1, 2, 4, 8)
 ENCODING_WIDTH = 2 * sum(degree + 1 for degree in DEGREES)  # 38: real and imaginary parts of orders 0..degree
@@ -31,7 +31,12 @@ class _Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, direction: Tensor, roughness: Tensor) -> Tensor:
         out = direction.new_empty(ENCODING_WIDTH, len(direction))
-        launch(kernels.encode, len(direction), out.device, [vectors(direction), roughness, *_tables(out.device), out])
+        launch(
+            kernels.encode,
+            len(direction),
+            out.device,
+            [Each(direction, of_vectors=True), Each(roughness), *_tables(out.device), Each(out, axis=1)],
+        )
         ctx.save_for_backward(direction, roughness)
         return out.T
 
@@ -47,12 +52,12 @@ class _Encode(torch.autograd.Function):
             len(direction),
             direction.device,
             [
-                vectors(direction),
-                roughness,
+                Each(direction, of_vectors=True),
+                Each(roughness),
                 *_tables(direction.device),
-                grad_outputs[0].contiguous(),
-                vectors(grad_direction),
-                grad_roughness,
+                Each(grad_outputs[0].contiguous()),
+                Each(grad_direction, of_vectors=True),
+                Each(grad_roughness),
             ],
         )
         return grad_direction, grad_roughness

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, final
 
 import torch
-import warp as wp
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from flare_cli.render.kernels.hash_grid import RUN, hash_grid_kernels
-from flare_cli.render.launch import launch, vectors
+from flare_cli.render.launch import Each, Total, launch, vectors
 
 
 @final
@@ -23,6 +22,7 @@ class HashGrid(nn.Module):
 
     resolutions: Tensor
     offsets: Tensor
+    sizes: Tensor
     hashed: Tensor
 
     def __init__(
@@ -44,6 +44,7 @@ class HashGrid(nn.Module):
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
         self.register_buffer("resolutions", resolutions.int(), persistent=False)
         self.register_buffer("offsets", offsets.int(), persistent=False)
+        self.register_buffer("sizes", sizes.int(), persistent=False)
         self.register_buffer("hashed", (corners > sizes).int(), persistent=False)
         rows = torch.rand(int(offsets[-1]), features, generator=generator)
         self.table = nn.Parameter((2 * rows - 1) * 1e-4)
@@ -55,17 +56,13 @@ class HashGrid(nn.Module):
 
     def forward(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "P width"]:
         """Features at points in 0..1; gradients to the table and to the points. Points outside are extrapolated."""
-        return _Encode.apply(points.contiguous(), self.table, self.resolutions, self.offsets, self.hashed)
-
-
-def _rows(tensor: Tensor) -> wp.array:
-    return wp.from_torch(tensor.detach(), dtype=wp.types.vector(length=tensor.shape[-1], dtype=wp.float32))
+        return _Encode.apply(points.contiguous(), self.table, self.resolutions, self.offsets, self.sizes, self.hashed)
 
 
 class _Encode(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, points: Tensor, table: Tensor, resolutions: Tensor, offsets: Tensor, hashed: Tensor
+        ctx: Any, points: Tensor, table: Tensor, resolutions: Tensor, offsets: Tensor, sizes: Tensor, hashed: Tensor
     ) -> Tensor:
         levels, features = len(resolutions), table.shape[1]
         out = points.new_empty(levels, features, len(points))
@@ -74,9 +71,10 @@ class _Encode(torch.autograd.Function):
             encode,
             (levels, len(points)),
             points.device,
-            [vectors(points), _rows(table), resolutions, offsets, hashed, out],
+            [Each(points, of_vectors=True), vectors(table), resolutions, offsets, sizes, hashed, Each(out, axis=2)],
+            split=1,
         )
-        ctx.save_for_backward(points, table, resolutions, offsets, hashed)
+        ctx.save_for_backward(points, table, resolutions, offsets, sizes, hashed)
         return out.flatten(0, 1).T
 
     @staticmethod
@@ -84,7 +82,7 @@ class _Encode(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        points, table, resolutions, offsets, hashed = ctx.saved_tensors
+        points, table, resolutions, offsets, sizes, hashed = ctx.saved_tensors
         levels, features = len(resolutions), table.shape[1]
         grad_out = grad_outputs[0].contiguous().view(len(points), levels, features)
         grad_table, grad_points = torch.zeros_like(table), torch.zeros_like(points)
@@ -95,14 +93,15 @@ class _Encode(torch.autograd.Function):
             points.device,
             [
                 vectors(points),
-                _rows(table),
-                resolutions,
-                offsets,
-                hashed,
-                _rows(grad_out),
-                _rows(grad_table),
-                vectors(grad_points),
+                vectors(table),
+                Each(resolutions),
+                Each(offsets[:-1]),
+                Each(sizes),
+                Each(hashed),
+                Each(grad_out, axis=1, of_vectors=True),
+                vectors(grad_table),  # each level has its own rows
+                Total(grad_points, of_vectors=True),
                 ctx.needs_input_grad[0],
             ],
         )
-        return grad_points, grad_table, None, None, None
+        return grad_points, grad_table, None, None, None, None

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import warp as wp
+from torch import Tensor
+
+from flare_cli.render.workers import for_each_block
+
+PARTS = 8  # of a launch that a CPU splits, at most
+LEAST_THREADS = 6144  # of a part: fewer are done before another thread has begun
 
 
 def _start_warp() -> None:
@@ -36,19 +44,91 @@ def _warp_stream(stream: torch.cuda.Stream) -> wp.Stream:
     return wp.stream_from_torch(stream)
 
 
-def launch(kernel: Any, dim: int | tuple[int, ...], device: torch.device, arguments: Sequence[object]) -> None:
-    """Run `kernel` over `dim` threads; `arguments` are numbers, contiguous tensors and `vectors`."""
+@dataclass(frozen=True, slots=True)
+class Each:
+    """An argument that has one entry per thread along the launch's split axis: here along its own `axis`.
+
+    `of_vectors`: its last axis is a vector to the kernel.
+    """
+
+    tensor: Tensor
+    axis: int = 0
+    of_vectors: bool = False
+
+    def part(self, start: int, length: int) -> Tensor | wp.array:
+        """These entries alone."""
+        tensor = self.tensor.detach().narrow(self.axis, start, length)
+        return vectors(tensor) if self.of_vectors else tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A tensor of zeros to which every thread may add. On a CPU, each part of a split launch gets its own."""
+
+    tensor: Tensor
+    of_vectors: bool = False
+
+
+def launch(
+    kernel: Any, dim: int | tuple[int, ...], device: torch.device, arguments: Sequence[object], *, split: int = 0
+) -> None:
+    """Run `kernel` over `dim` threads; `arguments` are numbers, contiguous tensors, `vectors`, `Each` and `Total`.
+
+    Where some are `Each`, a CPU splits the launch along axis `split` of `dim`: all else is shared, so the parts must
+    not write to the same place but by `Total`. How it is split and summed depends on `dim` alone.
+    """
+    sizes = (dim,) if isinstance(dim, int) else dim
+    parts = 1
+    totals = [a.tensor for a in arguments if isinstance(a, Total)]
+    worth_it = totals or torch.get_num_threads() > 1
+    if device.type == "cpu" and worth_it and any(isinstance(a, Each) for a in arguments):
+        parts = min(PARTS, sizes[split], math.prod(sizes) // LEAST_THREADS)
+    if parts < 2:
+        _launch(kernel, sizes, device, [_whole(a) for a in arguments])
+        return
+    own = [[torch.zeros_like(total) for total in totals] for _ in range(parts)]
+
+    def run(part: int) -> None:
+        start, end = (sizes[split] * i // parts for i in (part, part + 1))
+        sums = iter(own[part])
+        given = [
+            a.part(start, end - start)
+            if isinstance(a, Each)
+            else _whole(replace(a, tensor=next(sums)))
+            if isinstance(a, Total)
+            else a
+            for a in arguments
+        ]
+        _launch(kernel, (*sizes[:split], end - start, *sizes[split + 1 :]), device, given)
+
+    for_each_block(run, parts)
+    for i, total in enumerate(totals):
+        for sums in own:
+            total += sums[i]
+
+
+def _whole(argument: object) -> object:
+    if isinstance(argument, Each | Total):
+        return vectors(argument.tensor) if argument.of_vectors else argument.tensor
+    return argument
+
+
+def _launch(kernel: Any, dim: tuple[int, ...], device: torch.device, arguments: Sequence[object]) -> None:
     stream = _warp_stream(torch.cuda.current_stream(device)) if device.type == "cuda" else None
     wp.launch(
         kernel,
         dim=dim,
-        inputs=[wp.from_torch(a.detach()) if isinstance(a, torch.Tensor) else a for a in arguments],
+        inputs=[wp.from_torch(a.detach()) if isinstance(a, Tensor) else a for a in arguments],
         device=wp.device_from_torch(device),
         stream=stream,
     )
 
 
-def vectors(tensor: torch.Tensor) -> wp.array:
-    """View the last axis of a contiguous float32 tensor as `vec2`, `vec3` or `vec4` for a kernel."""
-    dtype = {2: wp.vec2, 3: wp.vec3, 4: wp.vec4}[tensor.shape[-1]]
-    return wp.from_torch(tensor.detach(), dtype=dtype)
+def vectors(tensor: Tensor) -> wp.array:
+    """View the last axis of a float32 tensor as a vector for a kernel (`vec3` where it has three entries)."""
+    return wp.from_torch(tensor.detach(), dtype=_vector_type(tensor.shape[-1]))
+
+
+@functools.cache
+def _vector_type(length: int) -> type:
+    return {2: wp.vec2, 3: wp.vec3, 4: wp.vec4}.get(length) or wp.types.vector(length=length, dtype=wp.float32)

@@ -14,7 +14,7 @@ from flare_cli.render.backend import Fragments, Pixels
 from flare_cli.render.geometry import twin_half_edges
 from flare_cli.render.kernels import antialias as antialias_kernels
 from flare_cli.render.kernels import raster as raster_kernels
-from flare_cli.render.launch import launch, vectors
+from flare_cli.render.launch import Each, Total, launch, vectors
 
 # Threads that share the rows of one triangle: a GPU must not wait for the thread with the largest triangle.
 _GPU_STRANDS = 8
@@ -96,10 +96,11 @@ class _Rasterize(torch.autograd.Function):
         triangle = torch.full(shape, -1, dtype=torch.int32, device=device)
         barycentric = vertices.new_zeros(*shape, 3)
         depth = vertices.new_zeros(shape)
-        points = vectors(vertices)
+        points = Each(vertices, of_vectors=True)
         strands = _GPU_STRANDS if device.type == "cuda" else 1
-        launch(raster_kernels.nearest, (shape[0], len(faces), strands), device, [points, faces, keys, strands])
-        launch(raster_kernels.resolve, shape, device, [points, faces, keys, triangle, vectors(barycentric), depth])
+        launch(raster_kernels.nearest, (shape[0], len(faces), strands), device, [points, faces, Each(keys), strands])
+        outputs = [Each(triangle), Each(barycentric, of_vectors=True), Each(depth)]
+        launch(raster_kernels.resolve, shape, device, [points, faces, Each(keys), *outputs])
         ctx.save_for_backward(vertices, faces, triangle)
         ctx.mark_non_differentiable(triangle)
         return triangle, barycentric, depth
@@ -117,12 +118,12 @@ class _Rasterize(torch.autograd.Function):
             tuple(triangle.shape),
             vertices.device,
             [
-                vectors(vertices),
+                Each(vertices, of_vectors=True),
                 faces,
-                triangle,
-                vectors(grad_barycentric.contiguous()),
-                grad_depth.contiguous(),
-                vectors(grad),
+                Each(triangle),
+                Each(grad_barycentric.contiguous(), of_vectors=True),
+                Each(grad_depth.contiguous()),
+                Each(grad, of_vectors=True),
             ],
         )
         return grad, None, None, None
@@ -138,7 +139,15 @@ class _Interpolate(torch.autograd.Function):
             raster_kernels.interpolate,
             len(out),
             out.device,
-            [attributes, faces, triangle.flatten(), vectors(barycentric.view(-1, 3)), pixels.index, pixels.batch, out],
+            [
+                attributes,
+                faces,
+                triangle.flatten(),
+                vectors(barycentric.view(-1, 3)),
+                Each(pixels.index),
+                Each(pixels.batch),
+                Each(out),
+            ],
         )
         ctx.save_for_backward(attributes, barycentric, faces, triangle, pixels.index, pixels.batch)
         return out
@@ -151,7 +160,7 @@ class _Interpolate(torch.autograd.Function):
         (grad_out,) = grad_outputs
         attributes, barycentric, faces, triangle, index, batch = ctx.saved_tensors
         wanted = ctx.needs_input_grad[0]
-        grad_attributes = torch.zeros_like(attributes) if wanted else attributes
+        grad_attributes = torch.zeros_like(attributes) if wanted else attributes.new_empty(0, 0, 0)
         grad_barycentric = torch.zeros_like(barycentric)
         launch(
             raster_kernels.interpolate_backward,
@@ -162,10 +171,10 @@ class _Interpolate(torch.autograd.Function):
                 faces,
                 triangle.flatten(),
                 vectors(barycentric.view(-1, 3)),
-                index,
-                batch,
-                grad_out.contiguous(),
-                grad_attributes,
+                Each(index),
+                Each(batch),
+                Each(grad_out.contiguous()),
+                Total(grad_attributes),
                 vectors(grad_barycentric.view(-1, 3)),
                 wanted,
             ],
@@ -186,7 +195,15 @@ def _silhouettes(
         antialias_kernels.find_silhouettes,
         tuple(edges.shape),
         edges.device,
-        [vectors(screen), faces, twins, fragments.triangle, fragments.depth, axis, edges],
+        [
+            Each(screen, of_vectors=True),
+            faces,
+            twins,
+            Each(fragments.triangle),
+            Each(fragments.depth),
+            axis,
+            Each(edges),
+        ],
     )
     return edges
 
@@ -199,7 +216,7 @@ class _Blend(torch.autograd.Function):
             antialias_kernels.blend,
             tuple(edges.shape),
             image.device,
-            [vectors(screen), faces, edges, axis, image, out],
+            [Each(screen, of_vectors=True), faces, Each(edges), axis, Each(image), Each(out)],
         )
         ctx.save_for_backward(image, screen, faces, edges)
         ctx.axis = axis
@@ -218,14 +235,14 @@ class _Blend(torch.autograd.Function):
             tuple(edges.shape),
             image.device,
             [
-                vectors(screen),
+                Each(screen, of_vectors=True),
                 faces,
-                edges,
+                Each(edges),
                 ctx.axis,
-                image,
-                grad_out.contiguous(),
-                grad_image,
-                vectors(grad_screen),
+                Each(image),
+                Each(grad_out.contiguous()),
+                Each(grad_image),
+                Each(grad_screen, of_vectors=True),
             ],
         )
         return grad_image, grad_screen, None, None, None

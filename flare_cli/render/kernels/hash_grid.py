@@ -76,13 +76,14 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         table: wp.array(dtype=row),
         resolutions: wp.array(dtype=wp.int32),
         offsets: wp.array(dtype=wp.int32),
+        sizes: wp.array(dtype=wp.int32),
         hashed: wp.array(dtype=wp.int32),
         out: wp.array3d(dtype=wp.float32),
     ):
         level, point = wp.tid()
         resolution = resolutions[level]
         offset = offsets[level]
-        size = offsets[level + 1] - offset
+        size = sizes[level]
         p = points[point] * float(resolution)
         x = cell(p[0], resolution)
         y = cell(p[1], resolution)
@@ -111,6 +112,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         table: wp.array(dtype=row),
         resolutions: wp.array(dtype=wp.int32),
         offsets: wp.array(dtype=wp.int32),
+        sizes: wp.array(dtype=wp.int32),
         hashed: wp.array(dtype=wp.int32),
         grad_out: wp.array2d(dtype=row),
         grad_table: wp.array(dtype=row),
@@ -120,7 +122,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         level, run = wp.tid()
         resolution = resolutions[level]
         offset = offsets[level]
-        size = offsets[level + 1] - offset
+        size = sizes[level]
         at_x = int(-1)
         at_y = int(-1)
         at_z = int(-1)
