@@ -1,0 +1,106 @@
+"""Small networks at very many points on a GPU: one Triton kernel each way; nothing between layers goes through memory."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+WIDEST = 64  # layer, so that the gradients of all weights fit into registers
+# Points per block and warps per program, by measurement on an H100.
+FORWARD_BLOCK, FORWARD_WARPS = 128, 4
+BACKWARD_BLOCK, BACKWARD_WARPS = 64, 4
+
+
+def fusible(sizes: Sequence[int]) -> bool:
+    """Whether a network of these widths, inputs and outputs included, has the shape that `fused` knows."""
+    return len(sizes) == 4 and sizes[1] == sizes[2] and max(sizes) <= WIDEST
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether the compiler of the fused kernels is here (torch brings it where it has CUDA, except on Windows)."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def fused(
+    points: Float[Tensor, "P N"], weights: list[Tensor], biases: list[Tensor], slope: float
+) -> Float[Tensor, "P M"]:
+    """Three linear layers with leaky rectifiers (`slope` below 0) between them. Gradients to all but the slope."""
+    return _Fused.apply(
+        points, slope, *(parameter for layer in zip(weights, biases, strict=True) for parameter in layer)
+    )
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, slope: float, *parameters: Tensor) -> Tensor:
+        columns = points.T.contiguous()  # how encodings lay their features
+        out = points.new_empty(len(points), len(parameters[-1]))
+        _kernels().network[-(-len(points) // FORWARD_BLOCK),](
+            columns,
+            *parameters,
+            out,
+            len(points),
+            **_constants(parameters, slope),
+            block=FORWARD_BLOCK,
+            num_warps=FORWARD_WARPS,
+        )
+        ctx.slope = slope
+        ctx.save_for_backward(columns, *parameters)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        columns, *parameters = ctx.saved_tensors
+        inputs, count = columns.shape
+        blocks = -(-count // BACKWARD_BLOCK)
+        programs = min(blocks, _programs(columns.device))
+        grad_points = columns.new_empty(count, inputs)
+        shares = columns.new_empty(programs, sum(parameter.numel() for parameter in parameters))
+        _kernels().network_backward[programs,](
+            columns,
+            *parameters[:-1],
+            grad_outputs[0].contiguous(),
+            grad_points,
+            shares,
+            count,
+            blocks,
+            **_constants(parameters, ctx.slope),
+            block=BACKWARD_BLOCK,
+            wants_grad_x=ctx.needs_input_grad[0],
+            num_warps=BACKWARD_WARPS,
+        )
+        grads = shares.sum(0).split([parameter.numel() for parameter in parameters])
+        shaped = [grad.view_as(parameter) for grad, parameter in zip(grads, parameters, strict=True)]
+        return grad_points if ctx.needs_input_grad[0] else None, None, *shaped
+
+
+def _kernels() -> Any:
+    """The Triton kernels: a module that only imports where Triton is, and that no type checker understands."""
+    from flare_cli.avatar.kernels import network
+
+    return network
+
+
+def _constants(parameters: Sequence[Tensor], slope: float) -> dict[str, Any]:
+    """What the kernels are compiled for."""
+    (width, inputs), outputs = parameters[0].shape, len(parameters[-1])
+    sizes = {"inputs": inputs, "width": width, "outputs": outputs}
+    padded = {f"padded_{name}": max(16, 1 << (size - 1).bit_length()) for name, size in sizes.items()}
+    return {**sizes, **padded, "slope": slope, "half": parameters[0].is_cuda}
+
+
+@functools.cache
+def _programs(device: torch.device) -> int:
+    """Programs that keep the gradient kernel's GPU busy: two per multiprocessor."""
+    return 2 * torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 3

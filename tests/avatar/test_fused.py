@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from flare_cli.avatar.fused import fused, fusible
+from flare_cli.avatar.network import SLOPE, layered
+
+
+@pytest.mark.parametrize(("sizes", "rows"), [((32, 64, 64, 5), 300), ((38, 64, 64, 3), 129), ((20, 24, 24, 1), 1)])
+def test_the_fused_network_and_its_gradients_are_torchs_own(sizes, rows):
+    pytest.importorskip("triton", reason="triton compiles the fused network; on a CPU it interprets it")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    network = layered(sizes, torch.zeros(sizes[-1])).to(device)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    points = torch.randn(rows, sizes[0], device=device, requires_grad=True)
+    weight = torch.randn(rows, sizes[-1], device=device)
+    layers = [network[i] for i in (0, 2, 4)]
+    values = fused(points, [layer.weight for layer in layers], [layer.bias for layer in layers], SLOPE)
+    found = [values, *torch.autograd.grad((values * weight).sum(), [points, *network.parameters()])]
+    network = network.double()
+    exact = points.detach().double().requires_grad_()
+    values = network(exact)
+    expected = [values, *torch.autograd.grad((values * weight).sum(), [exact, *network.parameters()])]
+    tolerance = 1e-2 if device == "cuda" else 1e-6  # bfloat16 factors; the interpreter's are float32
+    for mine, true in zip(found, expected, strict=True):
+        assert (mine - true).norm() <= tolerance * true.norm()
+
+
+def test_only_two_equal_hidden_layers_are_fused():
+    assert fusible((32, 64, 64, 5))
+    assert not fusible((32, 64, 5))
+    assert not fusible((32, 128, 128, 5))
+    assert not fusible((32, 64, 32, 5))
