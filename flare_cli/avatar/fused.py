@@ -1,4 +1,4 @@
-"""Small networks at very many points on a GPU: one Triton kernel each way; nothing between layers goes through memory."""
+"""Small networks at very many points on a GPU: one Triton kernel each way; what is between layers stays on the chip."""
 
 from __future__ import annotations
 
@@ -42,16 +42,18 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, slope: float, *parameters: Tensor) -> Tensor:
         columns = points.T.contiguous()  # how encodings lay their features
+        assert columns.numel() < 2**31, "the kernels count in 32 bits"
         out = points.new_empty(len(points), len(parameters[-1]))
-        _kernels().network[-(-len(points) // FORWARD_BLOCK),](
-            columns,
-            *parameters,
-            out,
-            len(points),
-            **_constants(parameters, slope),
-            block=FORWARD_BLOCK,
-            num_warps=FORWARD_WARPS,
-        )
+        if blocks := -(-len(points) // FORWARD_BLOCK):
+            _kernels().network[blocks,](
+                columns,
+                *parameters,
+                out,
+                len(points),
+                **_constants(parameters, slope),
+                block=FORWARD_BLOCK,
+                num_warps=FORWARD_WARPS,
+            )
         ctx.slope = slope
         ctx.save_for_backward(columns, *parameters)
         return out
@@ -67,19 +69,20 @@ class _Fused(torch.autograd.Function):
         programs = min(blocks, _programs(columns.device))
         grad_points = columns.new_empty(count, inputs)
         shares = columns.new_empty(programs, sum(parameter.numel() for parameter in parameters))
-        _kernels().network_backward[programs,](
-            columns,
-            *parameters[:-1],
-            grad_outputs[0].contiguous(),
-            grad_points,
-            shares,
-            count,
-            blocks,
-            **_constants(parameters, ctx.slope),
-            block=BACKWARD_BLOCK,
-            wants_grad_x=ctx.needs_input_grad[0],
-            num_warps=BACKWARD_WARPS,
-        )
+        if blocks:
+            _kernels().network_backward[programs,](
+                columns,
+                *parameters[:-1],
+                grad_outputs[0].contiguous(),
+                grad_points,
+                shares,
+                count,
+                blocks,
+                **_constants(parameters, ctx.slope),
+                block=BACKWARD_BLOCK,
+                wants_grad_x=ctx.needs_input_grad[0],
+                num_warps=BACKWARD_WARPS,
+            )
         grads = shares.sum(0).split([parameter.numel() for parameter in parameters])
         shaped = [grad.view_as(parameter) for grad, parameter in zip(grads, parameters, strict=True)]
         return grad_points if ctx.needs_input_grad[0] else None, None, *shaped

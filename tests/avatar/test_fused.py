@@ -5,7 +5,9 @@ from flare_cli.avatar.fused import fused, fusible
 from flare_cli.avatar.network import SLOPE, layered
 
 
-@pytest.mark.parametrize(("sizes", "rows"), [((32, 64, 64, 5), 300), ((38, 64, 64, 3), 129), ((20, 24, 24, 1), 1)])
+@pytest.mark.parametrize(
+    ("sizes", "rows"), [((32, 64, 64, 5), 300), ((38, 64, 64, 3), 129), ((20, 24, 24, 1), 1), ((32, 64, 64, 5), 0)]
+)
 def test_the_fused_network_and_its_gradients_are_torchs_own(sizes, rows):
     pytest.importorskip("triton", reason="triton compiles the fused network; on a CPU it interprets it")
     device = "cuda" if torch.cuda.is_available() else "cpu"
