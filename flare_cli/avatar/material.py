@@ -31,6 +31,8 @@ class Material:
 class FrequencyEncoding(nn.Module):
     """sin and cos of the position at octaves of frequency (NeRF, equation 4), with the position itself in front."""
 
+    capturable = True
+
     def __init__(self, octaves: int) -> None:
         super().__init__()
         self.octaves = octaves

@@ -142,7 +142,7 @@ class RunSettings:
 
     seed: int = setting(0, "seed of everything random", low=0, high=2**31 - 1)
     rasterizer: str = setting("auto", "auto, warp, nvdiffrast or pytorch3d")
-    hash_grid: str = setting("auto", "auto, warp or tinycudann")
+    hash_grid: str = setting("auto", "auto, warp, tinycudann or torch")
     checkpoint_seconds: float = setting(
         10.0, "time between checkpoints: the most work that a crash loses", unit="seconds", low=0, high=1e6
     )

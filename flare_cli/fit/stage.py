@@ -55,6 +55,7 @@ class StageRunner:
         self.motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
         self.views = track.cameras().views()
         self.on_gpu = avatar.device.type == "cuda"
+        self.captures = self.on_gpu and self.rasterizer.capturable and avatar.material.encoding.capturable
         self.block = GPU_BLOCK if self.on_gpu else 1
         self.stream = torch.cuda.Stream(avatar.device) if self.on_gpu else None
         self.at = torch.zeros(1, dtype=torch.long, device=avatar.device)
@@ -120,7 +121,7 @@ class StageRunner:
         return max(1, int(largest.sum()) * math.ceil(self.stage.batch / len(largest)))
 
     def _one_step(self) -> None:
-        if not self.on_gpu or self.eager_left > 0:
+        if not self.captures or self.eager_left > 0:
             self._work()
             if self.on_gpu:
                 self.eager_left -= 1

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flare_cli.errors import BackendError
+from flare_cli.render.grid_table import GridShape
 from flare_cli.render.kernels import pixels as kernels
 from flare_cli.render.launch import Each, launch
 
@@ -64,6 +65,11 @@ class Rasterizer(Protocol):
         """What `flare doctor` calls it."""
         ...
 
+    @property
+    def capturable(self) -> bool:
+        """Whether a CUDA graph may capture its calls; where not, a fit runs its steps one by one."""
+        ...
+
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre; equal depths go to the lowest triangle."""
         ...
@@ -103,9 +109,21 @@ class Encoding(Protocol):
         """Number of features per point."""
         ...
 
+    @property
+    def capturable(self) -> bool:
+        """Whether a CUDA graph may capture its calls."""
+        ...
+
     def __call__(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "P width"]:
         """Features at points in 0..1; gradients to the table and to the points."""
         ...
+
+
+def no_fragments(clip: Float[Tensor, "B V 4"], height: int, width: int) -> Fragments:
+    """What is seen of no triangles."""
+    shape = (len(clip), height, width)
+    triangle = torch.full(shape, -1, dtype=torch.int32, device=clip.device)
+    return Fragments(triangle, clip.new_zeros(*shape, 3), clip.new_zeros(shape))
 
 
 def foreground(fragments: Fragments, capacity: int | None = None) -> Pixels:
@@ -164,14 +182,30 @@ class _Lay(torch.autograd.Function):
         return grad_values, grad_canvas, None
 
 
+# By name, in the order of `flare doctor`. "auto" is Warp on every device: measured on one H100 (docs/performance.md).
+RASTERIZERS = ("warp", "nvdiffrast", "pytorch3d")
+ENCODINGS = ("warp", "tinycudann", "torch")
+
+
 def choose_rasterizer(name: str = "auto", device: torch.device | str = "cpu") -> Rasterizer:
-    """The rasterizer called `name`, or the best one for `device`; the only place that decides."""
-    _check_device(device)
+    """The rasterizer called `name`, or the best one for `device`; the only place that decides.
+
+    Raises `BackendError` where it is unknown, not installed, or does not run on `device`.
+    """
+    device = _usable(device)
     if name in ("auto", "warp"):
         from flare_cli.render.warp_rasterizer import WarpRasterizer
 
         return WarpRasterizer()
-    raise _unavailable("rasterizer", name, ("nvdiffrast", "pytorch3d"))
+    if name == "nvdiffrast":
+        from flare_cli.render.nvdiffrast_rasterizer import NvdiffrastRasterizer
+
+        return NvdiffrastRasterizer(device)
+    if name == "pytorch3d":
+        from flare_cli.render.pytorch3d_rasterizer import Pytorch3dRasterizer
+
+        return Pytorch3dRasterizer()
+    raise _unknown("rasterizer", name, RASTERIZERS)
 
 
 def choose_encoding(
@@ -185,34 +219,35 @@ def choose_encoding(
     finest: int = 4096,
     generator: torch.Generator | None = None,
 ) -> Encoding:
-    """A multiresolution hash grid by the encoding called `name`, or by the best one for `device`."""
-    _check_device(device)
+    """A multiresolution hash grid by the encoding called `name`, or by the best one for `device`.
+
+    The tables of "warp" and "torch" are one and the same; the table of "tinycudann" is laid out differently.
+    """
+    device = _usable(device)
+    shape = GridShape(levels=levels, features=features, log2_entries=log2_entries, base=base, finest=finest)
     if name in ("auto", "warp"):
         from flare_cli.render.hash_grid import HashGrid
 
-        grid = HashGrid(
-            levels=levels,
-            features=features,
-            log2_entries=log2_entries,
-            base=base,
-            finest=finest,
-            generator=generator,
-        )
-        return grid.to(device)
-    raise _unavailable("encoding", name, ("tinycudann",))
+        return HashGrid(shape, generator).to(device)
+    if name == "torch":
+        from flare_cli.render.torch_encoding import TorchHashGrid
+
+        return TorchHashGrid(shape, generator).to(device)
+    if name == "tinycudann":
+        from flare_cli.render.tinycudann_encoding import TinyCudaHashGrid
+
+        return TinyCudaHashGrid(shape, generator, device)
+    raise _unknown("encoding", name, ENCODINGS)
 
 
-def _check_device(device: torch.device | str) -> None:
-    kind = torch.device(device).type
-    if kind not in ("cpu", "cuda"):
-        raise BackendError(f"no renderer runs on {kind!r}", hint="choose the device cpu or cuda")
-    if kind == "cuda" and not torch.cuda.is_available():
+def _usable(device: torch.device | str) -> torch.device:
+    device = torch.device(device)
+    if device.type not in ("cpu", "cuda"):
+        raise BackendError(f"no renderer runs on {device.type!r}", hint="choose the device cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendError("torch finds no CUDA device", hint="choose the device cpu, or install torch for CUDA")
+    return device
 
 
-def _unavailable(what: str, name: str, planned: tuple[str, ...]) -> BackendError:
-    if name in planned:
-        return BackendError(
-            f"the {what} {name!r} is not available in this version", hint=f'use "warp" or "auto" as the {what}'
-        )
-    return BackendError(f"unknown {what} {name!r}", hint=f'choose "auto" or "warp" as the {what}')
+def _unknown(what: str, name: str, known: tuple[str, ...]) -> BackendError:
+    return BackendError(f"unknown {what} {name!r}", hint=f"choose one of auto, {', '.join(known)} as the {what}")

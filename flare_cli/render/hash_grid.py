@@ -1,4 +1,4 @@
-"""A trainable multiresolution hash grid over the unit cube (Müller et al., Instant-NGP, 2022)."""
+"""The multiresolution hash grid on NVIDIA Warp, on CPU and CUDA from one source."""
 
 from __future__ import annotations
 
@@ -6,53 +6,19 @@ from typing import Any, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from flare_cli.render.grid_table import GridTable
 from flare_cli.render.kernels.hash_grid import RUN, hash_grid_kernels
 from flare_cli.render.launch import Each, Total, launch, vectors
 
 
 @final
-class HashGrid(nn.Module):
-    """Features per point: `levels` grids from `base` to `finest` cells per side, trilinearly interpolated.
+class HashGrid(GridTable):
+    """Features per point, trilinearly interpolated on each level, by Warp kernels on CPU and CUDA."""
 
-    A level has one table row per grid corner while they fit into 2**log2_entries rows, and shares rows by hash beyond.
-    """
-
-    resolutions: Tensor
-    offsets: Tensor
-    sizes: Tensor
-    hashed: Tensor
-
-    def __init__(
-        self,
-        *,
-        levels: int = 16,
-        features: int = 2,
-        log2_entries: int = 19,
-        base: int = 16,
-        finest: int = 4096,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        growth = (finest / base) ** (1 / max(levels - 1, 1))
-        # The small addend keeps an exact power from being rounded down by one cell.
-        resolutions = torch.tensor([int(base * growth**level + 1e-6) for level in range(levels)])
-        corners = (resolutions + 1) ** 3
-        sizes = corners.clamp(max=2**log2_entries)
-        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
-        self.register_buffer("resolutions", resolutions.int(), persistent=False)
-        self.register_buffer("offsets", offsets.int(), persistent=False)
-        self.register_buffer("sizes", sizes.int(), persistent=False)
-        self.register_buffer("hashed", (corners > sizes).int(), persistent=False)
-        rows = torch.rand(int(offsets[-1]), features, generator=generator)
-        self.table = nn.Parameter((2 * rows - 1) * 1e-4)
-
-    @property
-    def width(self) -> int:
-        """Number of features per point, level by level."""
-        return len(self.resolutions) * self.table.shape[1]
+    capturable = True
 
     def forward(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "P width"]:
         """Features at points in 0..1; gradients to the table and to the points. Points outside are extrapolated."""

@@ -8,13 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from flare_cli.render.antialias import blend_silhouettes, pixel_space
 from flare_cli.render.backend import Fragments, Pixels
-from flare_cli.render.geometry import twin_half_edges
-from flare_cli.render.kernels import antialias as antialias_kernels
 from flare_cli.render.kernels import raster as raster_kernels
 from flare_cli.render.launch import Each, Total, launch, vectors
+from flare_cli.render.topology import Topology
 
 # Threads that share the rows of one triangle: a GPU must not wait for the thread with the largest triangle.
 _GPU_STRANDS = 8
@@ -25,22 +24,15 @@ class WarpRasterizer:
     """Rasterizer on NVIDIA Warp. Holds nothing but remembered mesh topology."""
 
     name = "warp"
+    capturable = True
 
     def __init__(self) -> None:
-        self._twins = WeakTensorKeyDictionary()
-        self._faces = WeakTensorKeyDictionary()
-
-    def _int32(self, faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
-        if faces.dtype == torch.int32 and faces.is_contiguous():
-            return faces
-        if faces not in self._faces:
-            self._faces[faces] = faces.to(torch.int32).contiguous()
-        return self._faces[faces]
+        self._topology = Topology()
 
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre; equal depths go to the lowest triangle."""
         triangle, barycentric, depth = _Rasterize.apply(
-            _pixel_space(clip, height, width), self._int32(faces), height, width
+            pixel_space(clip, height, width), self._topology.int32(faces), height, width
         )
         return Fragments(triangle, barycentric, depth)
 
@@ -53,7 +45,7 @@ class WarpRasterizer:
     ) -> Float[Tensor, "P C"]:
         """Vertex attributes at `pixels`; gradients to attributes and barycentrics. `A` is B, or 1 for all pictures."""
         return _Interpolate.apply(
-            attributes.contiguous(), fragments.barycentric, self._int32(faces), fragments.triangle, pixels
+            attributes.contiguous(), fragments.barycentric, self._topology.int32(faces), fragments.triangle, pixels
         )
 
     def antialias(
@@ -64,26 +56,7 @@ class WarpRasterizer:
         fragments: Fragments,
     ) -> Float[Tensor, "B H W C"]:
         """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip."""
-        if faces not in self._twins:
-            self._twins[faces] = twin_half_edges(faces)
-        screen = _screen(_pixel_space(clip, *fragments.triangle.shape[1:]))
-        for axis in (0, 1):
-            edges = _silhouettes(screen, self._int32(faces), self._twins[faces], fragments, axis)
-            image = _Blend.apply(image.contiguous(), screen, self._int32(faces), edges, axis)
-        return image
-
-
-def _pixel_space(clip: Float[Tensor, "B V 4"], height: int, width: int) -> Float[Tensor, "B V 4"]:
-    """(X, Y, w, d): pixel position times w, w, and distance to the near plane z = -w."""
-    x, y, z, w = clip.unbind(-1)
-    return torch.stack([(x + w) * (0.5 * width), (y + w) * (0.5 * height), w, z + w], -1)
-
-
-def _screen(vertices: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V 2"]:
-    """Pixel positions; NaN for vertices that the near plane cuts."""
-    visible = (vertices[..., 3:] >= 0) & (vertices[..., 2:3] > 0)
-    w = torch.where(visible, vertices[..., 2:3], 1.0)
-    return torch.where(visible, vertices[..., :2] / w, torch.nan)
+        return blend_silhouettes(image, clip, faces, fragments, self._topology)
 
 
 class _Rasterize(torch.autograd.Function):
@@ -180,69 +153,3 @@ class _Interpolate(torch.autograd.Function):
             ],
         )
         return grad_attributes if wanted else None, grad_barycentric, None, None, None
-
-
-def _silhouettes(
-    screen: Float[Tensor, "B V 2"],
-    faces: Int[Tensor, "F 3"],
-    twins: Int[Tensor, "F 3"],
-    fragments: Fragments,
-    axis: int,
-) -> Int[Tensor, "B H W"]:
-    """The silhouette half-edge between each pixel and its neighbour along `axis`, or -1."""
-    edges = torch.empty_like(fragments.triangle)
-    launch(
-        antialias_kernels.find_silhouettes,
-        tuple(edges.shape),
-        edges.device,
-        [
-            Each(screen, of_vectors=True),
-            faces,
-            twins,
-            Each(fragments.triangle),
-            Each(fragments.depth),
-            axis,
-            Each(edges),
-        ],
-    )
-    return edges
-
-
-class _Blend(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, screen: Tensor, faces: Tensor, edges: Tensor, axis: int) -> Tensor:
-        out = image.clone()
-        launch(
-            antialias_kernels.blend,
-            tuple(edges.shape),
-            image.device,
-            [Each(screen, of_vectors=True), faces, Each(edges), axis, Each(image), Each(out)],
-        )
-        ctx.save_for_backward(image, screen, faces, edges)
-        ctx.axis = axis
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grad_outputs: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        (grad_out,) = grad_outputs
-        image, screen, faces, edges = ctx.saved_tensors
-        grad_image, grad_screen = grad_out.clone(memory_format=torch.contiguous_format), torch.zeros_like(screen)
-        launch(
-            antialias_kernels.blend_backward,
-            tuple(edges.shape),
-            image.device,
-            [
-                Each(screen, of_vectors=True),
-                faces,
-                Each(edges),
-                ctx.axis,
-                Each(image),
-                Each(grad_out.contiguous()),
-                Each(grad_image),
-                Each(grad_screen, of_vectors=True),
-            ],
-        )
-        return grad_image, grad_screen, None, None, None

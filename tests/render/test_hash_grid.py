@@ -1,32 +1,13 @@
+"""Conformance of every encoding that runs here: those that share one table against float64, all against the contract."""
+
+import candidates
 import pytest
 import torch
 
 from flare_cli.errors import BackendError
 from flare_cli.render.backend import choose_encoding
-from flare_cli.render.hash_grid import HashGrid
-
-
-def twin(points, table, *, levels, log2_entries, base, finest):
-    """The specification, in float64 torch."""
-    features, first = [], 0
-    for level in range(levels):
-        resolution = int(base * (finest / base) ** (level / max(levels - 1, 1)) + 1e-6)
-        scaled = points * resolution
-        corner = scaled.detach().floor().clamp(0, resolution - 1)
-        fraction, total = scaled - corner, 0
-        size = min((resolution + 1) ** 3, 2**log2_entries)
-        for offset in torch.cartesian_prod(*[torch.arange(2)] * 3):
-            x, y, z = (corner.long() + offset).unbind(-1)
-            if (resolution + 1) ** 3 <= 2**log2_entries:
-                row = x + (resolution + 1) * (y + (resolution + 1) * z)
-            else:
-                row = (x ^ (y * 2654435761) % 2**32 ^ (z * 805459861) % 2**32) % size
-            weight = torch.where(offset.bool(), fraction, 1 - fraction).prod(-1, keepdim=True)
-            total = total + weight * table[first + row]
-        features.append(total)
-        first += size
-    return torch.cat(features, 1)
-
+from flare_cli.render.grid_table import GridShape
+from flare_cli.render.torch_encoding import TorchHashGrid
 
 SHAPES = [
     {"levels": 4, "log2_entries": 9, "base": 4, "finest": 64},  # two dense levels, two hashed
@@ -35,85 +16,199 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(params=candidates.parameters(candidates.ENCODINGS))
+def build(request):
+    """Makes an encoding of the backend under test."""
+    return lambda **shape: candidates.encoding_of(request.param, **shape)
+
+
+@pytest.fixture(params=candidates.parameters([c for c in candidates.ENCODINGS if c[0] != "tinycudann"]))
+def build_with_table(request):
+    """Makes an encoding of those that share the table of `GridTable`."""
+    return lambda **shape: candidates.encoding_of(request.param, **shape)
+
+
+def numbers(*size, seed=0):
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+def lively(grid, seed=0):
+    """The grid with a table of ordinary numbers, and its device."""
+    (table,) = grid.parameters()
+    with torch.no_grad():
+        table.copy_(numbers(*table.shape, seed=seed))
+    return grid, table, table.device
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+# One table, one field
+
+
 @pytest.mark.parametrize("features", [1, 2, 4])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_and_gradients_match_the_twin(shape, features):
-    generator = torch.Generator().manual_seed(0)
-    grid = HashGrid(features=features, generator=generator, **shape)
-    with torch.no_grad():
-        grid.table.copy_(torch.randn(grid.table.shape, generator=generator))
-    points = torch.rand(200, 3, generator=generator)
+def test_values_and_gradients_match_float64(build_with_table, shape, features):
+    grid, table, device = lively(build_with_table(features=features, **shape))
+    exact = TorchHashGrid(GridShape(features=features, **shape)).double()
+    exact.load_state_dict(grid.state_dict())
+    points = torch.rand(200, 3, generator=seeded())
     points[0], points[1], points[2] = 0.0, 1.0, torch.tensor([0.0, 1.0, 0.5])
     points = (points * 2**11).round() / 2**11  # exact in both precisions, at every resolution tested
-    weight = torch.randn(200, grid.width, generator=generator)
-    ours, theirs = points.clone().requires_grad_(), points.double().requires_grad_()
-    table = grid.table.detach().double().requires_grad_()
-    values, expected = grid(ours), twin(theirs, table, **shape)
-    torch.testing.assert_close(values.double(), expected, rtol=1e-3, atol=2e-3)
-    (values * weight).sum().backward()
+    weight = numbers(200, grid.width)
+    ours, theirs = points.clone().to(device).requires_grad_(), points.double().requires_grad_()
+    values, expected = grid(ours), exact(theirs)
+    torch.testing.assert_close(values.cpu().double(), expected, rtol=1e-3, atol=2e-3)
+    (values * weight.to(device)).sum().backward()
     (expected * weight).sum().backward()
-    torch.testing.assert_close(grid.table.grad.double(), table.grad, rtol=1e-3, atol=5e-3)
-    torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-3, atol=1e-1)
+    torch.testing.assert_close(table.grad.cpu().double(), exact.table.grad, rtol=1e-3, atol=5e-3)
+    torch.testing.assert_close(ours.grad.cpu().double(), theirs.grad, rtol=1e-3, atol=1e-1)
 
 
-def test_position_gradients_match_finite_differences():
-    generator = torch.Generator().manual_seed(1)
-    grid = HashGrid(levels=2, base=4, finest=8, log2_entries=12, generator=generator)
-    with torch.no_grad():
-        grid.table.copy_(torch.randn(grid.table.shape, generator=generator))
-    points = ((torch.randint(0, 8, (50, 3), generator=generator) + 0.5) / 8).requires_grad_()  # amid all cells
-    grid(points).square().sum().backward()
-    for axis in range(3):
-        step = torch.zeros(3)
-        step[axis] = 1e-2
-        slope = (grid(points + step).square().sum(1) - grid(points - step).square().sum(1)) / 2e-2
-        torch.testing.assert_close(points.grad[:, axis], slope.detach(), rtol=0.02, atol=0.05)
-
-
-def test_a_linear_table_gives_a_linear_field():
-    grid = HashGrid(levels=1, base=8, finest=8, log2_entries=14, features=2)
+def test_a_linear_table_gives_a_linear_field(build_with_table):
+    grid = build_with_table(levels=1, base=8, finest=8, log2_entries=14, features=2)
     corner = torch.arange(9) / 8
     z, y, x = torch.meshgrid(corner, corner, corner, indexing="ij")
     with torch.no_grad():
         grid.table.copy_(torch.stack([x + 2 * y - z, z], -1).reshape(-1, 2))
-    points = torch.rand(100, 3, generator=torch.Generator().manual_seed(0))
+    points = torch.rand(100, 3, generator=seeded())
     expected = torch.stack([points @ torch.tensor([1.0, 2.0, -1.0]), points[:, 2]], 1)
-    torch.testing.assert_close(grid(points), expected)
+    torch.testing.assert_close(grid(points.to(grid.table.device)).cpu(), expected)
 
 
-def test_a_grid_is_seeded_small_and_sized_as_documented():
-    grids = [HashGrid(levels=16, log2_entries=12, generator=torch.Generator().manual_seed(3)) for _ in range(2)]
-    assert (grids[0].table == grids[1].table).all()
-    assert 5e-5 < grids[0].table.abs().max() <= 1e-4
-    assert grids[0].width == 32
-    assert grids[0].resolutions[[0, -1]].tolist() == [16, 4096]
-    assert len(grids[0].table) == 16 * 2**12
+def test_hashed_rows_are_those_of_the_paper():
+    # Instant-NGP, equation 4, in whole numbers of Python.
+    grid = TorchHashGrid(GridShape(levels=1, base=1000, finest=1000, log2_entries=10, features=1))
+    with torch.no_grad():
+        grid.table.copy_(torch.arange(2.0**10)[:, None])
+    corners = torch.randint(0, 1000, (50, 3), generator=seeded())
+    expected = [(x ^ (y * 2654435761 % 2**32) ^ (z * 805459861 % 2**32)) % 2**10 for x, y, z in corners.tolist()]
+    torch.testing.assert_close(grid.double()(corners.double() / 1000)[:, 0], torch.tensor(expected).double())
 
 
-def test_no_points_give_no_features_and_zero_gradients():
-    grid = HashGrid(levels=2, log2_entries=8)
-    grid(torch.zeros(0, 3)).sum().backward()
-    assert (grid.table.grad == 0).all()
+def test_a_grid_is_sized_as_documented(build_with_table):
+    grid = build_with_table(levels=16, log2_entries=12)
+    assert grid.width == 32
+    assert grid.resolutions[[0, -1]].tolist() == [16, 4096]
+    assert len(grid.table) == 16 * 2**12
 
 
-@pytest.mark.parametrize("name", ["tinycudann", "fourier"])
-def test_an_encoding_that_is_not_here_is_refused(name):
-    with pytest.raises(BackendError) as refusal:
-        choose_encoding(name)
-    assert name in refusal.value.message
+# The contract
 
 
-def test_the_chosen_encoding_is_a_hash_grid_of_that_shape():
-    assert choose_encoding("auto", levels=3, features=4, log2_entries=8).width == 12
+def test_features_are_float32_and_as_many_as_promised(build):
+    grid, _, device = lively(build(levels=3, features=4, log2_entries=8))
+    values = grid(torch.rand(37, 3, generator=seeded()).to(device))
+    assert values.dtype == torch.float32
+    assert tuple(values.shape) == (37, grid.width) == (37, 12)
+
+
+def test_a_grid_is_seeded_and_small(build):
+    grids = [build(levels=16, log2_entries=12, generator=seeded(s)) for s in (3, 3, 4)]
+    (first,), (same,), (other,) = (tuple(grid.parameters()) for grid in grids)
+    assert (first == same).all()
+    assert (first != other).any()
+    assert 5e-5 < first.abs().max() <= 1e-4
+
+
+def test_features_are_linear_in_the_table_and_so_is_the_gradient(build):
+    grid, table, device = lively(build(levels=4, base=4, finest=32, log2_entries=10))
+    points = torch.rand(300, 3, generator=seeded()).to(device)
+    weight = numbers(300, grid.width, seed=1).to(device)
+    total = (grid(points).double() * weight).sum()
+    total.backward()
+    # The features are a sum of rows times weights: their gradient times the table gives them back.
+    assert (table.grad.double() * table.double()).sum().item() == pytest.approx(total.item(), rel=1e-3, abs=1e-2)
+    change = numbers(*table.shape, seed=2).to(device)
+    with torch.no_grad():
+        table.add_(change)
+    moved = (grid(points).double() * weight).sum() - total
+    assert moved.item() == pytest.approx((table.grad.double() * change).sum().item(), rel=1e-3, abs=1e-2)
+
+
+def test_every_cell_blends_its_corners(build):
+    # A constant table makes a constant field: the weights of the corners sum to one.
+    grid, table, device = lively(build(levels=5, base=4, finest=100, log2_entries=8))
+    with torch.no_grad():
+        table.fill_(1.5)
+    values = grid(torch.rand(200, 3, generator=seeded()).to(device))
+    torch.testing.assert_close(values, torch.full_like(values, 1.5))
+
+
+def test_the_field_is_continuous_inside_the_cube(build):
+    grid, _, device = lively(build(levels=3, base=4, finest=16, log2_entries=12))
+    line = torch.linspace(0.05, 0.9, 20001, device=device)[:, None] * torch.tensor([1.0, 0.7, 0.4], device=device)
+    # 16 cells per side, rows of ordinary size: a step of 4e-5 moves a feature by far less than 0.02.
+    assert grid(line).diff(dim=0).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_position_gradients_match_finite_differences(build, axis):
+    grid, _, device = lively(build(levels=2, base=4, finest=8, log2_entries=12), seed=1)
+    weight = numbers(200, grid.width).to(device)
+    points = torch.rand(200, 3, generator=seeded(1)).mul(0.8).add(0.05).to(device).requires_grad_()
+    (grid(points) * weight).sum().backward()
+    step = torch.zeros(3, device=device)
+    step[axis] = 2e-3
+    ahead, here, behind = ((grid(points + k * step) * weight).sum(1) for k in (1, 0, -1))
+    one_cell = (ahead + behind - 2 * here).abs() < 5e-5  # along an axis the field is straight within a cell
+    assert one_cell.float().mean() > 0.8
+    slope = (ahead - behind) / 4e-3
+    torch.testing.assert_close(points.grad[one_cell, axis], slope[one_cell].detach(), rtol=0.02, atol=0.1)
+
+
+def test_no_points_give_no_features_and_zero_gradients(build):
+    grid, table, device = lively(build(levels=2, log2_entries=8))
+    values = grid(torch.zeros(0, 3, device=device))
+    assert values.shape == (0, 4)
+    values.sum().backward()
+    assert (table.grad == 0).all()
+
+
+def test_the_same_points_give_the_same_features(build):
+    grid, table, device = lively(build(levels=8, log2_entries=12))
+    points = torch.rand(5000, 3, generator=seeded()).to(device)
+    gradients = []
+    for _ in range(2):
+        table.grad = None
+        values = grid(points)
+        assert (values == grid(points)).all()
+        values.square().sum().backward()
+        gradients.append(table.grad)
+    # A GPU adds gradients in no fixed order.
+    same = {"rtol": 0, "atol": 0} if device.type == "cpu" else {"rtol": 1e-3, "atol": 1e-2}
+    torch.testing.assert_close(*gradients, **same)
+
+
+def test_a_stored_grid_comes_back(build):
+    shape = {"levels": 3, "log2_entries": 9, "base": 8, "finest": 64}
+    grid, _, device = lively(build(**shape))
+    again = build(**shape)
+    again.load_state_dict(grid.state_dict())
+    points = torch.rand(50, 3, generator=seeded()).to(device)
+    assert (again(points) == grid(points)).all()
+
+
+# The choice
+
+
+def test_an_unknown_encoding_is_refused():
+    with pytest.raises(BackendError, match="fourier"):
+        choose_encoding("fourier")
+
+
+def test_an_encoding_for_gpus_is_refused_on_a_cpu():
+    with pytest.raises(BackendError, match="GPUs only"):
+        choose_encoding("tinycudann", "cpu")
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_gives_the_features_and_gradients_of_the_cpu():
+def test_warp_gives_the_same_features_and_gradients_on_both_devices():
     results = []
     for device in ("cpu", "cuda"):
-        grid = HashGrid(levels=8, log2_entries=12, generator=torch.Generator().manual_seed(0)).to(device)
-        points = torch.rand(500, 3, generator=torch.Generator().manual_seed(1)).to(device).requires_grad_()
+        grid = candidates.encoding_of(("warp", device), levels=8, log2_entries=12, generator=seeded())
+        points = torch.rand(500, 3, generator=seeded(1)).to(device).requires_grad_()
         features = grid(points)
         (features * 1e4).square().sum().backward()
         results.append([tensor.detach().cpu() for tensor in (features, grid.table.grad, points.grad)])

@@ -2,23 +2,28 @@
 
 import math
 
+import candidates
 import numpy as np
 import pytest
 import raster_twin
 import torch
 import trimesh
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull, Delaunay
 
 from flare_cli.errors import BackendError
-from flare_cli.render.backend import choose_rasterizer, foreground, scatter
+from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import NEAR, look_at
 
 
-@pytest.fixture(params=["warp"])
+@pytest.fixture(params=candidates.parameters(candidates.RASTERIZERS))
 def rasterizer(request):
-    return choose_rasterizer(request.param)
+    chosen = candidates.rasterizer_of(request.param)
+    reason = candidates.DEPARTURES.get(chosen.name, {}).get(request.function.__name__)
+    if reason:
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    return chosen
 
 
 def clip_of(points, w=1.0, height=16, width=24):
@@ -89,10 +94,15 @@ def test_a_pixel_centre_on_an_edge_belongs_to_the_top_left(rasterizer, order):
     assert not any(seen[2 + k, 12 - k] for k in range(9))  # the lower right edge is out
 
 
-@settings(max_examples=25, deadline=None)
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(seed=st.integers(0, 10**6), grid=st.sampled_from([1, 2, 16, 0]), perspective=st.booleans())
-def test_a_triangulated_square_covers_every_pixel_once(seed, grid, perspective):
-    rasterizer, rng = choose_rasterizer("warp"), np.random.default_rng(seed)
+def test_a_triangulated_square_covers_every_pixel_once(rasterizer, seed, grid, perspective):
+    rng = np.random.default_rng(seed)
     inner = rng.uniform(1, 15, (10, 2))
     if grid:  # many vertices and edges exactly on pixel centres
         inner = np.round(inner * grid) / grid + 0.5
@@ -106,14 +116,16 @@ def test_a_triangulated_square_covers_every_pixel_once(seed, grid, perspective):
     assert (count == 1).all()
 
 
-def test_depth_is_that_of_the_plane(rasterizer):
-    corners, w = torch.tensor([[1.0, 1.0], [23.0, 2.0], [5.0, 15.0]]), torch.tensor([0.5, 1.0, 3.0])
-    fragments = rasterizer.rasterize(clip_of(corners, w)[None], faces_of([0, 1, 2]), 16, 24)
+@pytest.mark.parametrize(("height", "width"), [(16, 24), (40, 23), (1, 24), (16, 1), (70, 130)])
+def test_depth_is_that_of_the_plane(rasterizer, height, width):
+    corners, w = torch.tensor([[-1.0, -1.0], [223.0, 2.0], [5.0, 115.0]]), torch.tensor([0.5, 1.0, 3.0])
+    fragments = rasterizer.rasterize(clip_of(corners, w, height, width)[None], faces_of([0, 1, 2]), height, width)
     # On a plane, 1/w is affine in the picture.
     plane = torch.linalg.solve(torch.cat([corners, torch.ones(3, 1)], 1), 1 / w)
     row, column = torch.nonzero(fragments.triangle[0] >= 0).T
     expected = 1 / (plane[0] * (column + 0.5) + plane[1] * (row + 0.5) + plane[2])
-    torch.testing.assert_close(fragments.depth[0, row, column], expected, rtol=1e-5, atol=1e-6)
+    assert len(row) > 0
+    torch.testing.assert_close(fragments.depth[0, row, column], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_nearer_triangle_wins_and_ties_go_to_the_lower(rasterizer):
@@ -181,9 +193,9 @@ def test_a_vertex_that_is_not_a_number_hides_its_triangle(rasterizer):
 def test_a_view_without_triangles_is_empty(rasterizer):
     clip, faces = clip_of([[0.0, 0.0]])[None].requires_grad_(), torch.zeros(0, 3, dtype=torch.int32)
     fragments = rasterizer.rasterize(clip, faces, 5, 7)
-    pixels = foreground(fragments)
+    pixels = rasterizer.foreground(fragments)
     values = rasterizer.interpolate(torch.ones(1, 1, 3), faces, fragments, pixels)
-    picture = scatter(values, pixels, (1, 5, 7), torch.tensor([0.1, 0.2, 0.3]))
+    picture = rasterizer.scatter(values, pixels, (1, 5, 7), torch.tensor([0.1, 0.2, 0.3]))
     picture = rasterizer.antialias(picture, clip, faces, fragments)
     assert values.shape == (0, 3)
     assert picture.shape == (1, 5, 7, 3)
@@ -197,17 +209,19 @@ def test_a_batch_equals_its_pictures_one_by_one_and_repeats_exactly(rasterizer):
     def render(item):
         item = item.clone().requires_grad_()
         fragments = rasterizer.rasterize(item, faces, 16, 24)
-        pixels = foreground(fragments)
+        pixels = rasterizer.foreground(fragments)
         values = rasterizer.interpolate(item[..., :2] + 0, faces, fragments, pixels)
-        picture = scatter(values, pixels, tuple(fragments.triangle.shape), 0.0)
+        picture = rasterizer.scatter(values, pixels, tuple(fragments.triangle.shape), 0.0)
         picture = rasterizer.antialias(picture, item, faces, fragments)
         (grad,) = torch.autograd.grad(picture.square().sum(), item)
         return fragments.triangle, fragments.depth, picture, grad
 
+    # A GPU adds gradients, and nvdiffrast blends, in no fixed order.
+    same = {"rtol": 0, "atol": 0} if rasterizer.device == "cpu" else {"rtol": 1e-4, "atol": 1e-4}
     together, again = render(clip), render(clip)
     for k, single in enumerate(zip(*(render(item[None]) for item in clip), strict=True)):
-        assert (together[k] == torch.cat(single)).all()
-        assert (together[k] == again[k]).all()
+        torch.testing.assert_close(together[k], torch.cat(single), **same)
+        torch.testing.assert_close(together[k], again[k], **same)
 
 
 def test_two_hundred_thousand_triangles_keep_their_numbers(rasterizer):
@@ -253,7 +267,7 @@ def test_interpolation_gradients_match_finite_differences(rasterizer):
 
     def total(clip, attributes):
         fragments = rasterizer.rasterize(clip[None], faces, 16, 24)
-        pixels = foreground(fragments)
+        pixels = rasterizer.foreground(fragments)
         return (rasterizer.interpolate(attributes[None], faces, fragments, pixels) * inner[pixels.index]).sum()
 
     leaves = clip.clone().requires_grad_(), attributes.clone().requires_grad_()
@@ -266,10 +280,26 @@ def test_interpolation_gradients_match_finite_differences(rasterizer):
     torch.testing.assert_close(leaves[1].grad, by_attribute, rtol=1e-3, atol=1e-3)
 
 
+def test_interpolation_takes_one_attribute_set_per_picture_and_pads_with_zeros(rasterizer):
+    clip = clip_of([[0.3, 0.2], [23.0, 0.0], [0.0, 15.0]]).expand(2, 3, 4)
+    fragments = rasterizer.rasterize(clip, faces_of([0, 1, 2]), 16, 24)
+    pixels = rasterizer.foreground(fragments)
+    count = len(pixels.index)
+    padded = rasterizer.foreground(fragments, capacity=count + 5)
+    attributes = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    values = rasterizer.interpolate(attributes, faces_of([0, 1, 2]), fragments, padded)
+    weights = fragments.barycentric.view(-1, 3)[pixels.index]
+    torch.testing.assert_close(values[:count], (weights[:, :, None] * attributes[pixels.batch]).sum(1))
+    assert (values[count:] == 0).all()
+    values.sum().backward()
+    expected = torch.stack([weights[pixels.batch == b].sum(0) for b in (0, 1)])[..., None].expand(2, 3, 4)
+    torch.testing.assert_close(attributes.grad, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_interpolation_takes_its_own_faces_and_one_attribute_set_for_all(rasterizer):
     clip = clip_of([[0.0, 0.0], [24.0, 0.0], [0.0, 16.0]]).expand(2, 3, 4)
     fragments = rasterizer.rasterize(clip, faces_of([0, 1, 2]), 16, 24)
-    pixels = foreground(fragments)
+    pixels = rasterizer.foreground(fragments)
     pixel_position = torch.tensor([[[9.0, 9.0], [0.0, 0.0], [24.0, 0.0], [0.0, 16.0]]], requires_grad=True)
     values = rasterizer.interpolate(pixel_position, faces_of([1, 2, 3]), fragments, pixels)
     x, y = pixels.index % 24 + 0.5, pixels.index // 24 % 16 + 0.5
@@ -422,12 +452,15 @@ def test_triangles_behind_the_camera_leave_finite_pictures_and_gradients(rasteri
 # The choice
 
 
-@pytest.mark.parametrize("name", ["nvdiffrast", "pytorch3d", "vulkan"])
-def test_a_rasterizer_that_is_not_here_is_refused(name):
-    with pytest.raises(BackendError) as refusal:
-        choose_rasterizer(name)
-    assert name in refusal.value.message
+def test_an_unknown_rasterizer_is_refused():
+    with pytest.raises(BackendError, match="vulkan") as refusal:
+        choose_rasterizer("vulkan")
     assert "warp" in refusal.value.hint
+
+
+def test_a_rasterizer_for_gpus_is_refused_on_a_cpu():
+    with pytest.raises(BackendError, match="GPUs only"):
+        choose_rasterizer("nvdiffrast", "cpu")
 
 
 def test_a_device_that_is_not_here_is_refused():
@@ -437,10 +470,10 @@ def test_a_device_that_is_not_here_is_refused():
 
 def test_scatter_lays_values_over_any_background_and_passes_gradients(rasterizer):
     fragments = rasterizer.rasterize(clip_of([[0.0, 0], [24, 0], [0, 16]])[None], faces_of([0, 1, 2]), 16, 24)
-    pixels = foreground(fragments)
+    pixels = rasterizer.foreground(fragments)
     values = torch.full((len(pixels.index), 2), 5.0, requires_grad=True)
     background = torch.zeros(1, 16, 24, 2, requires_grad=True)
-    picture = scatter(values, pixels, (1, 16, 24), background)
+    picture = rasterizer.scatter(values, pixels, (1, 16, 24), background)
     assert ((picture == 5.0).all(-1) == (fragments.triangle >= 0)).all()
     picture.sum().backward()
     assert (values.grad == 1).all()
@@ -448,18 +481,18 @@ def test_scatter_lays_values_over_any_background_and_passes_gradients(rasterizer
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("seed", range(3))
-def test_cuda_gives_the_pictures_and_gradients_of_the_cpu(rasterizer, seed):
+def test_warp_gives_the_same_pictures_and_gradients_on_both_devices(seed):
     results = []
     for device in ("cpu", "cuda"):
-        clip, faces = (tensor.to(device) for tensor in icosahedron(seed))
+        rasterizer = candidates.rasterizer_of(("warp", device))
+        clip, faces = icosahedron(seed)
         leaf = clip[None].clone().requires_grad_()
         fragments = rasterizer.rasterize(leaf, faces, 24, 24)
-        pixels = foreground(fragments)
+        pixels = rasterizer.foreground(fragments)
         values = rasterizer.interpolate(leaf, faces, fragments, pixels)
-        picture = rasterizer.antialias(scatter(values, pixels, (1, 24, 24), 0.0), leaf, faces, fragments)
+        picture = rasterizer.antialias(rasterizer.scatter(values, pixels, (1, 24, 24), 0.0), leaf, faces, fragments)
         picture.square().sum().backward()
-        results.append((fragments.triangle.cpu(), picture.detach().cpu(), leaf.grad.cpu()))
+        results.append((fragments.triangle, picture.detach(), leaf.grad))
     assert (results[0][0] == results[1][0]).all()
     torch.testing.assert_close(results[0][1:], results[1][1:], rtol=1e-3, atol=1e-3)

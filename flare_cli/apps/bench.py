@@ -1,0 +1,238 @@
+"""`flare bench`: the rasterizers and encodings that run here, side by side in one run."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from flare_cli.apps.agreement import Agreement, agreements
+from flare_cli.errors import BackendError
+from flare_cli.head.open_head import load_open_head
+from flare_cli.render.backend import (
+    ENCODINGS,
+    RASTERIZERS,
+    Encoding,
+    Fragments,
+    Pixels,
+    Rasterizer,
+    choose_encoding,
+    choose_rasterizer,
+    foreground,
+)
+from flare_cli.render.camera import look_at
+from flare_cli.render.geometry import subdivide
+
+CALLS = 20  # between two looks at the clock: a GPU's own time, not that of a launch
+CHANNELS = 6  # what a fit interpolates for moving surfaces: position and normal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """What to measure: pictures of `size`, `batch` at once, of heads of about so many thousand triangles."""
+
+    device: torch.device
+    size: int = 512
+    batch: int = 4
+    subdivisions: tuple[int, ...] = (0, 1, 2)
+    points: int = 300_000
+    repeats: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds of one part of the work by each backend, in the order of `BenchResult`'s names."""
+
+    part: str
+    milliseconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """Timings by backend and agreements with Warp; `missing` says why a backend was not measured."""
+
+    device: str
+    rasterizers: tuple[str, ...]
+    encodings: tuple[str, ...]
+    rasterizing: list[Timing]
+    encoding: list[Timing]
+    agreements: list[Agreement]
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The open head before cameras all around its front, in clip space, with per-vertex attributes."""
+
+    clip: Float[Tensor, "B V 4"]
+    attributes: Float[Tensor, "B V C"]
+    faces: Int[Tensor, "F 3"]
+    size: int
+
+
+def head_scene(subdivisions: int, batch: int, size: int, device: torch.device) -> Scene:
+    """The open head at rest, 0.9 m away, seen from `batch` directions up to 60 degrees off the front."""
+    head = load_open_head()
+    vertices, faces = head.template, head.faces
+    for _ in range(subdivisions):
+        finer = subdivide(faces, len(vertices))
+        vertices, faces = finer.carried(vertices), finer.faces
+    angle = torch.linspace(-math.pi / 3, math.pi / 3, batch) if batch > 1 else torch.zeros(1)
+    eyes = 0.9 * torch.stack([angle.sin(), 0.1 * torch.ones(batch), angle.cos()], 1)
+    cameras = look_at(eyes, torch.zeros(batch, 3), fov_y=0.42, height=size, width=size)
+    surface = torch.cat([vertices, vertices.roll(1, 0)], 1).expand(batch, -1, -1)
+    return Scene(
+        cameras.clip(vertices.expand(batch, -1, -1)).to(device), surface.contiguous().to(device), faces.to(device), size
+    )
+
+
+def bench(request: BenchRequest, report: Callable[[str], None]) -> BenchResult:
+    """Time every rasterizer and encoding that runs on the device; compare their results with Warp's."""
+    device, missing = request.device, dict[str, str]()
+    rasterizers: dict[str, Rasterizer] = _present(RASTERIZERS, lambda name: choose_rasterizer(name, device), missing)
+    rasterizing: list[Timing] = []
+    for subdivisions in request.subdivisions:
+        scene = head_scene(subdivisions, request.batch, request.size, device)
+        report(f"rasterizing {len(scene.faces)} triangles")
+        columns = {name: _rasterizer_times(one, scene, request) for name, one in rasterizers.items()}
+        rasterizing += _rows(columns, f", {len(scene.faces)} triangles")
+    report("encoding")
+    points = _seen_points(rasterizers["warp"], request)
+    encodings: dict[str, Encoding] = _present(ENCODINGS, lambda name: choose_encoding(name, device), missing)
+    columns = {name: _encoding_times(one, points, request) for name, one in encodings.items()}
+    report("comparing")
+    scene = head_scene(0, request.batch, request.size, device)
+    return BenchResult(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        rasterizers=tuple(rasterizers),
+        encodings=tuple(encodings),
+        rasterizing=rasterizing,
+        encoding=_rows(columns, f", {len(points)} points"),
+        agreements=agreements(rasterizers, scene.clip, scene.attributes, scene.faces, scene.size),
+        missing=missing,
+    )
+
+
+def _present(names: Sequence[str], choose: Callable[[str], object], missing: dict[str, str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in names:
+        try:
+            found[name] = choose(name)
+        except BackendError as error:
+            missing[name] = error.message
+    return found
+
+
+def _rows(columns: dict[str, dict[str, float]], what: str) -> list[Timing]:
+    parts = next(iter(columns.values()))
+    return [Timing(part + what, tuple(column[part] for column in columns.values())) for part in parts]
+
+
+def _rasterizer_times(rasterizer: Rasterizer, scene: Scene, request: BenchRequest) -> dict[str, float]:
+    clip, attributes = scene.clip.clone().requires_grad_(), scene.attributes.clone().requires_grad_()
+    faces, size = scene.faces, scene.size
+
+    def rasterize() -> Fragments:
+        return rasterizer.rasterize(clip, faces, size, size)
+
+    fragments = rasterize()
+    # The gradients of each part alone: what comes before is cut off.
+    leaves = Fragments(
+        fragments.triangle,
+        fragments.barycentric.detach().requires_grad_(),
+        fragments.depth.detach(),
+    )
+    pixels = foreground(leaves)
+    image = torch.rand(*fragments.depth.shape, 3, device=clip.device, requires_grad=True)
+
+    def interpolate() -> Tensor:
+        return rasterizer.interpolate(attributes, faces, leaves, pixels)
+
+    def antialias() -> Tensor:
+        return rasterizer.antialias(image, clip, faces, leaves)
+
+    seen = (fragments.barycentric, fragments.depth)
+    return {
+        "rasterize": _time(rasterize, request),
+        "rasterize, gradient": _time_gradient(seen, (clip,), request),
+        "interpolate": _time(interpolate, request),
+        "interpolate, gradient": _time_gradient((interpolate(),), (attributes, leaves.barycentric), request),
+        "antialias": _time(antialias, request),
+        "antialias, gradient": _time_gradient((antialias(),), (image, clip), request),
+    }
+
+
+def _seen_points(rasterizer: Rasterizer, request: BenchRequest) -> Float[Tensor, "P 3"]:
+    """Points of the head's surface in the unit cube, in the order in which pixels show them: as a fit asks."""
+    scene = head_scene(0, request.batch, request.size, request.device)
+    fragments = rasterizer.rasterize(scene.clip, scene.faces, scene.size, scene.size)
+    pixels: Pixels = foreground(fragments)
+    points = rasterizer.interpolate(scene.attributes[..., :3].contiguous(), scene.faces, fragments, pixels)
+    points = (points - points.amin(0)) / (points.amax(0) - points.amin(0))
+    return points.repeat(-(-request.points // len(points)), 1)[: request.points].contiguous()
+
+
+def _encoding_times(encoding: Encoding, points: Float[Tensor, "P 3"], request: BenchRequest) -> dict[str, float]:
+    assert isinstance(encoding, nn.Module)
+    (table,) = encoding.parameters()
+    moving = points.clone().requires_grad_()
+    return {
+        "encode": _time(lambda: encoding(points), request),
+        "encode, gradient to the table": _time_gradient((encoding(points),), (table,), request),
+        "encode, gradient to table and points": _time_gradient((encoding(moving),), (table, moving), request),
+    }
+
+
+def _time_gradient(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], request: BenchRequest) -> float:
+    ones = [torch.ones_like(output) for output in outputs]
+    return _time(lambda: torch.autograd.grad(outputs, inputs, ones, retain_graph=True), request)
+
+
+def _time(work: Callable[[], object], request: BenchRequest) -> float:
+    """Median milliseconds of one call, after a warm-up. On a GPU the mean of `CALLS` calls in a row counts as one."""
+    if request.device.type == "cpu":
+        work()
+        return 1e3 * statistics.median(_seconds(work) for _ in range(max(3, request.repeats // 5)))
+    for _ in range(CALLS):
+        work()
+    times: list[float] = []
+    for _ in range(request.repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize(request.device)
+        start.record()
+        for _ in range(CALLS):
+            work()
+        end.record()
+        torch.cuda.synchronize(request.device)
+        times.append(start.elapsed_time(end) / CALLS)
+    return statistics.median(times)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    before = time.perf_counter()
+    work()
+    return time.perf_counter() - before
+
+
+def markdown(result: BenchResult) -> str:
+    """The result as Markdown tables: milliseconds, in brackets how many times Warp's."""
+    lines = [f"Measured on {result.device}, torch {torch.__version__}; medians, milliseconds per call (times Warp).", ""]
+    for names, timings in ((result.rasterizers, result.rasterizing), (result.encodings, result.encoding)):
+        lines += ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        for timing in timings:
+            warp = timing.milliseconds[names.index("warp")]
+            cells = [f"{ms:.3f} ({ms / warp:.2f})" for ms in timing.milliseconds]
+            lines.append(f"| {timing.part} | " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += ["Agreement with Warp:", "", "| | " + " | ".join(a.name for a in result.agreements) + " |"]
+    lines.append("|---" * (len(result.agreements) + 1) + "|")
+    for row in zip(*(agreement.rows() for agreement in result.agreements), strict=True):
+        lines.append(f"| {row[0][0]} | " + " | ".join(f"{value:.2g}" for _, value in row) + " |")
+    lines += ["", *(f"Not measured: {name}: {reason}" for name, reason in result.missing.items())]
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""A stage runs with every rasterizer and encoding that is here, captured or not, and comes to the same losses."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.errors import BackendError
+from flare_cli.fit.stage import StageRunner
+
+STEPS = 24
+
+
+def losses(frames, head, config, device, rasterizer, hash_grid):
+    """The loss terms of every step of a short stage."""
+    run = replace(config.run, rasterizer=rasterizer, hash_grid=hash_grid)
+    config = replace(config, run=run, stage=(replace(config.stage[0], steps=STEPS, batch=2, encoding="hash"),))
+    torch.manual_seed(0)
+    try:
+        avatar = Avatar(head.to(device), frames.track.shape, config, Structure("hash", 0))
+    except BackendError as missing:
+        pytest.skip(missing.message)
+    runner = StageRunner(avatar, 0, frames, config, None)
+    found, step = [], 0
+    while step < STEPS:
+        stop = runner.next_stop(step)
+        found += runner.advance(step, stop)
+        step = stop
+    return found, runner
+
+
+def agree(found, expected):
+    first, last = ({name: terms[name] for name in terms if terms[name] > 1e-3} for terms in (expected[0], expected[-1]))
+    for name, value in first.items():
+        assert found[0][name] == pytest.approx(value, rel=0.03)
+    assert sum(found[-1].values()) == pytest.approx(sum(expected[-1].values()), rel=0.1)
+    assert sum(found[-1].values()) < sum(found[0].values())
+    assert last
+
+
+@pytest.mark.parametrize(("rasterizer", "hash_grid"), [("warp", "torch"), ("pytorch3d", "warp")])
+def test_a_stage_on_the_cpu_comes_to_the_same_losses(toy_frames, open_head, tiny_config, rasterizer, hash_grid):
+    arguments = toy_frames, open_head, tiny_config, "cpu"
+    try:
+        found, _ = losses(*arguments, rasterizer, hash_grid)
+    except BackendError as missing:
+        pytest.skip(missing.message)
+    expected, _ = losses(*arguments, "warp", "warp")
+    agree(found, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rasterizer", ["warp", "nvdiffrast", "pytorch3d"])
+@pytest.mark.parametrize("hash_grid", ["warp", "tinycudann", "torch"])
+def test_a_stage_on_the_gpu_runs_captured_where_it_can(toy_frames, open_head, tiny_config, rasterizer, hash_grid):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    arguments = toy_frames, open_head, tiny_config, "cuda"
+    try:
+        found, runner = losses(*arguments, rasterizer, hash_grid)
+    except BackendError as missing:
+        pytest.skip(missing.message)
+    assert (runner.replay is not None) == (rasterizer == "warp" and hash_grid != "tinycudann")
+    expected, _ = losses(*arguments, "warp", "warp")
+    agree(found, expected)

@@ -1,0 +1,98 @@
+"""The backends under test: each on its device, fed and read from the CPU, with what it is known not to do."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+import warp as wp
+
+from flare_cli.errors import BackendError
+from flare_cli.render.backend import Fragments, Pixels, choose_encoding, choose_rasterizer, foreground, scatter
+
+RASTERIZERS = [("warp", "cpu"), ("pytorch3d", "cpu"), ("warp", "cuda"), ("nvdiffrast", "cuda"), ("pytorch3d", "cuda")]
+ENCODINGS = [("warp", "cpu"), ("torch", "cpu"), ("warp", "cuda"), ("torch", "cuda"), ("tinycudann", "cuda")]
+
+
+def parameters(candidates):
+    return [
+        pytest.param(c, id="-".join(c), marks=[pytest.mark.gpu] if c[1] == "cuda" else []) for c in candidates
+    ]
+
+
+def needs(device):
+    """Skip where the device, or Warp's compiler for it, is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    if device == "cpu" and not wp.is_cpu_available():
+        pytest.skip("Warp has no CPU compiler here")
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """A rasterizer that is handed CPU tensors and returns CPU tensors; gradients pass."""
+
+    inner: object
+    device: str
+
+    @property
+    def name(self):
+        return self.inner.name
+
+    def rasterize(self, clip, faces, height, width):
+        return _moved(self.inner.rasterize(clip.to(self.device), faces.to(self.device), height, width), "cpu")
+
+    def foreground(self, fragments, capacity=None):
+        pixels = foreground(_moved(fragments, self.device), capacity)
+        found = None if pixels.found is None else pixels.found.cpu()
+        return Pixels(pixels.index.cpu(), pixels.batch.cpu(), found)
+
+    def interpolate(self, attributes, faces, fragments, pixels):
+        fragments, pixels = _moved(fragments, self.device), self._pixels(pixels)
+        return self.inner.interpolate(attributes.to(self.device), faces.to(self.device), fragments, pixels).cpu()
+
+    def scatter(self, values, pixels, shape, background):
+        background = background.to(self.device) if isinstance(background, torch.Tensor) else background
+        return scatter(values.to(self.device), self._pixels(pixels), shape, background).cpu()
+
+    def antialias(self, image, clip, faces, fragments):
+        image, clip, faces = (tensor.to(self.device) for tensor in (image, clip, faces))
+        return self.inner.antialias(image, clip, faces, _moved(fragments, self.device)).cpu()
+
+    def _pixels(self, pixels):
+        found = None if pixels.found is None else pixels.found.to(self.device)
+        return Pixels(pixels.index.to(self.device), pixels.batch.to(self.device), found)
+
+
+def _moved(fragments, device):
+    return Fragments(fragments.triangle.to(device), fragments.barycentric.to(device), fragments.depth.to(device))
+
+
+def rasterizer_of(candidate):
+    name, device = candidate
+    needs(device)
+    try:
+        return OnDevice(choose_rasterizer(name, device), device)
+    except BackendError as missing:
+        pytest.skip(missing.message)
+
+
+def encoding_of(candidate, **shape):
+    name, device = candidate
+    needs(device)
+    try:
+        return choose_encoding(name, device, **shape)
+    except BackendError as missing:
+        pytest.skip(missing.message)
+
+
+# What a backend does not do, as its docstring says: the tests that show it, and why they fail.
+DEPARTURES = {
+    "pytorch3d": {
+        "test_a_pixel_centre_on_an_edge_belongs_to_the_top_left": "draws no pixel centre that lies on an edge",
+        "test_a_triangulated_square_covers_every_pixel_once": "leaves gaps where an edge meets a pixel centre",
+    },
+    "nvdiffrast": {
+        "test_a_triangle_soup_matches_the_twin": "snaps vertices to 1/16 pixel",
+        "test_a_convex_body_is_antialiased_like_the_twin": "blends only at edges of the two triangles that meet",
+    },
+}
