@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -31,6 +32,9 @@ from flare_cli.render.geometry import subdivide
 
 CALLS = 20  # between two looks at the clock: a GPU's own time, not that of a launch
 CHANNELS = 6  # what a fit interpolates for moving surfaces: position and normal
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +99,7 @@ def head_scene(subdivisions: int, batch: int, size: int, device: torch.device) -
 def bench(request: BenchRequest, report: Callable[[str], None]) -> BenchResult:
     """Time every rasterizer and encoding that runs on the device; compare their results with Warp's."""
     device, missing = request.device, dict[str, str]()
-    rasterizers: dict[str, Rasterizer] = _present(RASTERIZERS, lambda name: choose_rasterizer(name, device), missing)
+    rasterizers = _present(RASTERIZERS, lambda name: choose_rasterizer(name, device), missing)
     rasterizing: list[Timing] = []
     for subdivisions in request.subdivisions:
         scene = head_scene(subdivisions, request.batch, request.size, device)
@@ -104,12 +108,14 @@ def bench(request: BenchRequest, report: Callable[[str], None]) -> BenchResult:
         rasterizing += _rows(columns, f", {len(scene.faces)} triangles")
     report("encoding")
     points = _seen_points(rasterizers["warp"], request)
-    encodings: dict[str, Encoding] = _present(ENCODINGS, lambda name: choose_encoding(name, device), missing)
+    encodings = _present(ENCODINGS, lambda name: choose_encoding(name, device), missing)
     columns = {name: _encoding_times(one, points, request) for name, one in encodings.items()}
     report("comparing")
     scene = head_scene(0, request.batch, request.size, device)
     return BenchResult(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        device=torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads",
         rasterizers=tuple(rasterizers),
         encodings=tuple(encodings),
         rasterizing=rasterizing,
@@ -119,8 +125,8 @@ def bench(request: BenchRequest, report: Callable[[str], None]) -> BenchResult:
     )
 
 
-def _present(names: Sequence[str], choose: Callable[[str], object], missing: dict[str, str]) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _present(names: Sequence[str], choose: Callable[[str], T], missing: dict[str, str]) -> dict[str, T]:
+    found: dict[str, T] = {}
     for name in names:
         try:
             found[name] = choose(name)
@@ -222,7 +228,10 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def markdown(result: BenchResult) -> str:
     """The result as Markdown tables: milliseconds, in brackets how many times Warp's."""
-    lines = [f"Measured on {result.device}, torch {torch.__version__}; medians, milliseconds per call (times Warp).", ""]
+    lines = [
+        f"Measured on {result.device}, torch {torch.__version__}; medians, milliseconds per call (times Warp).",
+        "",
+    ]
     for names, timings in ((result.rasterizers, result.rasterizing), (result.encodings, result.encoding)):
         lines += ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for timing in timings:

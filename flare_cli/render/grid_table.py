@@ -1,4 +1,4 @@
-"""The table of a multiresolution hash grid over the unit cube (Müller et al., Instant-NGP, 2022), without the lookup."""
+"""The table of a multiresolution hash grid over the unit cube (Müller et al., Instant-NGP, 2022)."""
 
 from __future__ import annotations
 

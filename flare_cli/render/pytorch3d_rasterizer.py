@@ -1,8 +1,8 @@
 """The rasterizer of PyTorch3D (BSD-3), on CPU and CUDA.
 
 It finds triangles, barycentrics and depth with PyTorch3D's own kernels and gradients. PyTorch3D has no antialiasing of
-this kind and no near plane that suits clip space, so silhouettes are blended by `blend_silhouettes` and triangles are cut
-here. Never chosen by "auto": its CPU kernel tests every triangle at every pixel. Where it departs from the contract:
+this kind, and no near plane that suits clip space: `blend_silhouettes` blends, and triangles are cut here. Never chosen
+by "auto": its CPU kernel tests every triangle at every pixel. Where it departs from the contract of `Rasterizer`:
 - a pixel centre exactly on an edge belongs to no triangle, also on an edge that two triangles share;
 - triangles of less than 1e-8 (in units of half the shorter side of the picture, squared) are not drawn;
 - on a GPU, of equally near triangles it takes one of its own choice, and it adds gradients in no fixed order;

@@ -1,8 +1,8 @@
 """The multiresolution hash grid of tiny-cuda-nn (BSD-3), on NVIDIA GPUs.
 
 It keeps the contract of `Encoding` (features over the unit cube, gradients to table and points, float32), not the bits:
-- its grids are shifted by half a cell, and level i has (base + 1) ((finest + 1) / (base + 1))^(i / (levels - 1)) - 1 cells
-  per side, not always a whole number: the first and the last level are those of `HashGrid`, those between lie near them;
+- its grids are shifted by half a cell, and level i of n has (base + 1) ((finest + 1) / (base + 1))^(i / (n - 1)) - 1
+  cells per side: the first and the last level have those of `HashGrid`, the others about as many, maybe not whole;
 - the table is one flat parameter with its own row order and padding, so an avatar fitted with it opens with it only;
 - points outside the unit cube read unrelated rows instead of being extrapolated;
 - features come in 1, 2, 4 or 8 per level;

@@ -14,9 +14,7 @@ ENCODINGS = [("warp", "cpu"), ("torch", "cpu"), ("warp", "cuda"), ("torch", "cud
 
 
 def parameters(candidates):
-    return [
-        pytest.param(c, id="-".join(c), marks=[pytest.mark.gpu] if c[1] == "cuda" else []) for c in candidates
-    ]
+    return [pytest.param(c, id="-".join(c), marks=[pytest.mark.gpu] if c[1] == "cuda" else []) for c in candidates]
 
 
 def needs(device):

@@ -1,4 +1,4 @@
-"""Conformance of every encoding that runs here: those that share one table against float64, all against the contract."""
+"""Conformance of every encoding that runs here: where they share a table against float64, all against the contract."""
 
 import candidates
 import pytest

@@ -3,10 +3,9 @@ import torch
 import trimesh
 
 from flare_cli.render import launch
-from flare_cli.render.backend import foreground, scatter
+from flare_cli.render.backend import choose_encoding, foreground, scatter
 from flare_cli.render.camera import look_at
 from flare_cli.render.directional import directional_encoding
-from flare_cli.render.hash_grid import HashGrid
 from flare_cli.render.warp_rasterizer import WarpRasterizer
 
 
@@ -31,7 +30,7 @@ def drawn():
 def encoded():
     """Features of random points in a hash grid, and gradients to its table and to the points."""
     generator = torch.Generator().manual_seed(0)
-    grid = HashGrid(levels=5, log2_entries=9, base=4, finest=64, generator=generator)
+    grid = choose_encoding("warp", levels=5, log2_entries=9, base=4, finest=64, generator=generator)
     with torch.no_grad():
         grid.table.copy_(torch.randn(grid.table.shape, generator=generator))
     points = torch.rand(300, 3, generator=generator, requires_grad=True)
