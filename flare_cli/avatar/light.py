@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flare_cli.avatar.network import evaluate, layered
 from flare_cli.render.directional import ENCODING_WIDTH, directional_encoding
+from flare_cli.render.sphere import tabulated
 
 
 @final
@@ -32,5 +33,8 @@ class NeuralLight(nn.Module):
         return self.floor + nn.functional.softplus(evaluate(self.network, encoded))
 
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
-        """Cosine-weighted mean radiance over the hemisphere of `normal`: the lookup at roughness 1."""
-        return self.specular(normal, torch.ones_like(normal[:, :1]))
+        """Cosine-weighted mean radiance over the hemisphere of `normal`: the lookup at roughness 1.
+
+        So blurred, light changes little between the nodes of a table: the network runs there, not at every pixel.
+        """
+        return tabulated(lambda direction: self.specular(direction, torch.ones_like(direction[:, :1])), normal)

@@ -37,3 +37,15 @@ def test_new_light_is_white_and_of_radiance_one():
     light = NeuralLight(width=64, depth=2, floor=0.01)
     normal = torch.nn.functional.normalize(torch.randn(256, 3), dim=1)
     assert (light.diffuse(normal) - 1).abs().max() < 0.1
+
+
+def test_diffuse_light_is_the_network_at_roughness_one():
+    torch.manual_seed(0)
+    light = NeuralLight(width=64, depth=2, floor=0.01)
+    for layer in light.network:
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight, std=0.3)  # far rougher than any fitted light
+    normal = torch.nn.functional.normalize(torch.randn(2000, 3), dim=1)
+    exact = light.specular(normal, torch.ones(2000, 1))
+    assert exact.std(0).min() > 0.03
+    torch.testing.assert_close(light.diffuse(normal), exact, rtol=2e-3, atol=2e-3)

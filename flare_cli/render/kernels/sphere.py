@@ -1,0 +1,128 @@
+"""Kernels that look up a table of values over directions: an octahedron, unfolded into a square of nodes.
+
+A direction (x, y, z), z >= 0, is at (x, y) / (|x| + |y| + |z|) in the square -1..1; the lower half folds out around it.
+The creases of the fold run along cells' edges, so values between four nodes are continuous all over the sphere.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+RUN = 8  # points that one thread handles in the gradient: neighbours often lie in one cell
+POINTS = wp.constant(RUN)
+
+
+@wp.func
+def sign(value: float) -> float:
+    return wp.where(value < 0.0, -1.0, 1.0)
+
+
+@wp.func
+def unfolded(direction: wp.vec3) -> wp.vec2:
+    length = wp.abs(direction[0]) + wp.abs(direction[1]) + wp.abs(direction[2])
+    x = direction[0] / wp.max(length, 1.0e-20)
+    y = direction[1] / wp.max(length, 1.0e-20)
+    if direction[2] < 0.0:
+        return wp.vec2((1.0 - wp.abs(y)) * sign(x), (1.0 - wp.abs(x)) * sign(y))
+    return wp.vec2(x, y)
+
+
+@wp.func
+def unfolded_backward(direction: wp.vec3, g: wp.vec2) -> wp.vec3:
+    length = wp.max(wp.abs(direction[0]) + wp.abs(direction[1]) + wp.abs(direction[2]), 1.0e-20)
+    g_x = g[0]
+    g_y = g[1]
+    if direction[2] < 0.0:
+        turn = -sign(direction[0]) * sign(direction[1])
+        g_x = g[1] * turn
+        g_y = g[0] * turn
+    along = (g_x * direction[0] + g_y * direction[1]) / length
+    return (
+        wp.vec3(
+            g_x - sign(direction[0]) * along,
+            g_y - sign(direction[1]) * along,
+            -sign(direction[2]) * along,
+        )
+        / length
+    )
+
+
+@wp.func
+def cell(place: float, side: int) -> int:
+    return wp.clamp(int(wp.floor(place)), 0, side - 1)
+
+
+@wp.kernel
+def look_up(
+    table: wp.array(dtype=wp.vec3),
+    side: int,
+    direction: wp.array(dtype=wp.vec3),
+    out: wp.array(dtype=wp.vec3),
+):
+    """Per direction: blend the four nodes of its cell. `side` counts the cells along a side of the square."""
+    point = wp.tid()
+    place = (unfolded(direction[point]) + wp.vec2(1.0, 1.0)) * (0.5 * float(side))
+    column = cell(place[0], side)
+    row = cell(place[1], side)
+    u = place[0] - float(column)
+    v = place[1] - float(row)
+    first = row * (side + 1) + column
+    below = first + side + 1
+    out[point] = (table[first] * (1.0 - u) + table[first + 1] * u) * (1.0 - v) + (
+        table[below] * (1.0 - u) + table[below + 1] * u
+    ) * v
+
+
+@wp.func
+def add_to_cell(
+    grad_table: wp.array(dtype=wp.vec3), first: int, side: int, a: wp.vec3, b: wp.vec3, c: wp.vec3, d: wp.vec3
+):
+    wp.atomic_add(grad_table, first, a)
+    wp.atomic_add(grad_table, first + 1, b)
+    wp.atomic_add(grad_table, first + side + 1, c)
+    wp.atomic_add(grad_table, first + side + 2, d)
+
+
+@wp.kernel
+def look_up_backward(
+    table: wp.array(dtype=wp.vec3),
+    side: int,
+    direction: wp.array(dtype=wp.vec3),
+    grad_out: wp.array(dtype=wp.vec3),
+    grad_table: wp.array(dtype=wp.vec3),
+    grad_direction: wp.array(dtype=wp.vec3),
+):
+    """Adjoint of `look_up`, a run of points per thread: adds to `grad_table`, writes `grad_direction`."""
+    run = wp.tid()
+    at = int(-1)
+    a = wp.vec3(0.0)
+    b = wp.vec3(0.0)
+    c = wp.vec3(0.0)
+    d = wp.vec3(0.0)
+    for point in range(run * POINTS, wp.min((run + 1) * POINTS, direction.shape[0])):
+        g = grad_out[point]
+        place = (unfolded(direction[point]) + wp.vec2(1.0, 1.0)) * (0.5 * float(side))
+        column = cell(place[0], side)
+        row = cell(place[1], side)
+        u = place[0] - float(column)
+        v = place[1] - float(row)
+        first = row * (side + 1) + column
+        below = first + side + 1
+        if first != at:
+            if at >= 0:
+                add_to_cell(grad_table, at, side, a, b, c, d)
+            at = first
+            a = wp.vec3(0.0)
+            b = wp.vec3(0.0)
+            c = wp.vec3(0.0)
+            d = wp.vec3(0.0)
+        a += g * ((1.0 - u) * (1.0 - v))
+        b += g * (u * (1.0 - v))
+        c += g * ((1.0 - u) * v)
+        d += g * (u * v)
+        slope_u = (table[first + 1] - table[first]) * (1.0 - v) + (table[below + 1] - table[below]) * v
+        slope_v = (table[below] - table[first]) * (1.0 - u) + (table[below + 1] - table[first + 1]) * u
+        slope = wp.vec2(wp.dot(g, slope_u), wp.dot(g, slope_v)) * (0.5 * float(side))
+        grad_direction[point] = unfolded_backward(direction[point], slope)
+    if at >= 0:
+        add_to_cell(grad_table, at, side, a, b, c, d)
