@@ -72,5 +72,5 @@ class MaterialField(nn.Module):
 
     def forward(self, position: Float[Tensor, "P 3"]) -> Material:
         """Materials at canonical positions in 0..1."""
-        out = evaluate(self.network, self.encoding(position)).sigmoid()
-        return Material(out[:, :3], out[:, 3:4], out[:, 4:5])
+        albedo, roughness, specular = evaluate(self.network, self.encoding(position)).sigmoid().split([3, 1, 1], 1)
+        return Material(albedo, roughness, specular)

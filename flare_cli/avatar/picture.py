@@ -12,7 +12,7 @@ from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.material import Material
 from flare_cli.render.backend import Fragments, Pixels, Rasterizer, foreground, scatter
 from flare_cli.render.camera import Views
-from flare_cli.render.shading import Light, Shaded, shade
+from flare_cli.render.shading import Light, Shaded, looking, shade
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,6 @@ class Surface:
 
     pixels: Pixels
     fragments: Fragments
-    position: Float[Tensor, "P 3"]
     normal: Float[Tensor, "P 3"]
     view: Float[Tensor, "P 3"]
     canonical: Float[Tensor, "P 3"]
@@ -30,17 +29,26 @@ class Surface:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A drawn batch: linear radiance over the background, antialiased coverage, and what it was made of."""
+    """A drawn batch: in `image` linear radiance over the background and antialiased coverage; what it was made of."""
 
-    colour: Float[Tensor, "B H W 3"]
-    coverage: Float[Tensor, "B H W 1"]
+    image: Float[Tensor, "B H W 4"]
     surface: Surface
     material: Material
     shaded: Shaded
 
+    @property
+    def colour(self) -> Float[Tensor, "B H W 3"]:
+        """Linear radiance over the background."""
+        return self.image[..., :3]
+
+    @property
+    def coverage(self) -> Float[Tensor, "B H W 1"]:
+        """The part of each pixel that the avatar covers."""
+        return self.image[..., 3:]
+
     def buffer(self, values: Float[Tensor, "P C"], background: float = 0.0) -> Float[Tensor, "B H W C"]:
         """Values of foreground pixels as pictures."""
-        batch, height, width = self.coverage.shape[:3]
+        batch, height, width = self.image.shape[:3]
         return scatter(values, self.surface.pixels, (batch, height, width), background)
 
 
@@ -78,7 +86,7 @@ def draw(
     if background is not None:
         image = torch.cat([image[..., :3] + (1 - image[..., 3:]) * background, image[..., 3:]], -1)
     image = rasterizer.antialias(image, clip, faces, fragments)
-    return Picture(image[..., :3], image[..., 3:], surface, material, shaded)
+    return Picture(image, surface, material, shaded)
 
 
 def see_surface(
@@ -90,8 +98,5 @@ def see_surface(
     fixed = torch.cat([avatar.material_positions(), avatar.fresnel_at_vertices()], 1)[None]
     moving = torch.cat([posed.vertices, posed.normals], 2)
     canonical, fresnel = rasterizer.interpolate(fixed, faces, fragments, pixels).split([3, 1], 1)
-    position, normal = rasterizer.interpolate(moving, faces, fragments, pixels).split([3, 3], 1)
-    view = torch.nn.functional.normalize(views.centres[pixels.batch] - position, dim=1)
-    normal = torch.nn.functional.normalize(normal, dim=1)
-    facing = torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)
-    return Surface(pixels, fragments, position, facing, view, canonical, fresnel)
+    normal, view = looking(rasterizer.interpolate(moving, faces, fragments, pixels), views.centres, pixels.batch)
+    return Surface(pixels, fragments, normal, view, canonical, fresnel)

@@ -8,12 +8,16 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from flare_cli.render.kernels import shading as kernels
+from flare_cli.render.launch import Each, launch, vectors
 
 # The table starts here: at 0 the integrands are singular and the lobes thinner than any quadrature.
 MIN_N_DOT_V = 1e-3
@@ -52,40 +56,127 @@ def shade(
 ) -> Shaded:
     """Colour = albedo * diffuse light + specular * specular light * (f0 * A + B).
 
-    `normal` and `view` (from the surface to the camera) are unit; see `facing` for normals that look away. `specular`
-    is the intensity 0..1, `f0` the reflectance at normal incidence.
+    `normal` and `view` (from the surface to the camera) are unit, on one side of the surface; see `looking`. `specular`
+    is the intensity 0..1, `f0` the reflectance at normal incidence. Gradients go to all of them and to the light.
     """
-    n_dot_v = (normal * view).sum(-1, keepdim=True)
-    mirror = torch.nn.functional.normalize(2 * n_dot_v * normal - view, dim=-1)
     diffuse_light = light.diffuse(normal)
-    specular_light = light.specular(mirror, roughness)
-    scale, bias = brdf_scale_and_bias(n_dot_v, roughness)
-    colour = albedo * diffuse_light + specular * specular_light * (f0 * scale + bias)
+    specular_light = light.specular(mirrored(normal, view), roughness)
+    reflectance = f0 if isinstance(f0, Tensor) else torch.full_like(roughness, f0)
+    colour = _Compose.apply(albedo, roughness, specular, reflectance, normal, view, diffuse_light, specular_light)
     return Shaded(colour, diffuse_light, specular_light)
 
 
-def facing(normal: Float[Tensor, "P 3"], view: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
-    """Normals turned to the camera's side of the surface."""
-    return torch.where((normal * view).sum(-1, keepdim=True) < 0, -normal, normal)
+def looking(
+    surface: Float[Tensor, "P 6"], centres: Float[Tensor, "B 3"], batch: Int[Tensor, " P"]
+) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
+    """Unit normals turned to the camera's side, and unit directions to the camera, of pixels in pictures `batch`.
+
+    `surface` is position and normal (of any length). Gradients go to it, not to the camera centres.
+    """
+    return _Look.apply(surface, centres, batch)
 
 
-def brdf_scale_and_bias(
-    n_dot_v: Float[Tensor, "P 1"], roughness: Float[Tensor, "P 1"]
-) -> tuple[Float[Tensor, "P 1"], Float[Tensor, "P 1"]]:
-    """A and B: a white environment reflects f0 * A + B. Looked up in a table; gradients to both arguments."""
-    table = _brdf_table(n_dot_v.device)
-    x = (n_dot_v - MIN_N_DOT_V) / (1 - MIN_N_DOT_V) * 2 - 1
-    y = (roughness - MIN_ROUGHNESS) / (1 - MIN_ROUGHNESS) * 2 - 1
-    grid = torch.cat([x, y], -1)[None, None]
-    found = torch.nn.functional.grid_sample(table, grid, padding_mode="border", align_corners=True)[0, :, 0]
-    return found[0, :, None], found[1, :, None]
+def mirrored(normal: Float[Tensor, "P 3"], view: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
+    """The unit direction whose light a mirror with this unit normal shows to this unit view."""
+    return _Mirror.apply(normal, view)
+
+
+class _Look(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, surface: Tensor, centres: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        facing, view = (surface.new_empty(len(surface), 3) for _ in range(2))
+        launch(
+            kernels.look,
+            len(surface),
+            surface.device,
+            [_each(surface[:, :3]), _each(surface[:, 3:]), vectors(centres), Each(batch), _each(facing), _each(view)],
+        )
+        ctx.save_for_backward(surface, centres, batch)
+        return facing, view
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        surface, centres, batch = ctx.saved_tensors
+        grad = torch.empty_like(surface)
+        launch(
+            kernels.look_backward,
+            len(surface),
+            surface.device,
+            [
+                _each(surface[:, :3]),
+                _each(surface[:, 3:]),
+                vectors(centres),
+                Each(batch),
+                *(_each(g) for g in grad_outputs),
+                _each(grad[:, :3]),
+                _each(grad[:, 3:]),
+            ],
+        )
+        return grad, None, None
+
+
+class _Mirror(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, normal: Tensor, view: Tensor) -> Tensor:
+        out = torch.empty_like(normal)
+        launch(kernels.mirror, len(out), out.device, [_each(normal), _each(view), _each(out)])
+        ctx.save_for_backward(normal, view)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        normal, view = ctx.saved_tensors
+        grads = torch.empty_like(normal), torch.empty_like(view)
+        arguments = [_each(t) for t in (normal, view, *grad_outputs, *grads)]
+        launch(kernels.mirror_backward, len(normal), normal.device, arguments)
+        return grads
+
+
+class _Compose(torch.autograd.Function):
+    """Albedo, roughness, specular, f0, normal, view and both lights to a colour."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        out = inputs[0].new_empty(len(inputs[0]), 3)
+        launch(kernels.compose, len(out), out.device, [*map(_each, inputs), *_brdf_arguments(out), _each(out)])
+        ctx.save_for_backward(*inputs)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        inputs, (grad,) = ctx.saved_tensors, grad_outputs
+        grads = tuple(torch.empty_like(value, memory_format=torch.contiguous_format) for value in inputs)
+        arguments = [*map(_each, inputs), *_brdf_arguments(grad), _each(grad), *map(_each, grads)]
+        launch(kernels.compose_backward, len(grad), grad.device, arguments)
+        return grads
+
+
+def _each(values: Float[Tensor, "P C"]) -> Each:
+    """One vector, or where C is 1 one number, per pixel; rows may lie apart, their entries not."""
+    if values.shape[1] == 1:
+        return Each(values[:, 0])
+    return Each(values if values.stride(1) == 1 else values.contiguous(), of_vectors=True)
+
+
+def _brdf_arguments(like: Tensor) -> list[object]:
+    return [vectors(_brdf_table(like.device)), MIN_N_DOT_V, MIN_ROUGHNESS]
 
 
 @functools.cache
-def _brdf_table(device: torch.device) -> Float[Tensor, "1 2 256 256"]:
+def _brdf_table(device: torch.device) -> Float[Tensor, "256 256 2"]:
+    """A and B: a white environment reflects f0 * A + B. A row for each roughness, a column for each n.v."""
     n_dot_v = np.linspace(MIN_N_DOT_V, 1, 256, dtype=np.float32)
     rows = [integrate_brdf(n_dot_v, roughness) for roughness in np.linspace(MIN_ROUGHNESS, 1, 256)]
-    return torch.from_numpy(np.stack(rows, 1))[None].float().to(device)
+    return torch.from_numpy(np.stack(rows)).permute(0, 2, 1).float().contiguous().to(device)
 
 
 def integrate_brdf(

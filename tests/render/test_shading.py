@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flare_cli.render.shading import brdf_scale_and_bias, facing, integrate_brdf, shade
+from flare_cli.render.shading import MIN_N_DOT_V, MIN_ROUGHNESS, integrate_brdf, looking, mirrored, shade
 
 
 class WhiteLight:
@@ -15,10 +15,19 @@ class WhiteLight:
         return torch.ones_like(direction)
 
 
+def brdf_scale_and_bias(n_dot_v, roughness):
+    """What white light shows of a surface with f0 = 0, and what f0 = 1 adds to it."""
+    zero, one = torch.zeros_like(n_dot_v), torch.ones_like(n_dot_v)
+    normal, view = torch.cat([zero, zero, one], 1), torch.cat([(1 - n_dot_v**2).sqrt(), zero, n_dot_v], 1)
+    bias, both = (shade(normal * 0, roughness, one, normal, view, WhiteLight(), f0).colour[:, :1] for f0 in (0.0, 1.0))
+    return both - bias, bias
+
+
 def points(n, seed=0):
     generator = torch.Generator().manual_seed(seed)
     normal = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=-1)
-    view = facing(torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=-1), normal)
+    view = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=-1)
+    view = torch.where((normal * view).sum(1, keepdim=True) < 0, -view, view)
     return normal, view, torch.rand(n, 3, generator=generator), torch.rand(n, 1, generator=generator)
 
 
@@ -95,7 +104,70 @@ def test_specular_light_is_asked_for_in_the_mirror_direction():
     torch.testing.assert_close(shaded.specular, torch.tensor([[-0.6, 0.0, 0.8]]))
 
 
+class SmoothLight:
+    """A light of any precision with a slope everywhere."""
+
+    def diffuse(self, normal):
+        return torch.exp(0.5 * normal)
+
+    def specular(self, direction, roughness):
+        return torch.exp(direction.roll(1, 1) * (1 - roughness))
+
+
+def twin(surface, centres, batch, albedo, roughness, specular, f0):
+    """The specification: `looking` and `shade` in plain torch."""
+    position, normal = surface.split(3, 1)
+    view = torch.nn.functional.normalize(centres[batch] - position, dim=1)
+    normal = torch.nn.functional.normalize(normal, dim=1)
+    normal = torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)
+    n_dot_v = (normal * view).sum(1, keepdim=True)
+    mirror = torch.nn.functional.normalize(2 * n_dot_v * normal - view, dim=1)
+    cosines, rows = np.linspace(MIN_N_DOT_V, 1, 256), np.linspace(MIN_ROUGHNESS, 1, 256)
+    table = np.stack([integrate_brdf(cosines.astype(np.float32), row) for row in rows], 1)
+    table = torch.from_numpy(table)[None].to(albedo)
+    x = (n_dot_v - MIN_N_DOT_V) / (1 - MIN_N_DOT_V) * 2 - 1
+    y = (roughness - MIN_ROUGHNESS) / (1 - MIN_ROUGHNESS) * 2 - 1
+    found = torch.nn.functional.grid_sample(
+        table, torch.cat([x, y], 1)[None, None], padding_mode="border", align_corners=True
+    )[0, :, 0]
+    light = SmoothLight()
+    reflectance = specular * (f0 * found[0, :, None] + found[1, :, None])
+    return albedo * light.diffuse(normal) + light.specular(mirror, roughness) * reflectance
+
+
+def ours(surface, centres, batch, albedo, roughness, specular, f0):
+    normal, view = looking(surface, centres, batch)
+    return shade(albedo, roughness, specular, normal, view, SmoothLight(), f0).colour
+
+
+def test_a_shaded_surface_and_its_gradients_match_the_twin():
+    generator = torch.Generator().manual_seed(3)
+    n, batch = 400, torch.arange(400) % 2
+    centres = torch.tensor([[0.0, 0.0, 5.0], [4.0, 1.0, 3.0]])
+    surface = torch.randn(n, 6, generator=generator)
+    material = torch.rand(n, 5, generator=generator)
+    f0, weight = torch.rand(n, 1, generator=generator) * 0.1, torch.randn(n, 3, generator=generator)
+    results = []
+    for function, dtype in ((ours, torch.float32), (twin, torch.float64)):
+        leaves = [t.to(dtype).requires_grad_() for t in (surface, material, f0)]
+        colour = function(leaves[0], centres.to(dtype), batch, *leaves[1].split([3, 1, 1], 1), leaves[2])
+        grads = torch.autograd.grad((colour * weight).sum(), leaves)
+        results.append([t.detach().double() for t in (colour, *grads)])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=2e-3)
+
+
+def test_padding_has_finite_directions_and_gradients():
+    surface = torch.zeros(3, 6, requires_grad=True)
+    normal, view = looking(surface, torch.zeros(1, 3), torch.zeros(3, dtype=torch.long))
+    mirror = mirrored(normal, view)
+    (normal + view + mirror).sum().backward()
+    assert normal.isfinite().all()
+    assert surface.grad.isfinite().all()
+
+
 def test_normals_are_turned_to_the_viewer():
     normal, view, _, _ = points(50)
-    turned = facing(normal * torch.tensor([1.0, -1.0]).repeat(25)[:, None], view)
-    assert ((turned * view).sum(-1) >= 0).all()
+    away = normal * torch.tensor([1.0, -1.0]).repeat(25)[:, None]
+    facing, to_camera = looking(torch.cat([torch.zeros(50, 3), 3 * away], 1), 2 * view, torch.arange(50))
+    torch.testing.assert_close(facing, normal)
+    torch.testing.assert_close(to_camera, view)

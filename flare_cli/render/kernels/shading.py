@@ -1,0 +1,176 @@
+"""Kernels around the light: what a pixel's surface looks toward, and what colour its material gives to the light."""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+# Below these lengths a direction is not one: padding is all zeros.
+TINY = wp.constant(1.0e-12)
+
+
+@wp.func
+def unit(v: wp.vec3) -> wp.vec3:
+    return v / wp.max(wp.length(v), TINY)
+
+
+@wp.func
+def unit_backward(v: wp.vec3, g: wp.vec3) -> wp.vec3:
+    length = wp.max(wp.length(v), TINY)
+    direction = v / length
+    return (g - direction * wp.dot(g, direction)) / length
+
+
+@wp.kernel
+def look(
+    position: wp.array(dtype=wp.vec3),
+    normal: wp.array(dtype=wp.vec3),
+    centres: wp.array(dtype=wp.vec3),
+    batch: wp.array(dtype=wp.int64),
+    facing: wp.array(dtype=wp.vec3),
+    view: wp.array(dtype=wp.vec3),
+):
+    """Per pixel: the unit direction to its camera, and the unit normal turned to that side."""
+    pixel = wp.tid()
+    to_camera = unit(centres[int(batch[pixel])] - position[pixel])
+    upright = unit(normal[pixel])
+    view[pixel] = to_camera
+    facing[pixel] = wp.where(wp.dot(upright, to_camera) < 0.0, -upright, upright)
+
+
+@wp.kernel
+def look_backward(
+    position: wp.array(dtype=wp.vec3),
+    normal: wp.array(dtype=wp.vec3),
+    centres: wp.array(dtype=wp.vec3),
+    batch: wp.array(dtype=wp.int64),
+    grad_facing: wp.array(dtype=wp.vec3),
+    grad_view: wp.array(dtype=wp.vec3),
+    grad_position: wp.array(dtype=wp.vec3),
+    grad_normal: wp.array(dtype=wp.vec3),
+):
+    pixel = wp.tid()
+    to_camera = centres[int(batch[pixel])] - position[pixel]
+    side = wp.where(wp.dot(normal[pixel], to_camera) < 0.0, -1.0, 1.0)
+    grad_position[pixel] = -unit_backward(to_camera, grad_view[pixel])
+    grad_normal[pixel] = unit_backward(normal[pixel], grad_facing[pixel] * side)
+
+
+@wp.kernel
+def mirror(normal: wp.array(dtype=wp.vec3), view: wp.array(dtype=wp.vec3), out: wp.array(dtype=wp.vec3)):
+    pixel = wp.tid()
+    n = normal[pixel]
+    v = view[pixel]
+    out[pixel] = unit(2.0 * wp.dot(n, v) * n - v)
+
+
+@wp.kernel
+def mirror_backward(
+    normal: wp.array(dtype=wp.vec3),
+    view: wp.array(dtype=wp.vec3),
+    grad_out: wp.array(dtype=wp.vec3),
+    grad_normal: wp.array(dtype=wp.vec3),
+    grad_view: wp.array(dtype=wp.vec3),
+):
+    pixel = wp.tid()
+    n = normal[pixel]
+    v = view[pixel]
+    n_dot_v = wp.dot(n, v)
+    g = unit_backward(2.0 * n_dot_v * n - v, grad_out[pixel])
+    n_dot_g = wp.dot(n, g)
+    grad_normal[pixel] = 2.0 * (v * n_dot_g + g * n_dot_v)
+    grad_view[pixel] = 2.0 * n * n_dot_g - g
+
+
+@wp.func
+def place(value: float, least: float, nodes: int) -> float:
+    """Where a table of `nodes` values from `least` to 1 has this one."""
+    return wp.clamp((value - least) / (1.0 - least), 0.0, 1.0) * float(nodes - 1)
+
+
+@wp.func
+def slope_of_place(value: float, least: float, nodes: int) -> float:
+    return wp.where(value > least and value < 1.0, float(nodes - 1) / (1.0 - least), 0.0)
+
+
+@wp.kernel
+def compose(
+    albedo: wp.array(dtype=wp.vec3),
+    roughness: wp.array(dtype=wp.float32),
+    specular: wp.array(dtype=wp.float32),
+    f0: wp.array(dtype=wp.float32),
+    normal: wp.array(dtype=wp.vec3),
+    view: wp.array(dtype=wp.vec3),
+    diffuse_light: wp.array(dtype=wp.vec3),
+    specular_light: wp.array(dtype=wp.vec3),
+    table: wp.array2d(dtype=wp.vec2),
+    least_n_dot_v: float,
+    least_roughness: float,
+    out: wp.array(dtype=wp.vec3),
+):
+    """Per pixel: albedo * diffuse + specular * light * (f0 * A + B), A and B bilinear in `table` (roughness, n.v)."""
+    pixel = wp.tid()
+    x = place(wp.dot(normal[pixel], view[pixel]), least_n_dot_v, table.shape[1])
+    y = place(roughness[pixel], least_roughness, table.shape[0])
+    column = wp.min(int(x), table.shape[1] - 2)
+    row = wp.min(int(y), table.shape[0] - 2)
+    u = x - float(column)
+    v = y - float(row)
+    brdf = (table[row, column] * (1.0 - u) + table[row, column + 1] * u) * (1.0 - v) + (
+        table[row + 1, column] * (1.0 - u) + table[row + 1, column + 1] * u
+    ) * v
+    reflectance = specular[pixel] * (f0[pixel] * brdf[0] + brdf[1])
+    out[pixel] = wp.cw_mul(albedo[pixel], diffuse_light[pixel]) + reflectance * specular_light[pixel]
+
+
+@wp.kernel
+def compose_backward(
+    albedo: wp.array(dtype=wp.vec3),
+    roughness: wp.array(dtype=wp.float32),
+    specular: wp.array(dtype=wp.float32),
+    f0: wp.array(dtype=wp.float32),
+    normal: wp.array(dtype=wp.vec3),
+    view: wp.array(dtype=wp.vec3),
+    diffuse_light: wp.array(dtype=wp.vec3),
+    specular_light: wp.array(dtype=wp.vec3),
+    table: wp.array2d(dtype=wp.vec2),
+    least_n_dot_v: float,
+    least_roughness: float,
+    grad_out: wp.array(dtype=wp.vec3),
+    grad_albedo: wp.array(dtype=wp.vec3),
+    grad_roughness: wp.array(dtype=wp.float32),
+    grad_specular: wp.array(dtype=wp.float32),
+    grad_f0: wp.array(dtype=wp.float32),
+    grad_normal: wp.array(dtype=wp.vec3),
+    grad_view: wp.array(dtype=wp.vec3),
+    grad_diffuse_light: wp.array(dtype=wp.vec3),
+    grad_specular_light: wp.array(dtype=wp.vec3),
+):
+    pixel = wp.tid()
+    g = grad_out[pixel]
+    n_dot_v = wp.dot(normal[pixel], view[pixel])
+    x = place(n_dot_v, least_n_dot_v, table.shape[1])
+    y = place(roughness[pixel], least_roughness, table.shape[0])
+    column = wp.min(int(x), table.shape[1] - 2)
+    row = wp.min(int(y), table.shape[0] - 2)
+    u = x - float(column)
+    v = y - float(row)
+    above = table[row, column] * (1.0 - u) + table[row, column + 1] * u
+    below = table[row + 1, column] * (1.0 - u) + table[row + 1, column + 1] * u
+    brdf = above * (1.0 - v) + below * v
+    across = (table[row, column + 1] - table[row, column]) * (1.0 - v) + (
+        table[row + 1, column + 1] - table[row + 1, column]
+    ) * v
+    fresnel = f0[pixel] * brdf[0] + brdf[1]
+    lit = wp.dot(g, specular_light[pixel])
+    toward = wp.vec2(f0[pixel], 1.0) * (lit * specular[pixel])
+    grad_albedo[pixel] = wp.cw_mul(g, diffuse_light[pixel])
+    grad_diffuse_light[pixel] = wp.cw_mul(g, albedo[pixel])
+    grad_specular_light[pixel] = g * (specular[pixel] * fresnel)
+    grad_specular[pixel] = lit * fresnel
+    grad_f0[pixel] = lit * specular[pixel] * brdf[0]
+    grad_roughness[pixel] = wp.dot(toward, below - above) * slope_of_place(
+        roughness[pixel], least_roughness, table.shape[0]
+    )
+    g_n_dot_v = wp.dot(toward, across) * slope_of_place(n_dot_v, least_n_dot_v, table.shape[1])
+    grad_normal[pixel] = view[pixel] * g_n_dot_v
+    grad_view[pixel] = normal[pixel] * g_n_dot_v
