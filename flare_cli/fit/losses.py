@@ -18,6 +18,7 @@ from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Ramps
 from flare_cli.render.colour import tone_mapped
+from flare_cli.render.comparison import compared
 from flare_cli.render.geometry import adjacent_faces, face_normals, mesh_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise
 
@@ -60,12 +61,10 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
     """The weighted terms by name; terms of weight 0 are not computed. Their sum is the loss."""
     smoother = weights.after_subdivision if at.avatar.mesh.subdivisions else 1.0
     prior, mean, skin = at.ramps.prior, at.picture.surface.pixels.mean, labelled_skin(at)
-    radiance, coverage = at.target.radiance(), at.target.coverage()
-    predicted = tone_mapped(at.picture.colour * coverage)
-    wanted = tone_mapped(radiance)
+    colour, mask = compared(at.picture.image, at.target.image, at.target.mask)
     terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
-        "colour": (weights.colour, lambda: (predicted - wanted).abs().mean()),
-        "mask": (weights.mask, lambda: (at.picture.coverage - coverage).square().mean()),
+        "colour": (weights.colour, lambda: colour),
+        "mask": (weights.mask, lambda: mask),
         "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(at, weights.laplacian_of)),
         "delicate": (weights.delicate, lambda: delicate_offsets(at.avatar)),
         "normal": (weights.normal * smoother, lambda: normal_consistency(at.graph, at.avatar.neutral_vertices())),
@@ -95,8 +94,14 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
         ),
     }
     if perceptual is not None:
-        terms["perceptual"] = (weights.perceptual, lambda: at.ramps.perceptual * perceptual(predicted, wanted))
+        terms["perceptual"] = (weights.perceptual, lambda: at.ramps.perceptual * perceptual_term(at, perceptual))
     return {name: weight * term() for name, (weight, term) in terms.items() if weight > 0}
+
+
+def perceptual_term(at: Step, distance: PerceptualDistance) -> Float[Tensor, ""]:
+    """Distance of the features of tone-mapped pictures, both times the mask."""
+    predicted = tone_mapped(at.picture.colour * at.target.coverage())
+    return distance(predicted, tone_mapped(at.target.radiance()))
 
 
 def labelled_skin(at: Step) -> Float[Tensor, "P 1"]:

@@ -1,0 +1,65 @@
+"""How far drawn pictures are from recorded ones: the two terms that every pixel of every step goes through."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from flare_cli.render.colour import linear_from_srgb
+from flare_cli.render.kernels import comparison as kernels
+from flare_cli.render.launch import Each, launch
+
+
+def compared(
+    image: Float[Tensor, "B H W 4"], target: UInt8[Tensor, "B H W 3"], mask: UInt8[Tensor, "B H W"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """L1 of tone-mapped colours (both times the mask), and squared error of coverage: means over the pictures.
+
+    `image` is linear radiance and coverage, `target` sRGB. The tone map is `colour.tone_mapped`.
+    """
+    return _Compare.apply(image, target, mask)
+
+
+@functools.cache
+def _radiance(device: torch.device) -> Float[Tensor, "256"]:
+    """Linear radiance of each byte."""
+    return linear_from_srgb(torch.arange(256) / 255).to(device)
+
+
+class _Compare(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = mask.numel()
+        errors, grad = image.new_empty(2, pixels), image.new_empty(pixels, 4)
+        launch(
+            kernels.compare,
+            pixels,
+            image.device,
+            [
+                Each(image.contiguous().view(-1, 4), of_vectors=True),
+                Each(target.reshape(-1, 3)),
+                Each(mask.flatten()),
+                _radiance(image.device),
+                Each(errors[0]),
+                Each(errors[1]),
+                Each(grad, of_vectors=True),
+            ],
+        )
+        ctx.save_for_backward(grad.view_as(image))
+        colour, coverage = (errors.sum(1) / pixels).unbind(0)
+        return colour / 3, coverage.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (grad,) = ctx.saved_tensors
+        grad_colour, grad_mask = grad_outputs
+        scale = torch.stack([grad_colour / 3] * 3 + [grad_mask]) / (grad.numel() // 4)
+        return grad * scale, None, None

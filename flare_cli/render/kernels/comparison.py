@@ -1,0 +1,56 @@
+"""The kernel that compares drawn pictures with recorded ones: values and gradients in one pass over the pixels."""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.func
+def curve(logarithm: float) -> float:
+    """The sRGB curve."""
+    if logarithm <= 0.0031308:
+        return 12.92 * logarithm
+    return 1.055 * wp.pow(logarithm, 1.0 / 2.4) - 0.055
+
+
+@wp.func
+def slope_of_curve(logarithm: float, encoded: float) -> float:
+    """Its slope, where it has this value."""
+    if logarithm <= 0.0031308:
+        return 12.92
+    return (encoded + 0.055) / (2.4 * logarithm)
+
+
+@wp.kernel
+def compare(
+    image: wp.array(dtype=wp.vec4),
+    target: wp.array2d(dtype=wp.uint8),
+    mask: wp.array(dtype=wp.uint8),
+    radiance: wp.array(dtype=wp.float32),
+    colour_error: wp.array(dtype=wp.float32),
+    mask_error: wp.array(dtype=wp.float32),
+    grad: wp.array(dtype=wp.vec4),
+):
+    """Per pixel: L1 distance of both colours, masked and tone-mapped; squared distance of coverage and mask.
+
+    `radiance` decodes a target's byte. `grad` is of the sum of both errors.
+    """
+    pixel = wp.tid()
+    drawn = image[pixel]
+    inside = float(mask[pixel]) / 255.0
+    error = float(0.0)
+    slope = wp.vec4(0.0)
+    if inside > 0.0:
+        for c in range(3):
+            value = wp.max(drawn[c] * inside, 0.0)
+            logarithm = wp.log(1.0 + value)
+            seen = curve(logarithm)
+            wanted = curve(wp.log(1.0 + radiance[int(target[pixel, c])] * inside))
+            error += wp.abs(seen - wanted)
+            if drawn[c] >= 0.0:
+                slope[c] = wp.sign(seen - wanted) * slope_of_curve(logarithm, seen) * inside / (1.0 + value)
+    missing = drawn[3] - inside
+    slope[3] = 2.0 * missing
+    colour_error[pixel] = error
+    mask_error[pixel] = missing * missing
+    grad[pixel] = slope
