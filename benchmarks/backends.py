@@ -24,7 +24,7 @@ def main() -> None:
         subdivisions=tuple(options.levels),
         points=options.points,
     )
-    print(markdown(bench(request, lambda _: None)))
+    print(markdown(bench(request, lambda *_: None)))
 
 
 if __name__ == "__main__":

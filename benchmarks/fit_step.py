@@ -4,23 +4,16 @@ python benchmarks/fit_step.py SUBJECT [--config default] [--steps 300] [--profil
 """
 
 import argparse
-import statistics
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from flare_cli.apps.bench_fit import fit_steps
 from flare_cli.apps.runs import choose_device
-from flare_cli.avatar.avatar import Avatar, Structure
 from flare_cli.config.loading import load_config
-from flare_cli.fit.frames import load_frames, split_frames
 from flare_cli.fit.stage import StageRunner
-from flare_cli.head.library import load_head
-from flare_cli.subject.folder import load_subject
 
-FRAMES = 40
 # Parts of a step by names of kernels; the first that fits takes the kernel.
 PARTS = {
     "hash grid, gradient": ("hash_grid_kernels__locals__encode_backward",),
@@ -49,37 +42,13 @@ def main() -> None:
     options = parser.parse_args()
     device = choose_device(options.device)
     config = load_config(options.config, options.overrides)
-    stage = replace(config.stage[-1], subdivide_at=0, steps=max(config.stage[-1].steps, 2 * options.steps))
-    config = replace(config, stage=(stage,))
-    subject = load_subject(options.subject)
-    track, _ = split_frames(subject, config.data.holdout, config.data.every)
-    frames = load_frames(subject, track[:FRAMES], config.data.size)
-    for subdivisions in (0, 1):
-        torch.manual_seed(0)
-        structure = Structure(stage.encoding, subdivisions)
-        avatar = Avatar(load_head(track.head).to(device), track.shape, config, structure)
-        runner = StageRunner(avatar, 0, frames, config, None)
-        times = blocks(runner, options.steps)
-        triangles = len(avatar.mesh.topology.faces)
-        print(
-            f"{triangles} triangles, batch {stage.batch}: median {1e3 * statistics.median(times):.2f} ms per step",
-            end="",
-        )
-        print(f" (from {1e3 * min(times):.2f} to {1e3 * max(times):.2f})")
+    for at, runner in fit_steps(options.subject, config, device, options.steps):
+        print(f"{at.triangles} triangles, batch {at.batch}: median {at.median:.2f} ms per step", end="")
+        print(f" (from {at.least:.2f} to {at.most:.2f})")
         if options.profile and device.type == "cuda":
             print_profile(runner, options.steps)
     if device.type == "cuda":
         print(f"peak memory {torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB")
-
-
-def blocks(runner: StageRunner, steps: int) -> list[float]:
-    """Seconds per step of each block after two blocks of warm-up."""
-    times: list[float] = []
-    for start in range(0, steps, runner.block):
-        before = time.perf_counter()
-        runner.advance(start, start + runner.block)
-        times.append((time.perf_counter() - before) / runner.block)
-    return times[2:]
 
 
 def print_profile(runner: StageRunner, start: int) -> None:

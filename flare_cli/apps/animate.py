@@ -34,6 +34,7 @@ class AnimateRequest:
     absolute: bool = False
     frames: int | None = None
     size: int | None = None
+    rasterizer: str | None = None
     device: str = "auto"
 
 
@@ -50,7 +51,7 @@ class AnimateResult:
 @gpu_memory(DRAW_SMALLER)
 def animate(request: AnimateRequest, progress: ProgressCallback) -> AnimateResult:
     """Draw the avatar with the driver's expressions, head motion and timing, under the avatar's own light."""
-    run = load_run(request.run or newest_run(), choose_device(request.device))
+    run = load_run(request.run or newest_run(), choose_device(request.device), rasterizer=request.rasterizer)
     own = run.subject().track
     driver = load_driver(request.driver, run.avatar.head.to("cpu"), cache=request.out.parent / CACHE, progress=progress)
     performance = transfer(driver, own, absolute=request.absolute)

@@ -6,7 +6,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,6 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flare_cli.apps.agreement import Agreement, agreements
+from flare_cli.apps.bench_fit import StepTime, fit_steps
+from flare_cli.apps.progress import ProgressCallback
+from flare_cli.apps.runs import choose_device
+from flare_cli.config.loading import load_config
 from flare_cli.errors import BackendError
 from flare_cli.head.open_head import load_open_head
 from flare_cli.render.backend import (
@@ -31,7 +36,7 @@ from flare_cli.render.camera import look_at
 from flare_cli.render.geometry import subdivide
 
 CALLS = 20  # between two looks at the clock: a GPU's own time, not that of a launch
-CHANNELS = 6  # what a fit interpolates for moving surfaces: position and normal
+FIT_STEPS = {"cpu": 6, "cuda": 200}
 
 
 T = TypeVar("T")
@@ -47,6 +52,15 @@ class BenchRequest:
     subdivisions: tuple[int, ...] = (0, 1, 2)
     points: int = 300_000
     repeats: int = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchCommand:
+    """What `flare bench` was asked. With a subject, steps of a fit to it are timed too."""
+
+    subject: Path | None = None
+    size: int | None = None
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class BenchResult:
     encoding: list[Timing]
     agreements: list[Agreement]
     missing: dict[str, str]
+    steps: tuple[StepTime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +111,44 @@ def head_scene(subdivisions: int, batch: int, size: int, device: torch.device) -
     )
 
 
-def bench(request: BenchRequest, report: Callable[[str], None]) -> BenchResult:
+def run_bench(command: BenchCommand, progress: ProgressCallback) -> BenchResult:
+    """Every backend that runs here, at a size that a GPU or a CPU gets done in a minute."""
+    device = choose_device(command.device)
+    if device.type == "cuda":
+        request = BenchRequest(device=device, size=command.size or 512)
+    else:
+        request = BenchRequest(
+            device=device, size=command.size or 128, batch=2, subdivisions=(0,), points=20_000, repeats=3
+        )
+    result = bench(request, progress)
+    if command.subject is None:
+        return result
+    progress("fit steps", 0, 1)
+    config = load_config("default" if device.type == "cuda" else "cpu", ())
+    steps = tuple(at for at, _ in fit_steps(command.subject, config, device, FIT_STEPS[device.type]))
+    progress("fit steps", 1, 1)
+    return replace(result, steps=steps)
+
+
+def bench(request: BenchRequest, progress: ProgressCallback) -> BenchResult:
     """Time every rasterizer and encoding that runs on the device; compare their results with Warp's."""
     device, missing = request.device, dict[str, str]()
+    parts = len(request.subdivisions) + 2
     rasterizers = _present(RASTERIZERS, lambda name: choose_rasterizer(name, device), missing)
     rasterizing: list[Timing] = []
-    for subdivisions in request.subdivisions:
+    for done, subdivisions in enumerate(request.subdivisions):
+        progress("measure, rasterizers", done, parts)
         scene = head_scene(subdivisions, request.batch, request.size, device)
-        report(f"rasterizing {len(scene.faces)} triangles")
         columns = {name: _rasterizer_times(one, scene, request) for name, one in rasterizers.items()}
         rasterizing += _rows(columns, f", {len(scene.faces)} triangles")
-    report("encoding")
+    progress("measure, hash grids", parts - 2, parts)
     points = _seen_points(rasterizers["warp"], request)
     encodings = _present(ENCODINGS, lambda name: choose_encoding(name, device), missing)
     columns = {name: _encoding_times(one, points, request) for name, one in encodings.items()}
-    report("comparing")
+    progress("measure, agreement", parts - 1, parts)
     scene = head_scene(0, request.batch, request.size, device)
+    agreed = agreements(rasterizers, scene.clip, scene.attributes, scene.faces, scene.size)
+    progress("measure", parts, parts)
     return BenchResult(
         device=torch.cuda.get_device_name(device)
         if device.type == "cuda"
@@ -120,7 +157,7 @@ def bench(request: BenchRequest, report: Callable[[str], None]) -> BenchResult:
         encodings=tuple(encodings),
         rasterizing=rasterizing,
         encoding=_rows(columns, f", {len(points)} points"),
-        agreements=agreements(rasterizers, scene.clip, scene.attributes, scene.faces, scene.size),
+        agreements=agreed,
         missing=missing,
     )
 
@@ -201,29 +238,32 @@ def _time_gradient(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], requ
 
 
 def _time(work: Callable[[], object], request: BenchRequest) -> float:
-    """Median milliseconds of one call, after a warm-up. On a GPU the mean of `CALLS` calls in a row counts as one."""
+    """Median milliseconds of one call, after a warm-up. On a GPU the mean of some calls in a row counts as one."""
+    work()
     if request.device.type == "cpu":
-        work()
-        return 1e3 * statistics.median(_seconds(work) for _ in range(max(3, request.repeats // 5)))
-    for _ in range(CALLS):
-        work()
-    times: list[float] = []
-    for _ in range(request.repeats):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize(request.device)
-        start.record()
-        for _ in range(CALLS):
-            work()
-        end.record()
-        torch.cuda.synchronize(request.device)
-        times.append(start.elapsed_time(end) / CALLS)
-    return statistics.median(times)
+        return statistics.median(_milliseconds(work) for _ in range(request.repeats))
+    once = _gpu_milliseconds(work, 3, request.device)
+    calls = max(1, min(CALLS, int(CALLS / once)))
+    repeats = request.repeats if once < CALLS else 3
+    return statistics.median(_gpu_milliseconds(work, calls, request.device) for _ in range(repeats))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _milliseconds(work: Callable[[], object]) -> float:
     before = time.perf_counter()
     work()
-    return time.perf_counter() - before
+    return 1e3 * (time.perf_counter() - before)
+
+
+def _gpu_milliseconds(work: Callable[[], object], calls: int, device: torch.device) -> float:
+    """The GPU's own clock over `calls` calls, per call."""
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize(device)
+    start.record()
+    for _ in range(calls):
+        work()
+    end.record()
+    torch.cuda.synchronize(device)
+    return start.elapsed_time(end) / calls
 
 
 def markdown(result: BenchResult) -> str:
@@ -233,15 +273,23 @@ def markdown(result: BenchResult) -> str:
         "",
     ]
     for names, timings in ((result.rasterizers, result.rasterizing), (result.encodings, result.encoding)):
-        lines += ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-        for timing in timings:
-            warp = timing.milliseconds[names.index("warp")]
-            cells = [f"{ms:.3f} ({ms / warp:.2f})" for ms in timing.milliseconds]
-            lines.append(f"| {timing.part} | " + " | ".join(cells) + " |")
-        lines.append("")
-    lines += ["Agreement with Warp:", "", "| | " + " | ".join(a.name for a in result.agreements) + " |"]
-    lines.append("|---" * (len(result.agreements) + 1) + "|")
-    for row in zip(*(agreement.rows() for agreement in result.agreements), strict=True):
-        lines.append(f"| {row[0][0]} | " + " | ".join(f"{value:.2g}" for _, value in row) + " |")
-    lines += ["", *(f"Not measured: {name}: {reason}" for name, reason in result.missing.items())]
-    return "\n".join(lines)
+        rows = [
+            [timing.part, *(f"{ms:.3f} ({ms / timing.milliseconds[0]:.2f})" for ms in timing.milliseconds)]
+            for timing in timings
+        ]
+        lines += _table(["", *names], rows)
+    if result.agreements:
+        columns = [agreement.rows() for agreement in result.agreements]
+        rows = [[row[0][0], *(f"{value:.2g}" for _, value in row)] for row in zip(*columns, strict=True)]
+        lines += _table(["difference from Warp", *(agreement.name for agreement in result.agreements)], rows)
+    if result.steps:
+        rows = [
+            [f"fit step, {s.triangles} triangles, batch {s.batch}", f"{s.median:.2f}", f"{s.least:.2f} to {s.most:.2f}"]
+            for s in result.steps
+        ]
+        lines += _table(["", "median ms", "range"], rows)
+    return "\n".join([*lines, *(f"Not measured: {reason}" for reason in result.missing.values())])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [*("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)), ""]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +14,12 @@ from flare_cli.errors import FlareError
 from flare_cli.fit.perceptual import perceptual_status, vgg16_weights
 from flare_cli.head.open_head import load_open_head
 from flare_cli.head.stored import stored_names
-from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.backend import choose_encoding, choose_rasterizer
+from flare_cli.render.optional import NVDIFFRAST, PYTORCH3D, TINYCUDANN, Package
 from flare_cli.score.metrics import lpips_or_reason
 
-NVDIFFRAST = (
-    "pip install setuptools wheel ninja && pip install git+https://github.com/NVlabs/nvdiffrast --no-build-isolation"
-)
-TINYCUDANN = "pip install git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch --no-build-isolation"
-PYTORCH3D = "pip install easypytorch3d"
+_WARP = Package(module="warp", distributions=("warp-lang",), licence="Apache-2.0", install="pip install -U warp-lang")
+_TORCH = Package(module="torch", distributions=("torch",), licence="BSD-3; the slow reference", install="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +40,12 @@ def examine() -> list[Finding]:
         _package("torch", needed=True),
         _cuda(),
         _package("warp-lang", needed=True),
-        _rasterizer(),
+        *_rasterizers(),
+        *_hash_grids(),
         _open_head(),
         _other_heads(),
         _package("ai-edge-litert", needed=True, what="face landmarks and matte"),
         _package("imageio-ffmpeg", needed=True, what="video in and out"),
-        _optional(
-            "nvdiffrast", "non-commercial licence (NVIDIA Source Code License); not used by this version", NVDIFFRAST
-        ),
-        _optional("tinycudann", "BSD-3; not used by this version", TINYCUDANN),
-        _optional("pytorch3d", "BSD-3; not used by this version", PYTORCH3D),
         _lpips(),
         _perceptual(),
     ]
@@ -70,15 +64,6 @@ def _package(name: str, *, needed: bool, what: str = "") -> Finding:
     return Finding(name=name, present=True, needed=needed, state=f"{version} {what}".strip())
 
 
-def _optional(module: str, licence: str, install: str) -> Finding:
-    present = importlib.util.find_spec(module) is not None
-    state = "installed" if present else "not installed (optional)"
-    advice = "" if present else f"{install}  [{licence}]"
-    return Finding(
-        name=module, present=present, needed=False, state=f"{state}; {licence}" if present else state, advice=advice
-    )
-
-
 def _cuda() -> Finding:
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
@@ -94,19 +79,49 @@ def _cuda() -> Finding:
     )
 
 
-def _rasterizer() -> Finding:
+def _rasterizers() -> list[Finding]:
+    """What "auto" takes, then the others."""
+    clip = torch.tensor([[[-0.5, -0.5, 0, 1], [0.5, -0.5, 0, 1], [0, 0.5, 0, 1]]])
+    faces = torch.tensor([[0, 1, 2]])
+
+    def draw(name: str, device: torch.device) -> str:
+        rasterizer = choose_rasterizer(name, device)
+        seen = rasterizer.rasterize(clip.to(device), faces.to(device), 16, 16).triangle >= 0
+        return f"draws the test triangle, {int(seen.sum())} pixels"
+
+    chosen = _runs("rasterizer", draw, "auto", _WARP)
+    return [chosen, *(_runs(package.module, draw, package.module, package) for package in (NVDIFFRAST, PYTORCH3D))]
+
+
+def _hash_grids() -> list[Finding]:
+    """What "auto" takes, then the others."""
+
+    def encode(name: str, device: torch.device) -> str:
+        grid = choose_encoding(name, device, levels=2, log2_entries=8)
+        features = grid(torch.full((1, 3), 0.3, device=device))
+        return f"encodes the test point, {features.numel()} features"
+
+    chosen = _runs("hash grid", encode, "auto", _WARP)
+    return [chosen, _runs("torch grid", encode, "torch", _TORCH), _runs("tinycudann", encode, "tinycudann", TINYCUDANN)]
+
+
+def _runs(what: str, work: Callable[[str, torch.device], str], name: str, package: Package) -> Finding:
+    """Whether a backend does its work here, on the GPU if there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    needed = package is _WARP
+    about = (
+        f"{package.version}, {package.licence}" if package.installed else f"not installed (optional), {package.licence}"
+    )
     try:
-        rasterizer = choose_rasterizer("auto", device)
-        clip = torch.tensor([[[-0.5, -0.5, 0, 1], [0.5, -0.5, 0, 1], [0, 0.5, 0, 1]]], device=device)
-        faces = torch.tensor([[0, 1, 2]], device=device)
-        covered = int((rasterizer.rasterize(clip, faces, 16, 16).triangle >= 0).sum())
-    except (FlareError, RuntimeError) as error:
-        return Finding(
-            name="rasterizer", present=False, needed=True, state=f"fails: {error}", advice="pip install -U warp-lang"
-        )
-    state = f"{rasterizer.name} on {device} (Apache-2.0), draws a test triangle: {covered} pixels"
-    return Finding(name="rasterizer", present=covered > 0, needed=True, state=state)
+        done = work(name, device)
+    except FlareError as error:
+        advice = error.hint if package.installed else package.install
+        return Finding(name=what, present=False, needed=needed, state=f"{about}: {error.message}", advice=advice)
+    except RuntimeError as error:
+        state = f"{about}: fails: {str(error).splitlines()[0]}"
+        return Finding(name=what, present=False, needed=needed, state=state, advice=package.install)
+    first = "auto takes warp, the fastest where measured: " if name == "auto" else ""
+    return Finding(name=what, present=True, needed=needed, state=f"{first}{about}; on {device}: {done}")
 
 
 def _open_head() -> Finding:

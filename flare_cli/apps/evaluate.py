@@ -39,6 +39,7 @@ class EvalRequest:
     subject: Path | None = None
     training: bool = False
     predictions: PredictionsRequest | None = None
+    rasterizer: str | None = None
     device: str = "auto"
 
 
@@ -62,7 +63,7 @@ class EvalResult:
 @gpu_memory("close other programs that use the GPU, or use --device cpu")
 def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     """Draw the held-out frames and score them; writes `eval/` in the run folder."""
-    run = load_run(request.run or newest_run(), choose_device(request.device))
+    run = load_run(request.run or newest_run(), choose_device(request.device), rasterizer=request.rasterizer)
     subject = load_subject(request.subject) if request.subject else run.subject()
     track = subject.track
     if request.subject is None:

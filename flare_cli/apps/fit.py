@@ -26,6 +26,7 @@ from flare_cli.fit.loop import CHECKPOINT, LOG, fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.head.library import load_head
+from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.subject.folder import load_subject
 from flare_cli.subject.track import Track
 
@@ -83,6 +84,8 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     device = choose_device(request.device)
     name = request.config or ("default" if device.type == "cuda" else "cpu")
     config = load_config(name, request.overrides)
+    choose_rasterizer(config.run.rasterizer, device)
+    choose_encoding(config.run.hash_grid, device, levels=1, log2_entries=4)
     subject = load_subject(request.subject)
     head = load_head(subject.track.head)
     training, held_out = split_frames(subject, config.data.holdout, config.data.every)

@@ -33,6 +33,7 @@ class RelightRequest:
     background: bool = True
     frames: int | None = None
     size: int | None = None
+    rasterizer: str | None = None
     device: str = "auto"
 
 
@@ -51,7 +52,7 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
     """Draw the subject's own performance under an environment map."""
     device = choose_device(request.device)
     envmap = torch.from_numpy(load_envmap(find_envmap(request.envmap)))
-    run = load_run(request.run or newest_run(), device)
+    run = load_run(request.run or newest_run(), device, rasterizer=request.rasterizer)
     stops = automatic_exposure(envmap) if request.exposure is None else request.exposure
     light = prefilter((envmap * 2.0**stops).to(device)).rotate(math.radians(request.yaw_degrees))
     track = run.subject().track

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,11 @@ def newest_run(runs: Path = RUNS) -> Path:
     return avatars[-1].parent
 
 
-def load_run(folder: Path, device: torch.device) -> Run:
-    """Load a run folder (or an avatar file itself). Raises `AvatarError` if there is no avatar in it."""
+def load_run(folder: Path, device: torch.device, *, rasterizer: str | None = None) -> Run:
+    """Load a run folder (or an avatar file itself), to draw with `rasterizer` or the one of the fit.
+
+    Raises `AvatarError` if there is no avatar in it.
+    """
     path = folder if folder.is_file() else folder / AVATAR_FILE
     if not path.exists():
         raise AvatarError(
@@ -50,6 +53,8 @@ def load_run(folder: Path, device: torch.device) -> Run:
             hint="make one with `flare fit`, or check the path",
         )
     avatar, header = load_avatar(path, device=device)
+    if rasterizer is not None:
+        avatar.config = replace(avatar.config, run=replace(avatar.config.run, rasterizer=rasterizer))
     return Run(folder=path.parent, avatar=avatar.eval().requires_grad_(False), header=header)
 
 

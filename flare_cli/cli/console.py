@@ -85,6 +85,11 @@ def show_checklist(items: Sequence[tuple[str, str, str, str]]) -> None:
             out.print(Text(f"{'':<8} {'':<{width}}  -> {advice}"), soft_wrap=True)
 
 
+def show_text(text: str) -> None:
+    """Text as it is, for example Markdown."""
+    sys.stdout.write(text + "\n")
+
+
 def show_json(value: dict[str, Any]) -> None:
     """The result for programs: one JSON object."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

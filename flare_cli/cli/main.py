@@ -36,6 +36,9 @@ RunArgument = Annotated[
     Path | None, typer.Argument(metavar="[RUN]", help="run folder; by default the newest under ./runs")
 ]
 PictureSize = Annotated[int | None, typer.Option(help="height of the pictures in pixels", min=32, max=4096)]
+RasterizerName = Annotated[
+    str | None, typer.Option("--rasterizer", help="auto, warp, nvdiffrast or pytorch3d; by default as it was fitted")
+]
 FrameLimit = Annotated[int | None, typer.Option("--frames", help="only the first so many frames", min=1)]
 
 
@@ -144,6 +147,9 @@ def fit(
         list[str] | None,
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="change one setting; may be repeated"),
     ] = None,
+    rasterizer: Annotated[
+        str | None, typer.Option(help="auto, warp, nvdiffrast or pytorch3d; short for --set run.rasterizer=NAME")
+    ] = None,
     device: Device = "auto",
     fresh: Annotated[bool, typer.Option(help="start again instead of going on from the last checkpoint")] = False,
     vram: Annotated[
@@ -155,11 +161,12 @@ def fit(
     from flare_cli.apps.fit import FitRequest
     from flare_cli.apps.fit import fit as run
 
+    chosen = [] if rasterizer is None else [f"run.rasterizer={rasterizer}"]
     request = FitRequest(
         subject=subject,
         run=out or Path("runs") / subject.resolve().name,
         config=config,
-        overrides=tuple(overrides or ()),
+        overrides=(*(overrides or ()), *chosen),
         device=device,
         fresh=fresh,
         vram=vram,
@@ -181,6 +188,7 @@ def evaluate(
         list[Path] | None, typer.Option(help="with --predictions: draw them under this .hdr too; may be repeated")
     ] = None,
     relight_exposure: Annotated[float, typer.Option(help="stops for --relight-envmap; 0 takes maps as they are")] = 0.0,
+    rasterizer: RasterizerName = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -194,7 +202,9 @@ def evaluate(
     wanted = None
     if predictions is not None:
         wanted = PredictionsRequest(folder=predictions, envmaps=tuple(relight_envmap or ()), exposure=relight_exposure)
-    request = EvalRequest(run=run, subject=subject, training=training, predictions=wanted, device=device)
+    request = EvalRequest(
+        run=run, subject=subject, training=training, predictions=wanted, rasterizer=rasterizer, device=device
+    )
     with console.progress_bars() as progress:
         result = run_eval(request, progress)
     if as_json:
@@ -226,6 +236,7 @@ def relight(
     background: Annotated[bool, typer.Option(help="show the environment behind the head")] = True,
     frames: FrameLimit = None,
     size: PictureSize = None,
+    rasterizer: RasterizerName = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -235,7 +246,7 @@ def relight(
 
     request = RelightRequest(
         run=run, envmap=envmap, out=out, exposure=exposure, yaw_degrees=yaw, turn_light=turn_light,
-        background=background, frames=frames, size=size, device=device,
+        background=background, frames=frames, size=size, rasterizer=rasterizer, device=device,
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run_relight(request, progress)
@@ -255,6 +266,7 @@ def animate(
     ] = False,
     frames: FrameLimit = None,
     size: PictureSize = None,
+    rasterizer: RasterizerName = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -263,7 +275,14 @@ def animate(
     from flare_cli.apps.animate import animate as run_animate
 
     request = AnimateRequest(
-        run=run, driver=driver, out=out, absolute=absolute, frames=frames, size=size, device=device
+        run=run,
+        driver=driver,
+        out=out,
+        absolute=absolute,
+        frames=frames,
+        size=size,
+        rasterizer=rasterizer,
+        device=device,
     )
     with console.progress_bars() as progress:
         result = run_animate(request, progress)
@@ -306,6 +325,24 @@ def demo(
         return
     console.show_table("demo", ("", ""), result.rows)
     console.show_facts("look at", list(result.pictures.items()))
+
+
+@app.command()
+def bench(
+    subject: Annotated[Path | None, typer.Argument(help="a subject folder: time the steps of a fit to it too")] = None,
+    size: PictureSize = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure every backend that runs here, side by side: times as multiples of Warp's, and how far they agree."""
+    from flare_cli.apps.bench import BenchCommand, markdown, run_bench
+
+    with console.progress_bars() as progress:
+        result = run_bench(BenchCommand(subject=subject, size=size, device=device), progress)
+    if as_json:
+        console.show_json(asdict(result))
+    else:
+        console.show_text(markdown(result))
 
 
 @app.command()

@@ -33,7 +33,7 @@ class NvdiffrastRasterizer:
     capturable = False
 
     def __init__(self, device: torch.device) -> None:
-        require_cuda(self.name, device)
+        require_cuda(self.name, device, "use the rasterizer auto (--rasterizer auto) here")
         self._ops: Any = NVDIFFRAST.load(".torch")
         self._context = self._ops.RasterizeCudaContext(device)
         self._topology = Topology()

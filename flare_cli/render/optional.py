@@ -71,7 +71,7 @@ PYTORCH3D = Package(
 )
 
 
-def require_cuda(name: str, device: torch.device) -> None:
+def require_cuda(name: str, device: torch.device, hint: str) -> None:
     """Raise `BackendError` unless `device` is a GPU."""
     if device.type != "cuda":
-        raise BackendError(f"{name} runs on NVIDIA GPUs only, not on {device}", hint='use "auto", which chooses Warp')
+        raise BackendError(f"{name} runs on NVIDIA GPUs only, not on {device}", hint=hint)

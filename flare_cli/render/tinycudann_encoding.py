@@ -33,7 +33,9 @@ class TinyCudaHashGrid(nn.Module):
 
     def __init__(self, shape: GridShape, generator: torch.Generator | None, device: torch.device) -> None:
         super().__init__()
-        require_cuda("tinycudann", device)
+        require_cuda(
+            "tinycudann", device, 'use run.hash_grid = "auto" to fit; an avatar fitted with it opens on GPUs only'
+        )
         if shape.features not in (1, 2, 4, 8):
             raise BackendError(
                 f"tinycudann has no grid of {shape.features} features per level", hint="use 1, 2, 4 or 8, or warp"

@@ -14,6 +14,16 @@ def test_the_rasterizer_really_draws():
     assert "32 pixels" in finding.state  # half of an 8 x 8 pixel box
 
 
+def test_every_backend_is_named_with_version_and_licence():
+    findings = {f.name: f for f in examine()}
+    assert "auto takes warp" in findings["rasterizer"].state
+    assert "auto takes warp" in findings["hash grid"].state
+    assert "Apache-2.0" in findings["rasterizer"].state
+    for name in ("nvdiffrast", "pytorch3d", "torch grid", "tinycudann"):
+        state = findings[name].state
+        assert "encodes" in state or "draws" in state or "installed" in state or "GPUs only" in state
+
+
 def test_the_licence_that_forbids_commerce_is_named():
     (finding,) = [f for f in examine() if f.name == "nvdiffrast"]
     assert "non-commercial" in finding.state + finding.advice

@@ -22,7 +22,7 @@ from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.apps.runs import newest_run
 from flare_cli.cli.main import main
 from flare_cli.data.image import read_rgb
-from flare_cli.errors import AvatarError, SubjectError
+from flare_cli.errors import AvatarError, BackendError, SubjectError
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.subject.folder import Subject
@@ -62,6 +62,27 @@ def test_finished_run_is_not_overwritten(subject: Subject, run: Path):
     with pytest.raises(AvatarError, match="already holds"):
         fit(FitRequest(subject=subject.folder, run=run, config="demo", overrides=SETTINGS), quiet)
     assert (run / "avatar.safetensors").read_bytes() == before
+
+
+def test_a_backend_that_is_not_here_is_told_before_anything_is_written(subject: Subject, tmp_path: Path):
+    for setting in ("run.rasterizer=nvdiffrast", "run.hash_grid=tinycudann"):
+        request = FitRequest(
+            subject=subject.folder, run=tmp_path / "new", config="demo", overrides=(*SETTINGS, setting), device="cpu"
+        )
+        with pytest.raises(BackendError, match="GPUs only"):
+            fit(request, quiet)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["eval", "relight", "animate"])
+def test_drawing_takes_another_rasterizer(command: str, run: Path, capsys, monkeypatch, tmp_path: Path):
+    extra = {"eval": [], "relight": ["-o", str(tmp_path / "out")], "animate": ["-o", str(tmp_path / "out")]}[command]
+    extra += ["--driver", "blink"] if command == "animate" else []
+    monkeypatch.setattr(sys, "argv", ["flare", command, str(run), "--rasterizer", "vulkan", *extra])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "unknown rasterizer 'vulkan'" in capsys.readouterr().err
 
 
 def test_eval_scores_the_held_out_frames(run: Path):

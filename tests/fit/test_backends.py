@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.storage import load_avatar, save_avatar
 from flare_cli.errors import BackendError
 from flare_cli.fit.stage import StageRunner
 
@@ -65,3 +66,16 @@ def test_a_stage_on_the_gpu_runs_captured_where_it_can(toy_frames, open_head, ti
     assert (runner.replay is not None) == (rasterizer == "warp" and hash_grid != "tinycudann")
     expected, _ = losses(*arguments, "warp", "warp")
     agree(found, expected)
+
+
+def test_a_stored_avatar_opens_with_the_other_grid_of_the_same_table(toy_frames, open_head, tiny_config, tmp_path):
+    points = torch.rand(100, 3, generator=torch.Generator().manual_seed(0))
+    avatars = {}
+    for hash_grid in ("warp", "torch"):
+        config = replace(tiny_config, run=replace(tiny_config.run, hash_grid=hash_grid))
+        avatars[hash_grid] = Avatar(open_head, toy_frames.track.shape, config, Structure("hash", 0))
+    save_avatar(tmp_path / "avatar.safetensors", avatars["torch"], {})
+    stored, _ = load_avatar(tmp_path / "avatar.safetensors", device=torch.device("cpu"))
+    avatars["warp"].load_state_dict(stored.state_dict())
+    assert (stored.material(points).albedo == avatars["torch"].material(points).albedo).all()
+    torch.testing.assert_close(avatars["warp"].material(points).albedo, avatars["torch"].material(points).albedo)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import trimesh
+import warp as wp
 
 from flare_cli.render.camera import look_at
 from flare_cli.subject.raytrace import PaintedMesh, trace_picture
@@ -137,7 +138,20 @@ def test_the_same_seed_gives_the_same_picture(sphere):
 
 
 @pytest.mark.gpu
+def test_a_gpu_keeps_the_furnace_and_the_disc(sphere):
+    view = camera()
+    picture = trace_picture(painted(sphere, smooth=True).to("cuda"), view, torch.ones(16, 32, 3), samples=64, seed=0)
+    radiance = picture.radiance[picture.coverage == 1]
+    assert float(radiance.mean()) == pytest.approx(1, abs=0.01)
+    assert float(radiance.std()) < 0.1
+    radius = float(view.intrinsics[0, 0]) / math.sqrt(8)
+    assert float(picture.coverage.sum()) == pytest.approx(math.pi * radius**2, rel=0.01)
+
+
+@pytest.mark.gpu
 def test_the_gpu_traces_the_same_picture(sphere):
+    if not wp.is_cpu_available():
+        pytest.skip("Warp has no CPU compiler here")
     mesh = painted(sphere, albedo=0.6, f0=0.04, smooth=True)
     here = trace_picture(mesh, camera(), sun(4, 20), samples=16, seed=0)
     there = trace_picture(mesh.to("cuda"), camera(), sun(4, 20), samples=16, seed=0)
