@@ -1,48 +1,39 @@
-"""`flare preprocess`: one raw video to a subject folder, stage by stage, each of which resumes."""
+"""`flare preprocess`: one raw video to a subject folder, stage by stage (`track/`), each of which resumes."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
 
 from flare_cli.apps.progress import ProgressCallback, quiet
-from flare_cli.data.image import read_grey, read_rgb, write_png
-from flare_cli.data.video import VideoReader, VideoWriter
+from flare_cli.data.video import VideoReader
 from flare_cli.errors import FlareError, SubjectError, VideoError
+from flare_cli.head import open_head
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
-from flare_cli.render.camera import Cameras
-from flare_cli.subject.folder import FrameQuality, Subject, load_subject, read_json, save_subject, write_json
-from flare_cli.subject.track import Track
-from flare_cli.track.crop import Crop, head_crop
-from flare_cli.track.labels import ColourModels, FrameView, fit_mask, label_image, learn_colours
-from flare_cli.track.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, FaceFollower
-from flare_cli.track.matte import PersonMatte, refined, steadied
-from flare_cli.track.preview import contact_row, overlay_frame
-from flare_cli.track.regions import HeadProjector
-from flare_cli.track.solve import solve
-from flare_cli.track.threads import one_torch_thread
+from flare_cli.subject.folder import Subject, load_subject, save_subject, write_json
+from flare_cli.track.crop import head_crop
+from flare_cli.track.cutting import cut_pictures
+from flare_cli.track.film import write_preview
+from flare_cli.track.labelling import label_pictures
+from flare_cli.track.sightings import Sightings, find_face
+from flare_cli.track.threads import one_thread_each
+from flare_cli.track.tracking import Tracked, track_head
+from flare_cli.track.work import WorkFolder
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
 VERSION = 2
 MIN_USABLE_FRAMES = 10
-MAX_ERROR = 0.08
-MIN_EYE_DISTANCE = 16.0
-COLOUR_FRAMES = 8
-CONTACT_FRAMES = 6
 PARTS = ("image", "mask", "semantic", "preview", "flame_params.json", "flare.json")
 
 
@@ -75,33 +66,6 @@ class PreprocessResult:
     up_to_date: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sightings:
-    """The face in every frame that was read. Points are NaN and the score 0 where there is none; `missing` says why."""
-
-    points: Float[np.ndarray, "N 478 3"]
-    scores: Float[np.ndarray, "N"]
-    times: Float[np.ndarray, "N"]
-    height: int
-    width: int
-    fps: float
-    warning: str
-
-    @property
-    def seen(self) -> Int[np.ndarray, "K"]:
-        """Indices of the frames with a face that is large enough."""
-        eyes = np.linalg.norm(self.points[:, LEFT_EYE_OUTER, :2] - self.points[:, RIGHT_EYE_OUTER, :2], axis=-1)
-        return np.flatnonzero((self.scores > 0) & (np.nan_to_num(eyes) >= MIN_EYE_DISTANCE))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tracked:
-    """The track of the frames worth keeping, and what was thought of all frames."""
-
-    track: Track
-    quality: tuple[FrameQuality, ...]
-
-
 def preprocess(request: PreprocessRequest, progress: ProgressCallback = quiet) -> PreprocessResult:
     """Make a subject folder of a video.
 
@@ -115,13 +79,23 @@ def preprocess(request: PreprocessRequest, progress: ProgressCallback = quiet) -
     if finished is not None:
         return finished
     is_new = not request.out.exists()
-    work = request.out / ".work"
-    _claim(work, key)
+    work = WorkFolder(request.out / ".work")
+    work.claim(key)
     try:
-        return _Stages(request, reader, head, work, key, progress).run()
+        seconds, sightings, tracked = _Stages(request, reader, head, work, progress).run()
     except FlareError:
-        shutil.rmtree(request.out if is_new else work)
+        shutil.rmtree(request.out if is_new else work.folder)
         raise
+    source = {
+        "video": request.video.name,
+        "key": key,
+        "head_sha256": head.sha256,
+        "frames": len(sightings.scores),
+        "warning": sightings.warning,
+        "seconds": seconds,
+    }
+    subject = Subject(folder=request.out, track=tracked.track, quality=tracked.quality, source=source)
+    return _finish(subject, work)
 
 
 @final
@@ -133,18 +107,17 @@ class _Stages:
         request: PreprocessRequest,
         reader: VideoReader,
         head: HeadModel,
-        work: Path,
-        key: str,
+        work: WorkFolder,
         progress: ProgressCallback,
     ) -> None:
-        self.request, self.reader, self.head = request, reader, head
-        self.work, self.key, self.progress = work, key, progress
+        self.request, self.reader, self.head, self.work, self.progress = request, reader, head, work, progress
         self.seconds: dict[str, float] = {}
 
-    def run(self) -> PreprocessResult:
-        """All stages."""
-        with self._timed("landmarks"):
-            sightings = self._landmarks()
+    def run(self) -> tuple[dict[str, float], Sightings, Tracked]:
+        """All stages; the seconds that each took, and what was found."""
+        head, work = self.head, self.work
+        with self._stage("landmarks") as progress:
+            sightings = find_face(self.reader, work, progress)
         if len(sightings.seen) < MIN_USABLE_FRAMES:
             raise VideoError(
                 f"{self.request.video} shows a face in {len(sightings.seen)} of {len(sightings.scores)} frames;"
@@ -152,213 +125,46 @@ class _Stages:
                 hint="record one person's face, well lit and at least a tenth of the picture high",
             )
         crop = head_crop(sightings.points[sightings.seen], sightings.height, sightings.width, self.request.size)
-        with self._timed("track"):
-            tracked = self._track(sightings, crop)
-        with self._timed("pictures"):
-            self._pictures(tracked.track, crop)
-        with self._timed("labels"):
-            self._labels(tracked.track, sightings, crop)
-        with self._timed("preview"):
-            self._preview(tracked, sightings, crop)
-        return self._finish(tracked, sightings)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Generator[None]:
-        started = time.monotonic()
-        with one_torch_thread():
-            yield
-        self.seconds[stage] = round(time.monotonic() - started, 2)
-
-    def _landmarks(self) -> _Sightings:
-        path = self.work / "landmarks.npz"
-        if path.is_file():
-            with np.load(path) as kept:
-                arrays = dict(kept)
-            scalars = {name: arrays.pop(name).item() for name in ("height", "width", "fps", "warning")}
-            return _Sightings(**arrays, **scalars)
-        follow = FaceFollower()
-        points: list[np.ndarray] = []
-        scores: list[float] = []
-        times: list[float] = []
-        total = self.reader.expected_frames or 0
-        for frame in self.reader:
-            found = follow(frame.rgb)
-            points.append(np.full((478, 3), np.nan, np.float32) if found is None else found.points)
-            scores.append(0.0 if found is None else found.score)
-            times.append(frame.time)
-            self.progress("landmarks", len(points), max(total, len(points)))
-        gaps = np.diff(times)
-        sightings = _Sightings(
-            points=np.stack(points),
-            scores=np.array(scores),
-            times=np.array(times),
-            height=self.reader.info.height,
-            width=self.reader.info.width,
-            fps=float(1 / np.median(gaps)) if len(gaps) and np.median(gaps) > 0 else self.reader.info.fps,
-            warning=self.reader.warning or "",
-        )
-        _save_arrays(path, {name: getattr(sightings, name) for name in _Sightings.__slots__})
-        return sightings
-
-    def _track(self, sightings: _Sightings, crop: Crop) -> _Tracked:
-        path = self.work / "track.npz"
-        seen = sightings.seen
-        if path.is_file():
-            with np.load(path) as kept:
-                arrays = dict(kept)
-        else:
-            arrays = self._solved(sightings, crop)
-            _save_arrays(path, arrays)
-        errors = arrays["error"]
-        good = np.flatnonzero(errors <= MAX_ERROR)
-        if len(good) < MIN_USABLE_FRAMES:
+        with self._stage("track") as progress:
+            tracked = track_head(head, sightings, crop, work, progress)
+        if len(tracked.track) < MIN_USABLE_FRAMES:
             raise VideoError(
-                f"{self.request.video}: the head could be tracked in {len(good)} of {len(sightings.scores)} frames;"
-                f" at least {MIN_USABLE_FRAMES} are needed",
+                f"{self.request.video}: the head could be tracked in {len(tracked.track)} of {len(sightings.scores)}"
+                f" frames; at least {MIN_USABLE_FRAMES} are needed",
                 hint="use a longer or sharper recording in which the face is turned to the camera",
             )
-        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays}
-        track = Track(
-            head=self.head.name,
-            frames=torch.from_numpy(seen + 1),
-            shape=tensors["shape"],
-            expression=tensors["expression"],
-            pose=tensors["pose"],
-            translation=tensors["translation"],
-            camera=_camera(tensors, self.request.size),
-            fps=sightings.fps,
-        )[torch.from_numpy(good)]
-        return _Tracked(track=track, quality=_quality(sightings, errors))
+        with self._stage("pictures") as progress:
+            cut_pictures(self.reader, tracked.track, crop, work, progress)
+        with self._stage("labels") as progress:
+            label_pictures(head, tracked.track, sightings, crop, work, progress)
+        with self._stage("preview") as progress:
+            write_preview(head, tracked, sightings, crop, work, progress)
+        return self.seconds, sightings, tracked
 
-    def _solved(self, sightings: _Sightings, crop: Crop) -> dict[str, np.ndarray]:
-        points = crop.from_source(sightings.points[sightings.seen][..., :2].astype(np.float64))
-        principal = crop.from_source(np.array([sightings.width / 2, sightings.height / 2]))
-        solution = solve(
-            self.head,
-            torch.from_numpy(points).float(),
-            torch.from_numpy(sightings.times[sightings.seen]),
-            fps=sightings.fps,
-            size=self.request.size,
-            principal=(float(principal[0]), float(principal[1])),
-            progress=lambda done, total: self.progress("track", done, total),
-        )
-        found, camera = solution.unknowns, solution.camera
-        tensors = {
-            "shape": found.shape,
-            "expression": found.expression,
-            "pose": found.pose(),
-            "translation": found.translation,
-            "intrinsics": camera.intrinsics,
-            "camera_from_world": camera.camera_from_world,
-            "error": solution.error,
-        }
-        return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-
-    def _pictures(self, track: Track, crop: Crop) -> None:
-        wanted = set(track.frames.tolist())
-        missing = {n for n in wanted if not (self._file("image", n).is_file() and self._file("matte", n).is_file())}
-        if not missing:
-            return
-        matte = PersonMatte()
-        for number, frame in enumerate(self.reader, 1):
-            if number in missing:
-                rgb = crop.cut(frame.rgb)
-                write_png(self._file("image", number), rgb)
-                write_png(self._file("matte", number), matte(rgb))
-            self.progress("pictures", min(number, max(wanted)), max(wanted))
-            if number == max(missing):
-                break
-
-    def _labels(self, track: Track, sightings: _Sightings, crop: Crop) -> None:
-        numbers = track.frames.tolist()
-        view = _Views(self.work, self.head, track, sightings, crop)
-        colours: ColourModels | None = None
-        for index, number in enumerate(numbers):
-            if not (self._file("mask", number).is_file() and self._file("semantic", number).is_file()):
-                if colours is None:
-                    spread = np.linspace(0, len(numbers) - 1, min(len(numbers), COLOUR_FRAMES)).round().astype(int)
-                    colours = learn_colours([view(k) for k in spread.tolist()])
-                this = view(index)
-                mask = np.rint(fit_mask(this) * 255).astype(np.uint8)
-                write_png(self._file("semantic", number), label_image(this, colours))
-                write_png(self._file("mask", number), mask)
-            self.progress("labels", index + 1, len(numbers))
-
-    def _preview(self, tracked: _Tracked, sightings: _Sightings, crop: Crop) -> None:
-        track, folder = tracked.track, self.work / "preview"
-        folder.mkdir(exist_ok=True)
-        project = HeadProjector(self.head)
-        numbers = track.frames.tolist()
-        errors = {q.number: q.error or 0.0 for q in tracked.quality}
-        chosen = {numbers[k] for k in np.linspace(0, len(numbers) - 1, CONTACT_FRAMES - 1).round().astype(int)}
-        chosen.add(max(numbers, key=lambda n: errors[n]))
-        rows: list[np.ndarray] = []
-        with VideoWriter(folder / "overlay.mp4", fps=track.fps) as video:
-            for index, number in enumerate(numbers):
-                rgb, head = read_rgb(self._file("image", number)), project(track, index)
-                video.write(overlay_frame(rgb, head, crop.from_source(sightings.points[number - 1, :, :2])))
-                if number in chosen:
-                    labels, mask = read_grey(self._file("semantic", number)), read_grey(self._file("mask", number))
-                    caption = f"frame {number}: error {errors[number]:.1%}"
-                    rows.append(contact_row(rgb, head, labels, mask, caption))
-                self.progress("preview", index + 1, len(numbers))
-        write_png(folder / "contact_sheet.png", np.concatenate(rows))
-        _write_quality(folder / "quality.csv", tracked.quality)
-
-    def _finish(self, tracked: _Tracked, sightings: _Sightings) -> PreprocessResult:
-        """Move the finished parts into place, `flame_params.json` last: with it the folder is a subject."""
-        out = self.request.out
-        result = _result(out, tracked, self.seconds, sightings.warning or None)
-        write_json(self.work / "preview" / "report.json", _report(result))
-        for part in PARTS:
-            old = out / part
-            if old.is_dir():
-                shutil.rmtree(old)
-            else:
-                old.unlink(missing_ok=True)
-        for part in ("image", "mask", "semantic", "preview"):
-            os.replace(self.work / part, out / part)
-        source = {
-            "video": self.request.video.name,
-            "key": self.key,
-            "head_sha256": self.head.sha256,
-            "frames": len(sightings.scores),
-            "warning": sightings.warning,
-            "seconds": self.seconds,
-        }
-        save_subject(Subject(folder=out, track=tracked.track, quality=tracked.quality, source=source))
-        shutil.rmtree(self.work / "matte")
-        (self.work / "track.npz").unlink()
-        return result
-
-    def _file(self, kind: str, number: int) -> Path:
-        return self.work / kind / f"{number}.png"
+    @contextmanager
+    def _stage(self, name: str) -> Generator[Callable[[int, int], None]]:
+        started = time.monotonic()
+        with one_thread_each():
+            yield lambda done, total: self.progress(name, done, total)
+        self.seconds[name] = round(time.monotonic() - started, 2)
 
 
-@final
-class _Views:
-    """Frames of the track as labelling sees them."""
-
-    def __init__(self, work: Path, head: HeadModel, track: Track, sightings: _Sightings, crop: Crop) -> None:
-        self._work, self._track, self._sightings, self._crop = work, track, sightings, crop
-        self._numbers = track.frames.tolist()
-        self._project = HeadProjector(head)
-        self._inside = crop.inside(sightings.height, sightings.width)
-
-    def __call__(self, index: int) -> FrameView:
-        number = self._numbers[index]
-        rgb = read_rgb(self._work / "image" / f"{number}.png")
-        before, now, after = (self._coarse(number + step, number) for step in (-1, 0, 1))
-        return FrameView(
-            rgb=rgb,
-            matte=refined(steadied(before, now, after), rgb) * self._inside,
-            head=self._project(self._track, index),
-            points=self._crop.from_source(self._sightings.points[number - 1, :, :2]),
-        )
-
-    def _coarse(self, number: int, instead: int) -> np.ndarray:
-        path = self._work / "matte" / f"{number}.png"
-        return read_grey(path if path.is_file() else path.with_name(f"{instead}.png"))
+def _finish(subject: Subject, work: WorkFolder) -> PreprocessResult:
+    """Move the finished parts into place, `flame_params.json` last: with it the folder is a subject."""
+    result = _result(subject)
+    write_json(work.folder / "preview" / "report.json", _report(result))
+    for part in PARTS:
+        old = subject.folder / part
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    for part in ("image", "mask", "semantic", "preview"):
+        os.replace(work.folder / part, subject.folder / part)
+    save_subject(subject)
+    shutil.rmtree(work.folder / "matte")
+    (work.folder / "track.npz").unlink()
+    return result
 
 
 def _key(request: PreprocessRequest, head: HeadModel) -> str:
@@ -368,6 +174,10 @@ def _key(request: PreprocessRequest, head: HeadModel) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     settings = [VERSION, request.size, request.fps, request.max_frames, head.name, head.sha256]
+    if head.name != open_head.NAME:
+        # An added head's digest is of its shape alone: added again, it may have other landmarks.
+        marks = {part: getattr(head.landmarks, part).numpy() for part in ("face", "barycentric", "spread")}
+        settings.append(open_head.content_digest(marks))
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()
 
@@ -386,75 +196,25 @@ def _finished(request: PreprocessRequest, key: str) -> PreprocessResult | None:
                 f"{out} holds a subject made from another video or with other settings",
                 hint="choose another folder, or replace it with --overwrite",
             )
-        return _result_of(subject)
+        return replace(_result(subject), up_to_date=True)
     if not (out / ".work" / "key.json").is_file() and any(out.iterdir()):
         raise SubjectError(f"{out} is not empty and not a subject", hint="choose a new folder for the subject")
     return None
 
 
-def _claim(work: Path, key: str) -> None:
-    """Make `work` the place for this input; what another input left in it is removed."""
-    note = work / "key.json"
-    if work.exists() and (not note.is_file() or read_json(note).get("key") != key):
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(note, {"key": key})
-
-
-def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    partial = path.with_name("part-" + path.name)
-    np.savez(partial, **arrays)
-    os.replace(partial, path)
-
-
-def _camera(tensors: dict[str, torch.Tensor], size: int) -> Cameras:
-    return Cameras(
-        intrinsics=tensors["intrinsics"], camera_from_world=tensors["camera_from_world"], height=size, width=size
-    )
-
-
-def _quality(sightings: _Sightings, errors: Float[np.ndarray, "K"]) -> tuple[FrameQuality, ...]:
-    error_of = dict(zip(sightings.seen.tolist(), errors.tolist(), strict=True))
-    quality: list[FrameQuality] = []
-    for index, (score, moment) in enumerate(zip(sightings.scores.tolist(), sightings.times.tolist(), strict=True)):
-        error, reason = error_of.get(index), None
-        if error is None:
-            reason = "no face" if score == 0 else "face too small"
-        elif error > MAX_ERROR:
-            reason = f"tracked badly: error {error:.1%} of the eye distance"
-        confidence = 0.0 if error is None else score * max(0.0, 1 - error / MAX_ERROR)
-        quality.append(FrameQuality(number=index + 1, time=moment, error=error, confidence=confidence, excluded=reason))
-    return tuple(quality)
-
-
-def _write_quality(path: Path, quality: tuple[FrameQuality, ...]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["frame", "time_s", "error", "confidence", "excluded"])
-        for q in quality:
-            error = "" if q.error is None else f"{q.error:.5f}"
-            table.writerow([q.number, f"{q.time:.4f}", error, f"{q.confidence:.3f}", q.excluded or ""])
-
-
-def _result(folder: Path, tracked: _Tracked, seconds: dict[str, float], warning: str | None) -> PreprocessResult:
-    kept = [q.error for q in tracked.quality if q.excluded is None and q.error is not None]
+def _result(subject: Subject) -> PreprocessResult:
+    kept = [q.error for q in subject.quality if q.excluded is None and q.error is not None]
     return PreprocessResult(
-        folder=folder,
-        frames=len(tracked.quality),
+        folder=subject.folder,
+        frames=len(subject.quality),
         kept=len(kept),
-        excluded=[(q.number, q.excluded) for q in tracked.quality if q.excluded is not None],
+        excluded=[(q.number, q.excluded) for q in subject.quality if q.excluded is not None],
         median_error=float(np.median(kept)),
         worst_error=max(kept),
-        focal=float(tracked.track.camera.intrinsics[0, 0]),
-        seconds=seconds,
-        warning=warning,
+        focal=float(subject.track.camera.intrinsics[0, 0]),
+        seconds=subject.source.get("seconds", {}),
+        warning=subject.source.get("warning") or None,
     )
-
-
-def _result_of(subject: Subject) -> PreprocessResult:
-    tracked = _Tracked(track=subject.track, quality=subject.quality)
-    done = _result(subject.folder, tracked, subject.source.get("seconds", {}), subject.source.get("warning") or None)
-    return replace(done, up_to_date=True)
 
 
 def _report(result: PreprocessResult) -> dict[str, Any]:

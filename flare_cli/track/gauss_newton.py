@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flare_cli.track.jacobian import landmark_jacobian
 from flare_cli.track.normal_equations import step_with_neighbours, step_with_shared
 from flare_cli.track.posterior import (
     PER_FRAME,
@@ -24,10 +25,9 @@ from flare_cli.track.posterior import (
     unseen_units,
     visibility,
 )
+from flare_cli.track.threads import in_parallel
 
-CHUNK = 512
-# Frames whose derivatives are held at the same time.
-JACOBIAN_CHUNK = 64
+CHUNK = 32  # frames whose derivatives one thread holds at the same time
 # A round that gains less than this part of the sum is the last.
 ENOUGH = 1e-4
 MAX_DAMPINGS = 10
@@ -64,17 +64,38 @@ def descended(
 
 def _sum_and_gradients(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> tuple[float, dict[str, Tensor]]:
     """What is minimised, and its exact gradient."""
-    free = {name: getattr(now, name).detach().requires_grad_() for name in (*SHARED, *PER_FRAME)}
-    tried, N = Unknowns(**free), len(now.root)
-    value = 0.0
-    for first in range(0, N, CHUNK):
-        part = torch.arange(first, min(N, first + CHUNK), device=seen.device)
-        away = misfit(problem.frames(part), tried.frames(part), seen[part]).sum() / N
-        away.backward()
-        value += away.item()
-    strained = strain(problem, tried)
+    free = _free(now)
+    strained = strain(problem, free)
     strained.backward()
-    return value + strained.item(), {name: leaf.grad for name, leaf in free.items() if leaf.grad is not None}
+    value, gradients = strained.item(), {name: _gradient(free, name) for name in (*SHARED, *PER_FRAME)}
+
+    def of_part(part: Tensor) -> tuple[Tensor, float, Unknowns]:
+        some = _free(now.frames(part))
+        away = misfit(problem.frames(part), some, seen[part]).sum() / len(now.root)
+        away.backward()
+        return part, away.item(), some
+
+    for part, away, some in in_parallel(of_part, _parts(len(now.root), seen.device)):
+        value += away
+        for name in SHARED:
+            gradients[name] += _gradient(some, name)
+        for name in PER_FRAME:
+            gradients[name][part] += _gradient(some, name)
+    return value, gradients
+
+
+def _free(now: Unknowns) -> Unknowns:
+    return Unknowns(**{name: getattr(now, name).detach().clone().requires_grad_() for name in (*SHARED, *PER_FRAME)})
+
+
+def _gradient(of: Unknowns, name: str) -> Tensor:
+    leaf: Tensor = getattr(of, name)
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def _parts(N: int, device: torch.device) -> list[Tensor]:
+    """The numbers of N frames, a few at a time: derivatives of all at once would fill the memory."""
+    return list(torch.arange(N, device=device).split(CHUNK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,60 +112,31 @@ class _System:
 def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, share: bool) -> _System:
     """Gauss-Newton's matrix: the robust function's weights are held, priors count where they are active."""
     p, N = problem.priors, len(now.root)
-    shared_names = SHARED if share else ()
-    blocks, crosses = [], []
-    shared: Tensor | None = None
-    for first in range(0, N, JACOBIAN_CHUNK):
-        part = torch.arange(first, min(N, first + JACOBIAN_CHUNK), device=seen.device)
+
+    def of_part(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         some, at = problem.frames(part), now.frames(part)
         away = (projected_landmarks(some, at) - some.observed) / some.eye_distance[:, None, None]
         held = (p.outlier**2 / (p.outlier**2 + away.square().sum(-1)) / p.noise).square()
         weight = held * seen[part] * problem.weights * (p.points / (away.shape[1] * N))
-        own = _jacobian(some, at, PER_FRAME)
-        weighted = own * (weight / some.eye_distance[:, None].square())[..., None, None]
-        flat = lambda x: x.flatten(1, 2).double()  # noqa: E731
-        blocks.append(flat(weighted).transpose(1, 2) @ flat(own))
-        if share:
-            others = _jacobian(some, at, shared_names)
-            crosses.append(flat(weighted).transpose(1, 2) @ flat(others))
-            scaled = others * (weight / some.eye_distance[:, None].square())[..., None, None]
-            both = torch.einsum("nkg,nkh->gh", flat(scaled), flat(others))
-            shared = both if shared is None else shared + both
-    blocks = torch.cat(blocks) + _prior_blocks(problem, now)
-    D = blocks.shape[-1]
-    if shared is not None:
+        scale = (weight / some.eye_distance[:, None].square()).double().sqrt()[..., None, None]
+        moved = landmark_jacobian(some, at, share=share)
+        own, others = ((scale * columns).flatten(1, 2) for columns in (moved.per_frame, moved.shared))
+        return own.transpose(1, 2) @ own, own.transpose(1, 2) @ others, (others.transpose(1, 2) @ others).sum(0)
+
+    found = list(in_parallel(of_part, _parts(N, seen.device)))
+    blocks = torch.cat([own for own, _, _ in found]) + _prior_blocks(problem, now)
+    shared = torch.stack([both for _, _, both in found]).sum(0)
+    if share:
         shape = now.shape.new_full((len(now.shape),), 1 / p.shape**2)
         shared = shared + torch.cat([shape.new_tensor([1 / p.focal**2]), shape]).diag()
     rough = _roughness_bands(problem, now)
     return _System(
         blocks=blocks + torch.diag_embed(rough[0]),
-        cross=torch.cat(crosses) if crosses else blocks.new_zeros(N, D, 0),
-        shared=blocks.new_zeros(0, 0) if shared is None else shared,
+        cross=torch.cat([cross for _, cross, _ in found]),
+        shared=shared,
         next_one=rough[1],
         next_two=rough[2],
     )
-
-
-def _jacobian(problem: Problem, now: Unknowns, names: tuple[str, ...]) -> Float[Tensor, "N L 2 D"]:
-    """How the projected landmarks of each frame move with the named unknowns, by forward differentiation."""
-    N = len(now.root)
-    per_frame = names == PER_FRAME
-    rows = N if per_frame else 1
-    packed = torch.cat([getattr(now, name).reshape(rows, -1) for name in names], 1)
-
-    def projected(values: Tensor) -> Tensor:
-        parts, at = {}, 0
-        for name in names:
-            like = getattr(now, name)
-            width = like.numel() // rows
-            parts[name] = values[:, at : at + width].reshape(like.shape)
-            at += width
-        return projected_landmarks(problem, replace(now, **parts))
-
-    # Frames are independent, so one direction serves all of them at once.
-    directions = torch.eye(packed.shape[1], dtype=packed.dtype, device=packed.device)
-    along = lambda one: torch.func.jvp(projected, (packed,), (one.expand(rows, -1),))[1]  # noqa: E731
-    return torch.func.vmap(along, out_dims=-1)(directions)
 
 
 def _prior_blocks(problem: Problem, now: Unknowns) -> Float[Tensor, "N D D"]:

@@ -15,10 +15,10 @@ INPUT = 256
 
 @final
 class PersonMatte:
-    """The network's own coarse matte of one head crop."""
+    """The network's own coarse matte of one head crop. Runs on one thread: there can be one on each core."""
 
     def __init__(self) -> None:
-        self._network = Network("selfie_segmentation")
+        self._network = Network("selfie_segmentation", threads=1)
 
     def __call__(self, rgb: UInt8[np.ndarray, "size size 3"]) -> UInt8[np.ndarray, "256 256"]:
         """How much each pixel belongs to a person, 0..255."""

@@ -26,13 +26,13 @@ SHA256: dict[NetworkName, str] = {
 class Network:
     """One network: a float picture in, its outputs by position in the order of the file."""
 
-    def __init__(self, name: NetworkName) -> None:
+    def __init__(self, name: NetworkName, *, threads: int = 2) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         content = (files("flare_cli") / "assets" / "mediapipe" / f"{name}.tflite").read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256[name]:
             raise BackendError(f"the network {name}.tflite is damaged", hint="reinstall flare-cli")
-        self._interpreter = Interpreter(model_content=content, num_threads=min(2, os.cpu_count() or 1))
+        self._interpreter = Interpreter(model_content=content, num_threads=min(threads, os.cpu_count() or 1))
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]

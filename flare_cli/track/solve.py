@@ -24,7 +24,7 @@ from flare_cli.track.gauss_newton import descended
 from flare_cli.track.landmark_head import FACE_OVAL, landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from flare_cli.track.posterior import OPENCV_FROM_WORLD, Priors, Problem, Unknowns, View, landmark_error
-from flare_cli.track.threads import one_torch_thread
+from flare_cli.track.threads import one_thread_each
 
 ROOT, NECK, JAW, EYE_LEFT, EYE_RIGHT = range(5)
 
@@ -55,7 +55,7 @@ def solve(
 
     First rigid (PnP), then shape and focal length on spread key frames, then all frames.
     """
-    with one_torch_thread():
+    with one_thread_each():
         return _solved(head, points, times, fps, size, principal, priors or Priors(), rounds, key_frames, progress)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from flare_cli.apps.preprocess import PreprocessRequest, preprocess
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.data.video import VideoReader, VideoWriter
 from flare_cli.errors import FlareError, HeadError, SubjectError, VideoError
+from flare_cli.head.open_head import load_open_head
 from flare_cli.subject.folder import load_subject
 
 FRAMES, WITHOUT_FACE, SIZE = 14, 6, 128
@@ -118,6 +120,20 @@ def test_another_setting_does_not_overwrite_a_subject(made):
     with pytest.raises(SubjectError, match="other settings"):
         preprocess(other)
     assert load_subject(request.out).track.camera.width == SIZE
+
+
+def test_an_added_head_with_other_landmarks_is_another_setting(made, monkeypatch):
+    """A head's own digest leaves its landmarks out, so that avatars outlive better landmarks; tracks must not."""
+    head = load_open_head()
+    moved = replace(head.landmarks, spread=head.landmarks.spread + 0.001)
+    request, _, _ = made
+    keys: list[str] = []
+    for landmarks in (head.landmarks, moved, head.landmarks):
+        added = replace(head, name="flame-2020", landmarks=landmarks)
+        monkeypatch.setattr("flare_cli.apps.preprocess.load_head", lambda name, added=added: added)
+        monkeypatch.setattr("flare_cli.apps.preprocess._finished", lambda request, key: keys.append(key) or request)
+        preprocess(request)
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_a_folder_of_something_else_is_left_alone(recording, tmp_path):
