@@ -32,13 +32,14 @@ def losses(frames, head, config, device, rasterizer, hash_grid):
     return found, runner
 
 
-def agree(found, expected):
-    first, last = ({name: terms[name] for name in terms if terms[name] > 1e-3} for terms in (expected[0], expected[-1]))
-    for name, value in first.items():
-        assert found[0][name] == pytest.approx(value, rel=0.03)
-    assert sum(found[-1].values()) == pytest.approx(sum(expected[-1].values()), rel=0.1)
-    assert sum(found[-1].values()) < sum(found[0].values())
-    assert last
+def agree(found, expected, *, same_start=True):
+    """Losses fall, and to where Warp's fall; from where Warp's start, if the networks start alike."""
+    totals = [sum(terms[-1].values()) for terms in (found, expected)]
+    assert totals[0] < sum(found[0].values())
+    assert totals[0] == pytest.approx(totals[1], rel=0.1 if same_start else 0.5)
+    if same_start:
+        for name, value in expected[0].items():
+            assert found[0][name] == pytest.approx(value, rel=0.03, abs=1e-3)
 
 
 @pytest.mark.parametrize(("rasterizer", "hash_grid"), [("warp", "torch"), ("pytorch3d", "warp")])
@@ -65,7 +66,8 @@ def test_a_stage_on_the_gpu_runs_captured_where_it_can(toy_frames, open_head, ti
         pytest.skip(missing.message)
     assert (runner.replay is not None) == (rasterizer == "warp" and hash_grid != "tinycudann")
     expected, _ = losses(*arguments, "warp", "warp")
-    agree(found, expected)
+    # A table of another size leaves other random numbers for the networks.
+    agree(found, expected, same_start=hash_grid != "tinycudann")
 
 
 def test_a_stored_avatar_opens_with_the_other_grid_of_the_same_table(toy_frames, open_head, tiny_config, tmp_path):

@@ -202,6 +202,20 @@ def test_a_view_without_triangles_is_empty(rasterizer):
     assert (picture == torch.tensor([0.1, 0.2, 0.3])).all()
 
 
+def test_a_picture_of_nothing_does_not_disturb_its_neighbours(rasterizer):
+    triangle = clip_of([[2.0, 2.0], [20.0, 3.0], [6.0, 14.0]])
+    behind = torch.cat([triangle[:, :2], -triangle[:, 2:] - 1], 1)
+    clip = torch.stack([triangle, behind, triangle]).requires_grad_()
+    fragments = rasterizer.rasterize(clip, faces_of([0, 1, 2]), 16, 24)
+    counts = (fragments.triangle >= 0).sum((1, 2)).tolist()
+    assert counts[0] == counts[2] > 50
+    assert counts[1] == 0
+    picture = rasterizer.antialias(fragments.barycentric, clip, faces_of([0, 1, 2]), fragments)
+    picture.square().sum().backward()
+    assert (clip.grad[1] == 0).all()
+    torch.testing.assert_close(clip.grad[0], clip.grad[2])
+
+
 def test_a_batch_equals_its_pictures_one_by_one_and_repeats_exactly(rasterizer):
     clip = torch.stack([soup(1)[0], soup(2)[0], soup(3)[0]])
     faces = soup(1)[1]
