@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from flare_cli.render.grid_table import GridTable
 from flare_cli.render.kernels.hash_grid import RUN, hash_grid_kernels
-from flare_cli.render.launch import Each, Total, launch, vectors
+from flare_cli.render.launch import Each, launch, vectors
 
 
 @final
@@ -51,7 +51,10 @@ class _Encode(torch.autograd.Function):
         points, table, resolutions, offsets, sizes, hashed = ctx.saved_tensors
         levels, features = len(resolutions), table.shape[1]
         grad_out = grad_outputs[0].contiguous().view(len(points), levels, features)
-        grad_table, grad_points = torch.zeros_like(table), torch.zeros_like(points)
+        grad_table = torch.zeros_like(table)
+        wants_points = ctx.needs_input_grad[0]
+        # Each level has its own share: summed afterwards, nobody waits for another to add.
+        shares = points.new_empty(levels, len(points) if wants_points else 0, 3)
         _, encode_backward = hash_grid_kernels(features)
         launch(
             encode_backward,
@@ -66,8 +69,8 @@ class _Encode(torch.autograd.Function):
                 Each(hashed),
                 Each(grad_out, axis=1, of_vectors=True),
                 vectors(grad_table),  # each level has its own rows
-                Total(grad_points, of_vectors=True),
-                ctx.needs_input_grad[0],
+                Each(shares, of_vectors=True),
+                wants_points,
             ],
         )
-        return grad_points, grad_table, None, None, None, None
+        return shares.sum(0) if wants_points else None, grad_table, None, None, None, None

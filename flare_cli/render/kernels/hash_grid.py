@@ -116,7 +116,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         hashed: wp.array(dtype=wp.int32),
         grad_out: wp.array2d(dtype=row),
         grad_table: wp.array(dtype=row),
-        grad_points: wp.array(dtype=wp.vec3),
+        grad_points: wp.array2d(dtype=wp.vec3),
         wants_points: wp.bool,
     ):
         level, run = wp.tid()
@@ -129,6 +129,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         sums = rows()
         for point in range(run * POINTS, wp.min((run + 1) * POINTS, points.shape[0])):
             g = grad_out[point, level]
+            g_p = wp.vec3(0.0)
             # Padding and pixels outside the mask have no gradient: their zeros would only queue up.
             if not (wp.max(wp.abs(g)) == 0.0):
                 p = points[point] * float(resolution)
@@ -145,7 +146,6 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
                 u = p[0] - float(x)
                 v = p[1] - float(y)
                 w = p[2] - float(z)
-                g_p = wp.vec3(0.0)
                 for corner in range(8):
                     i = corner & 1
                     j = (corner >> 1) & 1
@@ -161,8 +161,8 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
                         target = offset + entry(x + i, y + j, z + k, resolution, size, hashed[level])
                         slope = wp.dot(table[target], g)
                         g_p += slope * wp.vec3(sign_u * at_v * at_w, at_u * sign_v * at_w, at_u * at_v * sign_w)
-                if wants_points:
-                    wp.atomic_add(grad_points, point, g_p * float(resolution))
+            if wants_points:
+                grad_points[level, point] = g_p * float(resolution)
         if at_x >= 0:
             add_to_cell(grad_table, sums, at_x, at_y, at_z, offset, size, resolution, hashed[level])
 
