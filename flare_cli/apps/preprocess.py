@@ -16,6 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from flare_cli.apps.progress import ProgressCallback, quiet
+from flare_cli.apps.runs import choose_device
 from flare_cli.data.video import VideoReader
 from flare_cli.errors import FlareError, SubjectError, VideoError
 from flare_cli.head import open_head
@@ -39,7 +40,10 @@ PARTS = ("image", "mask", "semantic", "preview", "flame_params.json", "flare.jso
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessRequest:
-    """What `flare preprocess` was asked. `fps` drops frames down to that rate; None keeps all."""
+    """What `flare preprocess` was asked. `fps` drops frames down to that rate; None keeps all.
+
+    The head is drawn on `device`; everything else runs on the CPU's cores.
+    """
 
     video: Path
     out: Path
@@ -48,6 +52,7 @@ class PreprocessRequest:
     max_frames: int | None = None
     head: str = "open-head"
     overwrite: bool = False
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +120,7 @@ class _Stages:
 
     def run(self) -> tuple[dict[str, float], Sightings, Tracked]:
         """All stages; the seconds that each took, and what was found."""
-        head, work = self.head, self.work
+        head, work, drawn = self.head, self.work, self.head.to(choose_device(self.request.device))
         with self._stage("landmarks") as progress:
             sightings = find_face(self.reader, work, progress)
         if len(sightings.seen) < MIN_USABLE_FRAMES:
@@ -136,9 +141,9 @@ class _Stages:
         with self._stage("pictures") as progress:
             cut_pictures(self.reader, tracked.track, crop, work, progress)
         with self._stage("labels") as progress:
-            label_pictures(head, tracked.track, sightings, crop, work, progress)
+            label_pictures(drawn, tracked.track, sightings, crop, work, progress)
         with self._stage("preview") as progress:
-            write_preview(head, tracked, sightings, crop, work, progress)
+            write_preview(drawn, tracked, sightings, crop, work, progress)
         return self.seconds, sightings, tracked
 
     @contextmanager

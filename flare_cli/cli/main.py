@@ -76,6 +76,7 @@ def preprocess(
         list[str] | None, typer.Option(help="video of a data set to hold out; may be repeated")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="replace a subject that is already there")] = False,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Turn a video into a subject folder (crop, landmarks, matte, labels, tracking), or import a tracked data set."""
@@ -92,8 +93,9 @@ def preprocess(
     from flare_cli.apps.preprocess import preprocess as run
 
     request = PreprocessRequest(
-        video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head or "open-head", overwrite=overwrite
-    )
+        video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head or "open-head", overwrite=overwrite,
+        device=device,
+    )  # fmt: skip
     with console.progress_bars() as progress:
         result = run(request, progress)
     _show(f"subject {result.folder}", asdict(result), as_json)

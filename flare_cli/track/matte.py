@@ -70,7 +70,7 @@ def guided_filter(
     i_rr, i_rg, i_rb = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
     i_gg, i_gb, i_bb = rr * bb - rb * rb, rg * rb - rr * gb, rr * gg - rg * rg
     determinant = rr * i_rr + rg * i_rg + rb * i_rb
-    out = np.empty_like(values)
+    planes: list[np.ndarray] = []
     for k in range(values.shape[-1]):
         value = half(np.ascontiguousarray(values[..., k]))
         middle = mean(value)
@@ -79,5 +79,13 @@ def guided_filter(
         slope_g = (i_rg * cr + i_gg * cg + i_gb * cb) / determinant
         slope_b = (i_rb * cr + i_gb * cg + i_bb * cb) / determinant
         offset = middle - slope_r * mr - slope_g * mg - slope_b * mb
-        out[..., k] = whole(slope_r) * red + whole(slope_g) * green + whole(slope_b) * blue + whole(offset)
-    return out
+        # In place: at full size, making room takes longer than counting.
+        plane = whole(slope_r)
+        plane *= red
+        for slope, channel in ((slope_g, green), (slope_b, blue)):
+            part = whole(slope)
+            part *= channel
+            plane += part
+        plane += whole(offset)
+        planes.append(plane)
+    return np.stack(planes, -1) if len(planes) > 1 else planes[0][..., None]

@@ -31,9 +31,9 @@ def overlay_frame(
 
 def head_over(rgb: UInt8[np.ndarray, "H W 3"], head: ProjectedHead) -> UInt8[np.ndarray, "H W 3"]:
     """The shaded head laid half transparent over the picture."""
-    solid = (head.regions > 0)[..., None]
-    mixed = rgb * 0.45 + head.shading[..., None] * 0.55
-    return np.where(solid, mixed, rgb).astype(np.uint8)
+    solid, out = head.regions > 0, rgb.copy()
+    out[solid] = (rgb[solid] * 0.45 + head.shading[solid][:, None] * 0.55).astype(np.uint8)
+    return out
 
 
 def contact_row(

@@ -44,8 +44,8 @@ class HeadProjector:
         self._rasterizer = choose_rasterizer(device=head.template.device)
 
     def __call__(self, track: Track, index: int) -> ProjectedHead:
-        """Frame `index` of `track` as its camera sees it."""
-        one = track[index : index + 1]
+        """Frame `index` of `track` as its camera sees it; drawn on the head's device."""
+        one = track[index : index + 1].to(self._head.template.device)
         camera = one.cameras()
         vertices = pose_vertices(
             self._head, shape=one.shape, expression=one.expression, pose=one.pose, translation=one.translation
