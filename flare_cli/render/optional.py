@@ -40,7 +40,9 @@ class Package:
     def load(self, submodule: str = "") -> ModuleType:
         """Import it. Raises `BackendError` where it is missing or does not load."""
         if not self.installed:
-            raise BackendError(f"{self.module} is not installed", hint=f"{self.install}  [{self.licence}]")
+            raise BackendError(
+                f"{self.module} is not installed", hint=f"use auto instead, or {self.install}  [{self.licence}]"
+            )
         try:
             return importlib.import_module(self.module + submodule)
         except (ImportError, OSError) as error:
