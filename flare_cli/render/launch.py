@@ -55,7 +55,7 @@ class Each:
     axis: int = 0
     of_vectors: bool = False
 
-    def part(self, start: int, length: int) -> Tensor | wp.array:
+    def part(self, start: int, length: int) -> Any:
         """These entries alone."""
         tensor = self.tensor.detach().narrow(self.axis, start, length)
         return vectors(tensor) if self.of_vectors else tensor
@@ -118,15 +118,20 @@ def _launch(kernel: Any, dim: tuple[int, ...], device: torch.device, arguments: 
     wp.launch(
         kernel,
         dim=dim,
-        inputs=[wp.from_torch(a.detach()) if isinstance(a, Tensor) else a for a in arguments],
+        inputs=[_descriptor(a) if isinstance(a, Tensor) else a for a in arguments],
         device=wp.device_from_torch(device),
         stream=stream,
     )
 
 
-def vectors(tensor: Tensor) -> wp.array:
-    """View the last axis of a float32 tensor as a vector for a kernel (`vec3` where it has three entries)."""
-    return wp.from_torch(tensor.detach(), dtype=_vector_type(tensor.shape[-1]))
+def vectors(tensor: Tensor) -> Any:
+    """View the last axis of a float32 tensor as a vector for a launch (`vec3` where it has three entries)."""
+    return _descriptor(tensor, _vector_type(tensor.shape[-1]))
+
+
+def _descriptor(tensor: Tensor, dtype: type | None = None) -> Any:
+    """What a kernel gets to see of a tensor; half the work of a `wp.array`, which the launch would unpack again."""
+    return wp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
 
 
 @functools.cache

@@ -70,7 +70,7 @@ def trace_picture(
     vertices, faces = mesh.vertices.float().contiguous(), mesh.faces.int().contiguous()
     # Warp builds the hierarchy on its own stream: wait for torch before, and for the kernel before it is freed.
     wp.synchronize_device(wp.device_from_torch(device))
-    bvh = wp.Mesh(vectors(vertices), wp.from_torch(faces.flatten()))
+    bvh = wp.Mesh(_array(vertices), wp.from_torch(faces.flatten()))
     height, width = camera.height, camera.width
     colour = lambda: torch.zeros(height, width, 3, device=device)  # noqa: E731
     scalar = lambda: torch.zeros(height, width, device=device)  # noqa: E731
@@ -100,7 +100,7 @@ def _surface(mesh: PaintedMesh, bvh: wp.Mesh, faces: Int[Tensor, "F 3"]) -> tupl
     surface = kernels.Surface()
     surface.mesh = bvh.id
     surface.faces = wp.from_torch(faces)
-    surface.normals, surface.albedo = vectors(normals), vectors(albedo)
+    surface.normals, surface.albedo = _array(normals), _array(albedo)
     surface.roughness, surface.labels = wp.from_torch(roughness), wp.from_torch(labels)
     surface.f0 = mesh.f0
     return surface, [normals, albedo, roughness, labels]
@@ -119,10 +119,14 @@ def _environment(envmap: Float[Tensor, "H W 3"]) -> tuple[Any, list[Tensor]]:
     rows[-1], columns[:, -1] = 1.0, 1.0
     radiance = envmap.float().contiguous()
     environment = kernels.Environment()
-    environment.radiance, environment.density = vectors(radiance), wp.from_torch(density)
+    environment.radiance, environment.density = _array(radiance), wp.from_torch(density)
     environment.rows, environment.columns = wp.from_torch(rows), wp.from_torch(columns)
     environment.height, environment.width = height, width
     return environment, [radiance, density, rows, columns]
+
+
+def _array(tensor: Float[Tensor, "*N 3"]) -> wp.array:
+    return wp.from_torch(tensor, dtype=wp.vec3)
 
 
 def _view(camera: Cameras) -> Any:
