@@ -21,8 +21,9 @@ from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.config.schema import Config
 from flare_cli.data.image import write_png
 from flare_cli.errors import AvatarError, ConfigError, SubjectError
+from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames, fitted_size, load_frames, split_frames
-from flare_cli.fit.loop import CHECKPOINT, LOG, fit_avatar
+from flare_cli.fit.loop import LOG, fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.head.library import load_head

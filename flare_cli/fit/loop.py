@@ -5,25 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Structure
-from flare_cli.avatar.storage import avatar_header, build_avatar
 from flare_cli.config.schema import Config
-from flare_cli.data.tensor_file import load_tensors, save_tensors
-from flare_cli.errors import AvatarError
+from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.optimiser import Adam
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.model import HeadModel
 
-CHECKPOINT = "checkpoint.safetensors"
 LOG = "metrics.jsonl"
 
 
@@ -35,15 +29,6 @@ class Progress:
     step: int
     total: int
     loss: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """Where a fit is: the stage, the next step within it, and the seconds spent so far."""
-
-    stage: int = 0
-    step: int = 0
-    seconds: float = 0.0
 
 
 def fit_avatar(
@@ -66,7 +51,7 @@ def fit_avatar(
     checkpoint = folder / CHECKPOINT
     position, restored = Position(), {}
     if resume and checkpoint.is_file():
-        avatar, position, restored = _load_checkpoint(checkpoint, config, device)
+        avatar, position, restored = load_checkpoint(checkpoint, config, device)
     else:
         structure = Structure(config.stage[0].encoding, 0)
         avatar = Avatar(head.to(device), frames.track.shape, config, structure)
@@ -75,7 +60,7 @@ def fit_avatar(
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
     started = saved = time.monotonic()
-    with (folder / LOG).open("a", encoding="utf-8") as log:
+    with (folder / LOG).open("a", encoding="utf-8") as log, CheckpointWriter(checkpoint) as checkpoints:
         done = done_before
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
@@ -97,8 +82,7 @@ def fit_avatar(
                         log.write(json.dumps({"stage": stage.name, "step": step + i - 1, **terms}) + "\n")
                 if time.monotonic() - saved >= config.run.checkpoint_seconds and done + len(block) < total:
                     spent = position.seconds + time.monotonic() - started
-                    at = Position(stage=index, step=until, seconds=spent)
-                    _save_checkpoint(checkpoint, avatar, runner.optimiser, at)
+                    checkpoints.save(avatar, runner.optimiser, Position(stage=index, step=until, seconds=spent))
                     log.flush()
                     saved = time.monotonic()
                 for terms in block:
@@ -108,23 +92,3 @@ def fit_avatar(
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, done)
     return avatar, position.seconds + time.monotonic() - started
-
-
-def _save_checkpoint(path: Path, avatar: Avatar, optimiser: Adam, position: Position) -> None:
-    tensors = {f"avatar.{name}": tensor for name, tensor in avatar.state_dict().items()}
-    where = {"stage": position.stage, "step": position.step, "seconds": position.seconds}
-    save_tensors(path, tensors | optimiser.tensors(), avatar_header(avatar, {"position": where}))
-
-
-def _load_checkpoint(path: Path, config: Config, device: torch.device) -> tuple[Avatar, Position, dict[str, Tensor]]:
-    tensors, header = load_tensors(path)
-    mine = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
-    avatar = build_avatar(mine, header, path, device)
-    if avatar.config != replace(config, run=avatar.config.run):
-        raise AvatarError(
-            f"{path} belongs to a fit with other settings",
-            hint="use the same config to go on with it, or --fresh to start again",
-        )
-    avatar.config = config
-    where: dict[str, Any] = header["position"]
-    return avatar, Position(**where), {name: t for name, t in tensors.items() if name.startswith("optimiser.")}

@@ -7,8 +7,9 @@ import torch
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config
 from flare_cli.errors import AvatarError, FitError
+from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.loop import CHECKPOINT, Progress, fit_avatar
+from flare_cli.fit.loop import Progress, fit_avatar
 
 
 class StoppedError(Exception):
@@ -83,3 +84,14 @@ def test_checkpoint_of_other_settings_is_refused(toy_frames, open_head, tiny_con
     other = replace(tiny_config, loss=replace(tiny_config.loss, mask=1.0))
     with pytest.raises(AvatarError, match="other settings"):
         run(toy_frames, open_head, other, tmp_path)
+
+
+def test_a_checkpoint_that_could_not_be_written_is_told(
+    toy_frames, open_head, tiny_config, tmp_path: Path, monkeypatch
+):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flare_cli.fit.checkpoint.save_tensors", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(toy_frames, open_head, tiny_config, tmp_path)

@@ -1,0 +1,77 @@
+"""Checkpoints: everything that a fit needs to go on exactly, written while it goes on."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.storage import avatar_header, build_avatar
+from flare_cli.config.schema import Config
+from flare_cli.data.tensor_file import load_tensors, save_tensors
+from flare_cli.errors import AvatarError
+from flare_cli.fit.optimiser import Adam
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a fit is: the stage, the next step within it, and the seconds spent so far."""
+
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+
+@final
+class CheckpointWriter:
+    """Copies the state when asked and writes it on another thread; leaving the block waits for that."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1)
+        self._written: Future[None] | None = None
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def save(self, avatar: Avatar, optimiser: Adam, position: Position) -> None:
+        """Replace the last checkpoint. Raises what went wrong when that was written."""
+        self._settle()
+        state = {f"avatar.{name}": tensor for name, tensor in avatar.state_dict().items()} | optimiser.tensors()
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+        header = avatar_header(avatar, {"position": asdict(position)})
+        self._written = self._thread.submit(save_tensors, self._path, copies, header)
+
+    def _settle(self) -> None:
+        if self._written is not None:
+            self._written.result()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self._settle()
+
+
+def load_checkpoint(path: Path, config: Config, device: torch.device) -> tuple[Avatar, Position, dict[str, Tensor]]:
+    """The avatar, where its fit was, and the optimiser's state. Raises `AvatarError` for another config's."""
+    tensors, header = load_tensors(path)
+    mine = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
+    avatar = build_avatar(mine, header, path, device)
+    if avatar.config != replace(config, run=avatar.config.run):
+        raise AvatarError(
+            f"{path} belongs to a fit with other settings",
+            hint="use the same config to go on with it, or --fresh to start again",
+        )
+    avatar.config = config
+    where: dict[str, Any] = header["position"]
+    return avatar, Position(**where), {name: t for name, t in tensors.items() if name.startswith("optimiser.")}
