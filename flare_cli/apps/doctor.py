@@ -5,21 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from flare_cli.apps.backend_check import Kind, check, check_optional
 from flare_cli.errors import FlareError
 from flare_cli.fit.perceptual import perceptual_status, vgg16_weights
 from flare_cli.head.open_head import load_open_head
 from flare_cli.head.stored import stored_names
-from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.optional import NVDIFFRAST, PYTORCH3D, TINYCUDANN, Package
 from flare_cli.score.metrics import lpips_or_reason
-
-_WARP = Package(module="warp", distributions=("warp-lang",), licence="Apache-2.0", install="pip install -U warp-lang")
-_TORCH = Package(module="torch", distributions=("torch",), licence="BSD-3; the slow reference", install="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +36,7 @@ def examine() -> list[Finding]:
         _package("torch", needed=True),
         _cuda(),
         _package("warp-lang", needed=True),
-        *_rasterizers(),
-        *_hash_grids(),
+        *_backends(),
         _open_head(),
         _other_heads(),
         _package("ai-edge-litert", needed=True, what="face landmarks and matte"),
@@ -79,49 +74,32 @@ def _cuda() -> Finding:
     )
 
 
-def _rasterizers() -> list[Finding]:
-    """What "auto" takes, then the others."""
-    clip = torch.tensor([[[-0.5, -0.5, 0, 1], [0.5, -0.5, 0, 1], [0, 0.5, 0, 1]]])
-    faces = torch.tensor([[0, 1, 2]])
-
-    def draw(name: str, device: torch.device) -> str:
-        rasterizer = choose_rasterizer(name, device)
-        seen = rasterizer.rasterize(clip.to(device), faces.to(device), 16, 16).triangle >= 0
-        return f"draws the test triangle, {int(seen.sum())} pixels"
-
-    chosen = _runs("rasterizer", draw, "auto", _WARP)
-    return [chosen, *(_runs(package.module, draw, package.module, package) for package in (NVDIFFRAST, PYTORCH3D))]
+def _backends() -> list[Finding]:
+    """What "auto" takes, and every other rasterizer and hash grid."""
+    return [
+        _built_in("rasterizer", "rasterizer", "warp"),
+        _optional("rasterizer", NVDIFFRAST),
+        _optional("rasterizer", PYTORCH3D),
+        _built_in("hash grid", "hash grid", "warp"),
+        _built_in("torch grid", "hash grid", "torch"),
+        _optional("hash grid", TINYCUDANN),
+    ]
 
 
-def _hash_grids() -> list[Finding]:
-    """What "auto" takes, then the others."""
-
-    def encode(name: str, device: torch.device) -> str:
-        grid = choose_encoding(name, device, levels=2, log2_entries=8)
-        features = grid(torch.full((1, 3), 0.3, device=device))
-        return f"encodes the test point, {features.numel()} features"
-
-    chosen = _runs("hash grid", encode, "auto", _WARP)
-    return [chosen, _runs("torch grid", encode, "torch", _TORCH), _runs("tinycudann", encode, "tinycudann", TINYCUDANN)]
-
-
-def _runs(what: str, work: Callable[[str, torch.device], str], name: str, package: Package) -> Finding:
-    """Whether a backend does its work here, on the GPU if there is one."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    needed = package is _WARP
+def _built_in(name: str, kind: Kind, backend: str) -> Finding:
+    found, chosen = check(kind, backend), backend == "warp"
     about = (
-        f"{package.version}, {package.licence}" if package.installed else f"not installed (optional), {package.licence}"
+        "auto takes warp (Apache-2.0), the fastest where measured" if chosen else "the slow reference, in plain torch"
     )
-    try:
-        done = work(name, device)
-    except FlareError as error:
-        advice = error.hint if package.installed else package.install
-        return Finding(name=what, present=False, needed=needed, state=f"{about}: {error.message}", advice=advice)
-    except RuntimeError as error:
-        state = f"{about}: fails: {str(error).splitlines()[0]}"
-        return Finding(name=what, present=False, needed=needed, state=state, advice=package.install)
-    first = "auto takes warp, the fastest where measured: " if name == "auto" else ""
-    return Finding(name=what, present=True, needed=needed, state=f"{first}{about}; on {device}: {done}")
+    advice = found.advice or ("" if found.runs else "pip install -U warp-lang torch")
+    return Finding(name=name, present=found.runs, needed=chosen, state=f"{about}; {found.state}", advice=advice)
+
+
+def _optional(kind: Kind, package: Package) -> Finding:
+    found = check_optional(kind, package)
+    return Finding(
+        name=package.module, present=found.runs, needed=False, state=f"{kind}; {found.state}", advice=found.advice
+    )
 
 
 def _open_head() -> Finding:

@@ -1,4 +1,9 @@
+import os
+import sys
+
+from flare_cli.apps.backend_check import check_optional
 from flare_cli.apps.doctor import examine
+from flare_cli.render.optional import PYTORCH3D
 
 
 def test_everything_that_is_needed_is_here():
@@ -22,6 +27,15 @@ def test_every_backend_is_named_with_version_and_licence():
     for name in ("nvdiffrast", "pytorch3d", "torch grid", "tinycudann"):
         state = findings[name].state
         assert "encodes" in state or "draws" in state or "installed" in state or "GPUs only" in state
+
+
+def test_a_backend_that_ends_its_process_is_named(monkeypatch, tmp_path):
+    (tmp_path / "pytorch3d.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    found = check_optional("rasterizer", PYTORCH3D)
+    assert not found.runs
+    assert "crashes (SIGSEGV)" in found.state
 
 
 def test_the_licence_that_forbids_commerce_is_named():
