@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, final
 
 import torch
 from jaxtyping import Float, Int
@@ -39,7 +40,12 @@ CALLS = 20  # between two looks at the clock: a GPU's own time, not that of a la
 FIT_STEPS = {"cpu": 6, "cuda": 200}
 
 
-T = TypeVar("T")
+class _Backend(Protocol):
+    @property
+    def capturable(self) -> bool: ...
+
+
+T = TypeVar("T", bound=_Backend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +79,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """Timings by backend and agreements with Warp; `missing` says why a backend was not measured."""
+    """Timings by backend (and how it was called) and agreements with Warp; `missing` says why one was not measured."""
 
     device: str
     rasterizers: tuple[str, ...]
@@ -131,20 +137,31 @@ def run_bench(command: BenchCommand, progress: ProgressCallback) -> BenchResult:
 
 
 def bench(request: BenchRequest, progress: ProgressCallback) -> BenchResult:
-    """Time every rasterizer and encoding that runs on the device; compare their results with Warp's."""
+    """Time every rasterizer and encoding that runs on the device; compare their results with Warp's.
+
+    What a CUDA graph can capture is timed a second time as a fit runs it, replayed.
+    """
+    if request.device.type == "cpu":
+        return _bench(request, progress)
+    with torch.cuda.stream(torch.cuda.Stream(request.device)):  # nothing is captured on the default stream
+        return _bench(request, progress)
+
+
+def _bench(request: BenchRequest, progress: ProgressCallback) -> BenchResult:
     device, missing = request.device, dict[str, str]()
     parts = len(request.subdivisions) + 2
     rasterizers = _present(RASTERIZERS, lambda name: choose_rasterizer(name, device), missing)
     rasterizing: list[Timing] = []
+    columns: dict[str, dict[str, float]] = {}
     for done, subdivisions in enumerate(request.subdivisions):
         progress("measure, rasterizers", done, parts)
         scene = head_scene(subdivisions, request.batch, request.size, device)
-        columns = {name: _rasterizer_times(one, scene, request) for name, one in rasterizers.items()}
+        columns = _columns(rasterizers, partial(_rasterizer_times, scene), request)
         rasterizing += _rows(columns, f", {len(scene.faces)} triangles")
     progress("measure, hash grids", parts - 2, parts)
     points = _seen_points(rasterizers["warp"], request)
     encodings = _present(ENCODINGS, lambda name: choose_encoding(name, device), missing)
-    columns = {name: _encoding_times(one, points, request) for name, one in encodings.items()}
+    encoding = _columns(encodings, partial(_encoding_times, points), request)
     progress("measure, agreement", parts - 1, parts)
     scene = head_scene(0, request.batch, request.size, device)
     agreed = agreements(rasterizers, scene.clip, scene.attributes, scene.faces, scene.size)
@@ -153,10 +170,10 @@ def bench(request: BenchRequest, progress: ProgressCallback) -> BenchResult:
         device=torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"CPU, {torch.get_num_threads()} threads",
-        rasterizers=tuple(rasterizers),
-        encodings=tuple(encodings),
+        rasterizers=tuple(columns),
+        encodings=tuple(encoding),
         rasterizing=rasterizing,
-        encoding=_rows(columns, f", {len(points)} points"),
+        encoding=_rows(encoding, f", {len(points)} points"),
         agreements=agreed,
         missing=missing,
     )
@@ -172,12 +189,24 @@ def _present(names: Sequence[str], choose: Callable[[str], T], missing: dict[str
     return found
 
 
+def _columns(
+    backends: Mapping[str, T], times: Callable[[T, Clock], dict[str, float]], request: BenchRequest
+) -> dict[str, dict[str, float]]:
+    """The times of every backend; on a GPU also of its calls replayed from a graph, where one can capture them."""
+    columns: dict[str, dict[str, float]] = {}
+    for name, backend in backends.items():
+        columns[name] = times(backend, Clock(request, replayed=False))
+        if request.device.type == "cuda" and backend.capturable:
+            columns[f"{name}, replayed"] = times(backend, Clock(request, replayed=True))
+    return columns
+
+
 def _rows(columns: dict[str, dict[str, float]], what: str) -> list[Timing]:
     parts = next(iter(columns.values()))
     return [Timing(part + what, tuple(column[part] for column in columns.values())) for part in parts]
 
 
-def _rasterizer_times(rasterizer: Rasterizer, scene: Scene, request: BenchRequest) -> dict[str, float]:
+def _rasterizer_times(scene: Scene, rasterizer: Rasterizer, clock: Clock) -> dict[str, float]:
     clip, attributes = scene.clip.clone().requires_grad_(), scene.attributes.clone().requires_grad_()
     faces, size = scene.faces, scene.size
 
@@ -202,12 +231,12 @@ def _rasterizer_times(rasterizer: Rasterizer, scene: Scene, request: BenchReques
 
     seen = (fragments.barycentric, fragments.depth)
     return {
-        "rasterize": _time(rasterize, request),
-        "rasterize, gradient": _time_gradient(seen, (clip,), request),
-        "interpolate": _time(interpolate, request),
-        "interpolate, gradient": _time_gradient((interpolate(),), (attributes, leaves.barycentric), request),
-        "antialias": _time(antialias, request),
-        "antialias, gradient": _time_gradient((antialias(),), (image, clip), request),
+        "rasterize": clock.time(rasterize),
+        "rasterize, gradient": clock.time_gradient(seen, (clip,)),
+        "interpolate": clock.time(interpolate),
+        "interpolate, gradient": clock.time_gradient((interpolate(),), (attributes, leaves.barycentric)),
+        "antialias": clock.time(antialias),
+        "antialias, gradient": clock.time_gradient((antialias(),), (image, clip)),
     }
 
 
@@ -221,49 +250,60 @@ def _seen_points(rasterizer: Rasterizer, request: BenchRequest) -> Float[Tensor,
     return points.repeat(-(-request.points // len(points)), 1)[: request.points].contiguous()
 
 
-def _encoding_times(encoding: Encoding, points: Float[Tensor, "P 3"], request: BenchRequest) -> dict[str, float]:
+def _encoding_times(points: Float[Tensor, "P 3"], encoding: Encoding, clock: Clock) -> dict[str, float]:
     assert isinstance(encoding, nn.Module)
     (table,) = encoding.parameters()
     moving = points.clone().requires_grad_()
     return {
-        "encode": _time(lambda: encoding(points), request),
-        "encode, gradient to the table": _time_gradient((encoding(points),), (table,), request),
-        "encode, gradient to table and points": _time_gradient((encoding(moving),), (table, moving), request),
+        "encode": clock.time(lambda: encoding(points)),
+        "encode, gradient to the table": clock.time_gradient((encoding(points),), (table,)),
+        "encode, gradient to table and points": clock.time_gradient((encoding(moving),), (table, moving)),
     }
 
 
-def _time_gradient(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], request: BenchRequest) -> float:
-    ones = [torch.ones_like(output) for output in outputs]
-    return _time(lambda: torch.autograd.grad(outputs, inputs, ones, retain_graph=True), request)
+@final
+class Clock:
+    """Median milliseconds of one call, after a warm-up; of a call as it is, or `replayed` from a CUDA graph."""
 
+    def __init__(self, request: BenchRequest, *, replayed: bool) -> None:
+        self.device, self.repeats, self.replayed = request.device, request.repeats, replayed
 
-def _time(work: Callable[[], object], request: BenchRequest) -> float:
-    """Median milliseconds of one call, after a warm-up. On a GPU the mean of some calls in a row counts as one."""
-    work()
-    if request.device.type == "cpu":
-        return statistics.median(_milliseconds(work) for _ in range(request.repeats))
-    once = _gpu_milliseconds(work, 3, request.device)
-    calls = max(1, min(CALLS, int(CALLS / once)))
-    repeats = request.repeats if once < CALLS else 3
-    return statistics.median(_gpu_milliseconds(work, calls, request.device) for _ in range(repeats))
+    def time(self, work: Callable[[], object]) -> float:
+        """Time `work`. On a GPU the mean of some calls in a row counts as one."""
+        work()
+        if self.device.type == "cpu":
+            return statistics.median(_milliseconds(work) for _ in range(self.repeats))
+        if self.replayed:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=torch.cuda.current_stream(self.device)):
+                work()
+            work = graph.replay
+            work()
+        once = self._gpu_milliseconds(work, 3)
+        calls = max(1, min(CALLS, int(CALLS / once)))
+        repeats = self.repeats if once < CALLS else 3
+        return statistics.median(self._gpu_milliseconds(work, calls) for _ in range(repeats))
+
+    def time_gradient(self, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> float:
+        """Time the gradient of `outputs` to `inputs`."""
+        ones = [torch.ones_like(output) for output in outputs]
+        return self.time(lambda: torch.autograd.grad(outputs, inputs, ones, retain_graph=True))
+
+    def _gpu_milliseconds(self, work: Callable[[], object], calls: int) -> float:
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize(self.device)
+        start.record()
+        for _ in range(calls):
+            work()
+        end.record()
+        torch.cuda.synchronize(self.device)
+        return start.elapsed_time(end) / calls
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
     before = time.perf_counter()
     work()
     return 1e3 * (time.perf_counter() - before)
-
-
-def _gpu_milliseconds(work: Callable[[], object], calls: int, device: torch.device) -> float:
-    """The GPU's own clock over `calls` calls, per call."""
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda.synchronize(device)
-    start.record()
-    for _ in range(calls):
-        work()
-    end.record()
-    torch.cuda.synchronize(device)
-    return start.elapsed_time(end) / calls
 
 
 def markdown(result: BenchResult) -> str:

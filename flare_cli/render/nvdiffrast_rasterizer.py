@@ -1,18 +1,19 @@
 """The rasterizer of nvdiffrast (NVIDIA; non-commercial licence), on NVIDIA GPUs.
 
-Never chosen by "auto". Where it departs from the contract of `Rasterizer`:
+Never chosen by "auto". Where it departs from the contract of `Rasterizer` (measured: docs/backends.md):
 - it snaps vertices to 1/16 pixel before it decides which pixels a triangle covers, and clamps barycentrics to 0..1 in
   the sliver between the snapped and the true edge;
-- it damps the gradients of triangles that cover about a pixel or less;
-- of equally near triangles it takes one of its own choice;
-- a vertex that is not a number may hide more than its own triangles;
-- its antialiasing sees only edges of the two triangles that meet between two pixels, so outlines made of slivers are
-  blended less often, and several edges at one pixel may take the result out of the image's range;
-- it adds gradients in no fixed order, and waits for the GPU in every call: a CUDA graph cannot capture it.
+- it orders by z/w, which must grow with depth as our cameras make it, and of equal ones takes the last triangle;
+- it damps the gradients of triangles of about a pixel or less;
+- it draws triangles with a vertex that is not a number;
+- its antialiasing sees only edges of the two triangles that meet between two pixels: where triangles are no larger than
+  pixels it blends little and hardly moves an outline; several edges at one pixel may leave the image's range;
+- it adds gradients, and blends, in no fixed order, and waits for the GPU in every call: a CUDA graph cannot capture it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -37,7 +38,7 @@ class NvdiffrastRasterizer:
         self._ops: Any = NVDIFFRAST.load(".torch")
         self._context = self._ops.RasterizeCudaContext(device)
         self._topology = Topology()
-        self._edges = WeakTensorKeyDictionary()
+        self._side_by_side = WeakTensorKeyDictionary()
 
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre."""
@@ -77,15 +78,30 @@ class NvdiffrastRasterizer:
         """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip."""
         if len(faces) == 0:
             return image
-        if faces not in self._edges:
-            self._edges[faces] = self._ops.antialias_construct_topology_hash(self._topology.int32(faces))
+        # As one mesh: given a batch, its gradient kernel adds up one edge's shares over pictures (0.4.0).
+        faces, edges = self._all_pictures(faces, *clip.shape[:2])
+        first = torch.arange(len(clip), dtype=torch.int32, device=clip.device)[:, None, None] * (
+            len(faces) // len(clip)
+        )
+        apart = torch.where(fragments.triangle >= 0, fragments.triangle + first, -1)
         return self._ops.antialias(
             image.contiguous(),
-            _seen(fragments).detach(),
-            clip.contiguous(),
-            self._topology.int32(faces),
-            topology_hash=self._edges[faces],
+            _seen(replace(fragments, triangle=apart)).detach(),
+            clip.reshape(-1, 4),
+            faces,
+            topology_hash=edges,
         )
+
+    def _all_pictures(self, faces: Int[Tensor, "F 3"], batch: int, n_vertices: int) -> tuple[Int[Tensor, "BF 3"], Any]:
+        """Faces of a mesh that holds every picture's vertices one after the other, and nvdiffrast's table of edges."""
+        if faces not in self._side_by_side:
+            self._side_by_side[faces] = {}
+        known = self._side_by_side[faces]
+        if (batch, n_vertices) not in known:
+            first = torch.arange(batch, dtype=torch.int32, device=faces.device)[:, None, None] * n_vertices
+            every = (self._topology.int32(faces) + first).flatten(0, 1)
+            known[batch, n_vertices] = every, self._ops.antialias_construct_topology_hash(every)
+        return known[batch, n_vertices]
 
 
 def _without_far_plane(clip: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V 4"]:

@@ -90,7 +90,13 @@ DEPARTURES = {
         "test_a_triangulated_square_covers_every_pixel_once": "leaves gaps where an edge meets a pixel centre",
     },
     "nvdiffrast": {
+        "test_pixels_inside_a_triangle_are_covered": "snaps vertices to 1/16 pixel",
         "test_a_triangle_soup_matches_the_twin": "snaps vertices to 1/16 pixel",
+        "test_gradients_of_barycentrics_and_depth_match_the_twin": "snaps vertices, and damps small triangles",
+        "test_the_nearer_triangle_wins_and_ties_go_to_the_lower": "of equally near triangles it shows the last",
+        "test_a_vertex_that_is_not_a_number_hides_its_triangle": "draws triangles with such a vertex",
         "test_a_convex_body_is_antialiased_like_the_twin": "blends only at edges of the two triangles that meet",
+        "test_silhouette_gradients_match_finite_differences": "hardly moves outlines of small triangles",
+        "test_a_fine_sphere_keeps_its_area_where_slivers_make_the_outline": "hardly blends outlines of small triangles",
     },
 }
