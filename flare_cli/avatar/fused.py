@@ -64,17 +64,17 @@ class _Fused(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         columns, *parameters = ctx.saved_tensors
-        inputs, count = columns.shape
+        count = columns.shape[1]
         blocks = -(-count // BACKWARD_BLOCK)
         programs = min(blocks, _programs(columns.device))
-        grad_points = columns.new_empty(count, inputs)
+        grad_columns = torch.empty_like(columns)
         shares = columns.new_empty(programs, sum(parameter.numel() for parameter in parameters))
         if blocks:
             _kernels().network_backward[programs,](
                 columns,
                 *parameters[:-1],
                 grad_outputs[0].contiguous(),
-                grad_points,
+                grad_columns,
                 shares,
                 count,
                 blocks,
@@ -85,7 +85,7 @@ class _Fused(torch.autograd.Function):
             )
         grads = shares.sum(0).split([parameter.numel() for parameter in parameters])
         shaped = [grad.view_as(parameter) for grad, parameter in zip(grads, parameters, strict=True)]
-        return grad_points if ctx.needs_input_grad[0] else None, None, *shaped
+        return grad_columns.T if ctx.needs_input_grad[0] else None, None, *shaped
 
 
 def _kernels() -> Any:

@@ -55,7 +55,7 @@ class _Encode(torch.autograd.Function):
                 Each(direction, of_vectors=True),
                 Each(roughness),
                 *_tables(direction.device),
-                Each(grad_outputs[0].contiguous()),
+                Each(grad_outputs[0].T.contiguous(), axis=1),
                 Each(grad_direction, of_vectors=True),
                 Each(grad_roughness),
             ],

@@ -50,7 +50,7 @@ class _Encode(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         points, table, resolutions, offsets, sizes, hashed = ctx.saved_tensors
         levels, features = len(resolutions), table.shape[1]
-        grad_out = grad_outputs[0].contiguous().view(len(points), levels, features)
+        grad_out = grad_outputs[0].T.contiguous().view(levels, features, len(points))
         grad_table = torch.zeros_like(table)
         wants_points = ctx.needs_input_grad[0]
         # Each level has its own share: summed afterwards, nobody waits for another to add.
@@ -67,7 +67,7 @@ class _Encode(torch.autograd.Function):
                 Each(offsets[:-1]),
                 Each(sizes),
                 Each(hashed),
-                Each(grad_out, axis=1, of_vectors=True),
+                Each(grad_out),
                 vectors(grad_table),  # each level has its own rows
                 Each(shares, of_vectors=True),
                 wants_points,

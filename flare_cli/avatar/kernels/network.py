@@ -82,7 +82,7 @@ def network_backward(
     padded_inputs: tl.constexpr, padded_width: tl.constexpr, padded_outputs: tl.constexpr, block: tl.constexpr,
     half: tl.constexpr, wants_grad_x: tl.constexpr,
 ):  # fmt: skip
-    """grad_x[P, N], and this program's share of the parameters' gradients, laid end to end in its row of `partial`.
+    """grad_x[N, P], and this program's share of the parameters' gradients, laid end to end in its row of `partial`.
 
     Each program takes every so many-th block and computes the hidden values again. The shares are summed afterwards,
     in an order that does not change.
@@ -123,7 +123,7 @@ def network_backward(
         if wants_grad_x:
             from_x = tl.dot(grad, w1)
             feature = tl.arange(0, padded_inputs)[None, :]
-            place = grad_x + at[:, None] * inputs + feature
+            place = grad_x + feature * count + at[:, None]
             tl.store(place, from_x, (at < count)[:, None] & (feature < inputs))
     size: tl.constexpr = width * inputs + width * width + outputs * width + 2 * width + outputs
     place = partial + tl.program_id(0) * size

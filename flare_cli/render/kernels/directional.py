@@ -50,10 +50,10 @@ def encode_backward(
     grad_direction: wp.array(dtype=wp.vec3),
     grad_roughness: wp.array(dtype=wp.float32),
 ):
-    """Adjoint of `encode`; `grad_out` is point by point."""
+    """Adjoint of `encode`; `grad_out` is laid out as `out`."""
     point = wp.tid()
     d = direction[point]
-    half = grad_out.shape[1] / 2
+    half = grad_out.shape[0] / 2
     first = int(0)
     g_x = float(0.0)
     g_y = float(0.0)
@@ -73,8 +73,8 @@ def encode_backward(
             for power in range(degree - m, -1, -1):
                 slope = slope * d[2] + zonal
                 zonal = zonal * d[2] + coefficients[k, m, power]
-            g_real = grad_out[point, first + m] * fade
-            g_imaginary = grad_out[point, half + first + m] * fade
+            g_real = grad_out[first + m, point] * fade
+            g_imaginary = grad_out[half + first + m, point] * fade
             along = g_real * real + g_imaginary * imaginary
             g_roughness += rate * zonal * along
             g_z += slope * along

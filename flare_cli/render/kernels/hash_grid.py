@@ -114,7 +114,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         offsets: wp.array(dtype=wp.int32),
         sizes: wp.array(dtype=wp.int32),
         hashed: wp.array(dtype=wp.int32),
-        grad_out: wp.array2d(dtype=row),
+        grad_out: wp.array3d(dtype=wp.float32),
         grad_table: wp.array(dtype=row),
         grad_points: wp.array2d(dtype=wp.vec3),
         wants_points: wp.bool,
@@ -128,7 +128,9 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         at_z = int(-1)
         sums = rows()
         for point in range(run * POINTS, wp.min((run + 1) * POINTS, points.shape[0])):
-            g = grad_out[point, level]
+            g = row()
+            for feature in range(features):
+                g[feature] = grad_out[level, feature, point]
             g_p = wp.vec3(0.0)
             # Padding and pixels outside the mask have no gradient: their zeros would only queue up.
             if not (wp.max(wp.abs(g)) == 0.0):
