@@ -121,7 +121,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             config,
             folder,
             device=device,
-            on_step=lambda at: progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total),
+            on_steps=lambda at: progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total),
             on_preview=lambda avatar, step: previews.draw(avatar, f"step_{step:06d}"),
             resume=not request.fresh,
         )

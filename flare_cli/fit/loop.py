@@ -23,7 +23,7 @@ LOG = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What the loop reports after each step."""
+    """What the loop reports after each step, on a GPU after each block of steps: meanwhile it has nothing to do."""
 
     stage: str
     step: int
@@ -38,7 +38,7 @@ def fit_avatar(
     folder: Path,
     *,
     device: torch.device,
-    on_step: Callable[[Progress], None],
+    on_steps: Callable[[Progress], None],
     on_preview: Callable[[Avatar, int], object],
     resume: bool,
 ) -> tuple[Avatar, float]:
@@ -85,9 +85,8 @@ def fit_avatar(
                     checkpoints.save(avatar, runner.optimiser, Position(stage=index, step=until, seconds=spent))
                     log.flush()
                     saved = time.monotonic()
-                for terms in block:
-                    done += 1
-                    on_step(Progress(stage=stage.name, step=done, total=total, loss=sum(terms.values())))
+                done += len(block)
+                on_steps(Progress(stage=stage.name, step=done, total=total, loss=sum(block[-1].values())))
                 step = until
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, done)

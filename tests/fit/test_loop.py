@@ -33,7 +33,7 @@ def run(
         config,
         folder,
         device=torch.device("cpu"),
-        on_step=on_step,
+        on_steps=on_step,
         on_preview=lambda avatar, step: None,
         resume=True,
     )
