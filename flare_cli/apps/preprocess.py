@@ -15,6 +15,7 @@ from typing import Any, final
 
 import numpy as np
 
+from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.progress import ProgressCallback, quiet
 from flare_cli.apps.runs import choose_device
 from flare_cli.data.video import VideoReader
@@ -71,6 +72,7 @@ class PreprocessResult:
     up_to_date: bool = False
 
 
+@gpu_memory("nothing is lost: run the same command again with --device cpu")
 def preprocess(request: PreprocessRequest, progress: ProgressCallback = quiet) -> PreprocessResult:
     """Make a subject folder of a video.
 

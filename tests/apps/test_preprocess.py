@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from skimage import data
 
 from flare_cli.apps.preprocess import PreprocessRequest, preprocess
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.data.video import VideoReader, VideoWriter
-from flare_cli.errors import FlareError, HeadError, SubjectError, VideoError
+from flare_cli.errors import FlareError, HeadError, OutOfMemoryError, SubjectError, VideoError
 from flare_cli.head.open_head import load_open_head
 from flare_cli.subject.folder import load_subject
 
@@ -120,6 +121,17 @@ def test_another_setting_does_not_overwrite_a_subject(made):
     with pytest.raises(SubjectError, match="other settings"):
         preprocess(other)
     assert load_subject(request.out).track.camera.width == SIZE
+
+
+def test_a_gpu_without_room_keeps_the_work(recording, tmp_path, monkeypatch):
+    def no_room(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr("flare_cli.apps.preprocess.label_pictures", no_room)
+    with pytest.raises(OutOfMemoryError) as caught:
+        preprocess(PreprocessRequest(video=recording, out=tmp_path / "subject", size=64))
+    assert "--device cpu" in caught.value.hint
+    assert (tmp_path / "subject" / ".work" / "track.npz").is_file()
 
 
 def test_an_added_head_with_other_landmarks_is_another_setting(made, monkeypatch):
