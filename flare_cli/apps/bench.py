@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar, final
+from typing import TypeVar, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from flare_cli.apps.agreement import Agreement, agreements
 from flare_cli.apps.bench_fit import StepTime, fit_steps
@@ -36,16 +36,10 @@ from flare_cli.render.backend import (
 from flare_cli.render.camera import look_at
 from flare_cli.render.geometry import subdivide
 
-CALLS = 20  # between two looks at the clock: a GPU's own time, not that of a launch
+CALLS = 20  # in a row, between two looks at the clock
 FIT_STEPS = {"cpu": 6, "cuda": 200}
 
-
-class _Backend(Protocol):
-    @property
-    def capturable(self) -> bool: ...
-
-
-T = TypeVar("T", bound=_Backend)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +64,27 @@ class BenchCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class Duration:
+    """Milliseconds of one call: as the host sees calls one after the other, and of that a GPU's own work.
+
+    Latency is what drawing waits for. A fit replays its steps from a graph, where only the GPU's own work counts.
+    """
+
+    latency: float
+    busy: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds of one part of the work by each backend, in the order of `BenchResult`'s names."""
+    """One part of the work by each backend, in the order of `BenchResult`'s names."""
 
     part: str
-    milliseconds: tuple[float, ...]
+    durations: tuple[Duration, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """Timings by backend (and how it was called) and agreements with Warp; `missing` says why one was not measured."""
+    """Timings by backend and agreements with Warp; `missing` says why one was not measured."""
 
     device: str
     rasterizers: tuple[str, ...]
@@ -137,31 +142,21 @@ def run_bench(command: BenchCommand, progress: ProgressCallback) -> BenchResult:
 
 
 def bench(request: BenchRequest, progress: ProgressCallback) -> BenchResult:
-    """Time every rasterizer and encoding that runs on the device; compare their results with Warp's.
-
-    What a CUDA graph can capture is timed a second time as a fit runs it, replayed.
-    """
-    if request.device.type == "cpu":
-        return _bench(request, progress)
-    with torch.cuda.stream(torch.cuda.Stream(request.device)):  # nothing is captured on the default stream
-        return _bench(request, progress)
-
-
-def _bench(request: BenchRequest, progress: ProgressCallback) -> BenchResult:
+    """Time every rasterizer and encoding that runs on the device; compare their results with Warp's."""
     device, missing = request.device, dict[str, str]()
     parts = len(request.subdivisions) + 2
     rasterizers = _present(RASTERIZERS, lambda name: choose_rasterizer(name, device), missing)
     rasterizing: list[Timing] = []
-    columns: dict[str, dict[str, float]] = {}
+    clock = Clock(request.device, request.repeats)
     for done, subdivisions in enumerate(request.subdivisions):
         progress("measure, rasterizers", done, parts)
         scene = head_scene(subdivisions, request.batch, request.size, device)
-        columns = _columns(rasterizers, partial(_rasterizer_times, scene), request)
+        columns = {name: _rasterizer_times(one, scene, clock) for name, one in rasterizers.items()}
         rasterizing += _rows(columns, f", {len(scene.faces)} triangles")
     progress("measure, hash grids", parts - 2, parts)
     points = _seen_points(rasterizers["warp"], request)
     encodings = _present(ENCODINGS, lambda name: choose_encoding(name, device), missing)
-    encoding = _columns(encodings, partial(_encoding_times, points), request)
+    encoding = {name: _encoding_times(one, points, clock) for name, one in encodings.items()}
     progress("measure, agreement", parts - 1, parts)
     scene = head_scene(0, request.batch, request.size, device)
     agreed = agreements(rasterizers, scene.clip, scene.attributes, scene.faces, scene.size)
@@ -170,8 +165,8 @@ def _bench(request: BenchRequest, progress: ProgressCallback) -> BenchResult:
         device=torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"CPU, {torch.get_num_threads()} threads",
-        rasterizers=tuple(columns),
-        encodings=tuple(encoding),
+        rasterizers=tuple(rasterizers),
+        encodings=tuple(encodings),
         rasterizing=rasterizing,
         encoding=_rows(encoding, f", {len(points)} points"),
         agreements=agreed,
@@ -189,24 +184,12 @@ def _present(names: Sequence[str], choose: Callable[[str], T], missing: dict[str
     return found
 
 
-def _columns(
-    backends: Mapping[str, T], times: Callable[[T, Clock], dict[str, float]], request: BenchRequest
-) -> dict[str, dict[str, float]]:
-    """The times of every backend; on a GPU also of its calls replayed from a graph, where one can capture them."""
-    columns: dict[str, dict[str, float]] = {}
-    for name, backend in backends.items():
-        columns[name] = times(backend, Clock(request, replayed=False))
-        if request.device.type == "cuda" and backend.capturable:
-            columns[f"{name}, replayed"] = times(backend, Clock(request, replayed=True))
-    return columns
-
-
-def _rows(columns: dict[str, dict[str, float]], what: str) -> list[Timing]:
+def _rows(columns: dict[str, dict[str, Duration]], what: str) -> list[Timing]:
     parts = next(iter(columns.values()))
     return [Timing(part + what, tuple(column[part] for column in columns.values())) for part in parts]
 
 
-def _rasterizer_times(scene: Scene, rasterizer: Rasterizer, clock: Clock) -> dict[str, float]:
+def _rasterizer_times(rasterizer: Rasterizer, scene: Scene, clock: Clock) -> dict[str, Duration]:
     clip, attributes = scene.clip.clone().requires_grad_(), scene.attributes.clone().requires_grad_()
     faces, size = scene.faces, scene.size
 
@@ -250,7 +233,7 @@ def _seen_points(rasterizer: Rasterizer, request: BenchRequest) -> Float[Tensor,
     return points.repeat(-(-request.points // len(points)), 1)[: request.points].contiguous()
 
 
-def _encoding_times(points: Float[Tensor, "P 3"], encoding: Encoding, clock: Clock) -> dict[str, float]:
+def _encoding_times(encoding: Encoding, points: Float[Tensor, "P 3"], clock: Clock) -> dict[str, Duration]:
     assert isinstance(encoding, nn.Module)
     (table,) = encoding.parameters()
     moving = points.clone().requires_grad_()
@@ -263,61 +246,52 @@ def _encoding_times(points: Float[Tensor, "P 3"], encoding: Encoding, clock: Clo
 
 @final
 class Clock:
-    """Median milliseconds of one call, after a warm-up; of a call as it is, or `replayed` from a CUDA graph."""
+    """Times calls after a warm-up: their latency, and on a GPU what its kernels take."""
 
-    def __init__(self, request: BenchRequest, *, replayed: bool) -> None:
-        self.device, self.repeats, self.replayed = request.device, request.repeats, replayed
+    def __init__(self, device: torch.device, repeats: int) -> None:
+        self.device, self.repeats = device, repeats
 
-    def time(self, work: Callable[[], object]) -> float:
-        """Time `work`. On a GPU the mean of some calls in a row counts as one."""
+    def time(self, work: Callable[[], object]) -> Duration:
+        """Time `work`; a latency is the median over means of some calls in a row."""
         work()
-        if self.device.type == "cpu":
-            return statistics.median(_milliseconds(work) for _ in range(self.repeats))
-        if self.replayed:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=torch.cuda.current_stream(self.device)):
-                work()
-            work = graph.replay
-            work()
-        once = self._gpu_milliseconds(work, 3)
-        calls = max(1, min(CALLS, int(CALLS / once)))
-        repeats = self.repeats if once < CALLS else 3
-        return statistics.median(self._gpu_milliseconds(work, calls) for _ in range(repeats))
+        once = self._milliseconds(work, 1)
+        calls = max(1, min(CALLS, int(CALLS / once))) if self.device.type == "cuda" else 1
+        repeats = self.repeats if once < CALLS else min(self.repeats, 3)
+        latency = statistics.median(self._milliseconds(work, calls) for _ in range(repeats))
+        return Duration(latency, self._busy(work, calls) if self.device.type == "cuda" else None)
 
-    def time_gradient(self, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> float:
+    def time_gradient(self, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> Duration:
         """Time the gradient of `outputs` to `inputs`."""
         ones = [torch.ones_like(output) for output in outputs]
         return self.time(lambda: torch.autograd.grad(outputs, inputs, ones, retain_graph=True))
 
-    def _gpu_milliseconds(self, work: Callable[[], object], calls: int) -> float:
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize(self.device)
-        start.record()
+    def _milliseconds(self, work: Callable[[], object], calls: int) -> float:
+        self._wait()
+        before = time.perf_counter()
         for _ in range(calls):
             work()
-        end.record()
-        torch.cuda.synchronize(self.device)
-        return start.elapsed_time(end) / calls
+        self._wait()
+        return 1e3 * (time.perf_counter() - before) / calls
 
+    def _busy(self, work: Callable[[], object], calls: int) -> float:
+        with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+            for _ in range(calls):
+                work()
+            self._wait()
+        return 1e-3 * sum(event.self_device_time_total for event in recorded.key_averages()) / calls
 
-def _milliseconds(work: Callable[[], object]) -> float:
-    before = time.perf_counter()
-    work()
-    return 1e3 * (time.perf_counter() - before)
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
 def markdown(result: BenchResult) -> str:
     """The result as Markdown tables: milliseconds, in brackets how many times Warp's."""
-    lines = [
-        f"Measured on {result.device}, torch {torch.__version__}; medians, milliseconds per call (times Warp).",
-        "",
-    ]
+    lines = [f"Measured on {result.device}, torch {torch.__version__}; milliseconds per call (times Warp).", ""]
     for names, timings in ((result.rasterizers, result.rasterizing), (result.encodings, result.encoding)):
-        rows = [
-            [timing.part, *(f"{ms:.3f} ({ms / timing.milliseconds[0]:.2f})" for ms in timing.milliseconds)]
-            for timing in timings
-        ]
-        lines += _table(["", *names], rows)
+        if timings[0].durations[0].busy is not None:
+            lines += _table(["GPU time", *names], [_row(t.part, [d.busy or 0.0 for d in t.durations]) for t in timings])
+        lines += _table(["latency", *names], [_row(t.part, [d.latency for d in t.durations]) for t in timings])
     if result.agreements:
         columns = [agreement.rows() for agreement in result.agreements]
         rows = [[row[0][0], *(f"{value:.2g}" for _, value in row)] for row in zip(*columns, strict=True)]
@@ -329,6 +303,10 @@ def markdown(result: BenchResult) -> str:
         ]
         lines += _table(["", "median ms", "range"], rows)
     return "\n".join([*lines, *(f"Not measured: {reason}" for reason in result.missing.values())])
+
+
+def _row(part: str, milliseconds: list[float]) -> list[str]:
+    return [part, *(f"{ms:.3f} ({ms / milliseconds[0]:.2f})" for ms in milliseconds)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

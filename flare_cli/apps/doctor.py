@@ -89,7 +89,9 @@ def _backends() -> list[Finding]:
 def _built_in(name: str, kind: Kind, backend: str) -> Finding:
     found, chosen = check(kind, backend), backend == "warp"
     about = (
-        "auto takes warp (Apache-2.0), the fastest where measured" if chosen else "the slow reference, in plain torch"
+        "auto takes warp (Apache-2.0), the fastest in fits where measured"
+        if chosen
+        else "the slow reference, in plain torch"
     )
     advice = found.advice or ("" if found.runs else "pip install -U warp-lang torch")
     return Finding(name=name, present=found.runs, needed=chosen, state=f"{about}; {found.state}", advice=advice)

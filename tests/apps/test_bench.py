@@ -9,7 +9,7 @@ def test_bench_measures_what_is_here_and_says_what_is_not():
     result = bench(request, quiet)
     assert result.rasterizers[0] == result.encodings[0] == "warp"
     assert {"nvdiffrast", "tinycudann"} <= set(result.missing)
-    assert all(ms > 0 for timing in result.rasterizing + result.encoding for ms in timing.milliseconds)
+    assert all(ms.latency > 0 for timing in result.rasterizing + result.encoding for ms in timing.durations)
     text = markdown(result)
     assert "| rasterize, 10748 triangles |" in text
     assert "(1.00)" in text
