@@ -182,7 +182,7 @@ class _Lay(torch.autograd.Function):
         return grad_values, grad_canvas, None
 
 
-# In the order of `flare doctor`. "auto" is Warp on every device: in fits the fastest that we measured (docs/backends.md).
+# As `flare doctor` lists them. "auto" is Warp on every device: in fits the fastest measured (docs/backends.md).
 RASTERIZERS = ("warp", "nvdiffrast", "pytorch3d")
 ENCODINGS = ("warp", "tinycudann", "torch")
 
