@@ -19,7 +19,7 @@ def test_a_package_built_for_another_torch_is_told(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert PACKAGE.installed
     assert PACKAGE.version == "of unknown version"
-    with pytest.raises(BackendError, match="does not load: libc10_cuda.so") as refusal:
+    with pytest.raises(BackendError, match=r"does not load: libc10_cuda\.so") as refusal:
         PACKAGE.load()
     assert torch.__version__ in refusal.value.hint
 
