@@ -88,6 +88,8 @@ class Avatar(nn.Module):
         ).to(device)
         self.restart_appearance(structure.encoding)
         self._template = head.template + head.shape_dirs @ self.shape
+        self._directions = torch.cat([head.expression_dirs, head.pose_dirs], 2).flatten(0, 1)
+        self._log_weights = torch.log(head.weights + 1e-5)
         self._canonical = self._canonical_positions()
         self._at_vertices: _AtVertices | None = None
 
@@ -116,7 +118,7 @@ class Avatar(nn.Module):
 
     def skinning_weights(self, corrections: Corrections) -> Float[Tensor, "V0 J"]:
         """The head's weights times exp(correction), normalised: zero corrections give the head's weights back."""
-        return (torch.log(self.head.weights + 1e-5) + corrections.log_weights).softmax(-1)
+        return (self._log_weights + corrections.log_weights).softmax(-1)
 
     def skinning_weights_at_vertices(self, corrections: Corrections) -> Float[Tensor, "V J"]:
         """Skinning weights of the (subdivided) mesh."""
@@ -140,11 +142,8 @@ class Avatar(nn.Module):
 
     def move(self, motion: Motion, corrections: Corrections) -> Posed:
         """The mesh in this motion, in world space."""
-        head = self.head
-        dirs = torch.cat(
-            [head.expression_dirs + corrections.expression_dirs, head.pose_dirs + corrections.pose_dirs], 2
-        ).flatten(0, 1)
-        base = self._template + (motion.factors @ dirs.T).unflatten(1, (-1, 3))
+        own = (motion.factors @ self._directions.T).unflatten(1, (-1, 3))
+        base = self._template + own + corrections.offsets(motion.factors)
         rest = self.mesh.topology.carried(base) + self.mesh.offsets
         weights = self.skinning_weights_at_vertices(corrections)
         vertices = blend_transforms(rest, motion.transforms, weights) + motion.translation[:, None]

@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from flare_cli.render.workers import for_each_block
 
-BLOCK = 2048  # points; fixed, so that sums over blocks are the same for any number of threads
+BLOCK = 1024  # points; fixed, so that sums over blocks are the same for any number of threads
 
 leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 
 
+class Activation(Protocol):
+    """An increasing function whose slope can be told from its value. Both methods work in place."""
+
+    def forward(self, values: Tensor) -> None:
+        """Apply it."""
+        ...
+
+    def backward(self, grad: Tensor, values: Tensor) -> None:
+        """Multiply `grad` by the slope where the function has these `values`."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LeakyRelu:
+    """Identity above 0, `slope` times that below."""
+
+    slope: float
+
+    def forward(self, values: Tensor) -> None:
+        """Apply it."""
+        torch.nn.functional.leaky_relu_(values, self.slope)
+
+    def backward(self, grad: Tensor, values: Tensor) -> None:
+        """Multiply `grad` by the slope where the function has these `values`."""
+        leaky_relu_backward(grad, values, self.slope, True, grad_input=grad)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Softplus:
+    """log(1 + exp(beta x)) / beta."""
+
+    beta: float
+
+    def forward(self, values: Tensor) -> None:
+        """Apply it."""
+        tail = values.abs().mul_(-self.beta).exp_().log1p_().div_(self.beta)
+        values.clamp_(min=0).add_(tail)
+
+    def backward(self, grad: Tensor, values: Tensor) -> None:
+        """Multiply `grad` by the slope where the function has these `values`."""
+        grad.mul_((values * -self.beta).expm1_().neg_())
+
+
 def blocked(
-    points: Float[Tensor, "P N"], weights: list[Tensor], biases: list[Tensor], slope: float
+    points: Float[Tensor, "P N"], layers: Sequence[nn.Linear], activation: Activation, *, last: bool = False
 ) -> Float[Tensor, "P M"]:
-    """Linear layers with leaky rectifiers (`slope` below 0) between them."""
-    return _Blocked.apply(points, slope, *weights, *biases)
+    """Linear layers with this activation between them, and behind the `last` if asked."""
+    return _Blocked.apply(
+        points, activation, last, *(layer.weight for layer in layers), *(layer.bias for layer in layers)
+    )
 
 
 class _Blocked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, points: Tensor, slope: float, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, points: Tensor, activation: Activation, last: bool, *parameters: Tensor) -> Tensor:
         layers = len(parameters) // 2
         weights, biases = [p.detach() for p in parameters[:layers]], [p.detach() for p in parameters[layers:]]
         points = points.detach()
@@ -36,12 +85,12 @@ class _Blocked(torch.autograd.Function):
             here = points[part]
             for i in range(layers):
                 here = torch.mm(here, weights[i].T, out=values[i][part]).add_(biases[i])
-                if i < layers - 1:
-                    torch.nn.functional.leaky_relu_(here, slope)
+                if i < layers - 1 or last:
+                    activation.forward(here)
 
         for_each_block(work, _blocks(points))
-        ctx.slope = slope
-        ctx.save_for_backward(points, *weights, *values[:-1])
+        ctx.activation, ctx.last = activation, last
+        ctx.save_for_backward(points, *weights, *values)
         return values[-1]
 
     @staticmethod
@@ -50,8 +99,8 @@ class _Blocked(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         points, *rest = ctx.saved_tensors
-        layers = (len(rest) + 1) // 2
-        weights, inputs = rest[:layers], [points, *rest[layers:]]
+        layers = len(rest) // 2
+        weights, values = rest[:layers], [points, *rest[layers:]]
         (grad_out,) = grad_outputs
         blocks = _blocks(points)
         grad_points = torch.empty(points.shape) if ctx.needs_input_grad[0] else None
@@ -60,18 +109,19 @@ class _Blocked(torch.autograd.Function):
 
         def work(block: int) -> None:
             part = slice(block * BLOCK, (block + 1) * BLOCK)
-            grad = grad_out[part]
+            grad = grad_out[part].clone() if ctx.last else grad_out[part]
             for i in reversed(range(layers)):
-                torch.mm(grad.T, inputs[i][part], out=grad_weights[i][block])
+                if i < layers - 1 or ctx.last:
+                    ctx.activation.backward(grad, values[i + 1][part])
+                torch.mm(grad.T, values[i][part], out=grad_weights[i][block])
                 torch.sum(grad, 0, out=grad_biases[i][block])
                 if i > 0:
                     grad = grad @ weights[i]
-                    leaky_relu_backward(grad, inputs[i][part], ctx.slope, True, grad_input=grad)
                 elif grad_points is not None:
                     torch.mm(grad, weights[0], out=grad_points[part])
 
         for_each_block(work, blocks)
-        return grad_points, None, *(g.sum(0) for g in grad_weights), *(g.sum(0) for g in grad_biases)
+        return grad_points, None, None, *(g.sum(0) for g in grad_weights), *(g.sum(0) for g in grad_biases)
 
 
 def _blocks(points: Tensor) -> int:

@@ -5,17 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flare_cli.avatar.blocked import Softplus, blocked
 
-@dataclass(frozen=True, slots=True)
+BETA = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """What the deformer adds at each of the head model's vertices: directions in metres, weights as log-weights."""
+    """What the deformer adds at each of the head model's vertices: directions in metres, weights as log-weights.
 
-    expression_dirs: Float[Tensor, "V 3 E"]
-    pose_dirs: Float[Tensor, "V 3 P"]
+    Directions are linear in `features` (the last hidden layer and a 1): `K` of them per vertex and axis are never laid
+    out. `moments` is the mean of features times features over the vertices.
+    """
+
+    features: Float[Tensor, "V D"]
+    moments: Float[Tensor, "D D"]
+    expression: Float[Tensor, "3 E D"]
+    pose: Float[Tensor, "3 P D"]
     log_weights: Float[Tensor, "V J"]
+
+    def offsets(self, factors: Float[Tensor, "B E+P"]) -> Float[Tensor, "B V 3"]:
+        """What expression factors, then pose factors, add to the vertices."""
+        directions = torch.cat([self.expression, self.pose], 1)
+        return self.features @ torch.einsum("bk,ckd->bdc", factors, directions)
+
+    def mean_square(self, directions: Float[Tensor, "3 K D"]) -> Float[Tensor, ""]:
+        """Mean square of `expression` or `pose` directions over vertices, axes and directions: metres squared."""
+        rows = directions.flatten(0, 1)
+        return ((rows @ self.moments) * rows).sum() / len(rows)
 
 
 @final
@@ -35,7 +56,7 @@ class Deformer(nn.Module):
         layers: list[nn.Module] = []
         for i in range(depth):
             linear = nn.Linear(3 if i == 0 else width, width)
-            layers += [nn.utils.parametrizations.weight_norm(linear), nn.Softplus(beta=100)]
+            layers += [nn.utils.parametrizations.weight_norm(linear), nn.Softplus(beta=BETA)]
         last = nn.Linear(width, sum(self.sizes))
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -43,10 +64,21 @@ class Deformer(nn.Module):
 
     def forward(self, position: Float[Tensor, "V 3"]) -> Corrections:
         """Corrections at canonical positions that are scaled to about -1..1."""
-        expression, pose, log_weights = self.layers(position).split(self.sizes, -1)
-        n = position.shape[0]
+        features = nn.functional.pad(self._hidden(position), (0, 1), value=1.0)
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        rows = torch.cat([last.weight, last.bias[:, None]], 1)
+        expression, pose, weights = rows.split(self.sizes)
         return Corrections(
-            self.DIRECTION_SCALE * expression.reshape(n, 3, -1),
-            self.DIRECTION_SCALE * pose.reshape(n, 3, -1),
-            log_weights,
+            features=features,
+            moments=features.T @ features / len(features),
+            expression=self.DIRECTION_SCALE * expression.unflatten(0, (3, -1)),
+            pose=self.DIRECTION_SCALE * pose.unflatten(0, (3, -1)),
+            log_weights=features @ weights.T,
         )
+
+    def _hidden(self, position: Float[Tensor, "V 3"]) -> Float[Tensor, "V D"]:
+        if position.device.type != "cpu":
+            return self.layers[:-1](position)
+        linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        return blocked(position, linear[:-1], Softplus(BETA), last=True)

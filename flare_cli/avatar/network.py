@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from flare_cli.avatar.blocked import blocked
+from flare_cli.avatar.blocked import LeakyRelu, blocked
 from flare_cli.avatar.fused import fused, fusible, has_triton
 
 # A GPU spends most of a float32 layer on moving its activations; bfloat16 halves them and uses the matrix units.
@@ -41,7 +41,7 @@ def evaluate(network: nn.Sequential, points: Float[Tensor, "P N"]) -> Float[Tens
     """
     layers = [layer for layer in network if isinstance(layer, nn.Linear)]
     if points.device.type != "cuda":
-        return blocked(points, [layer.weight for layer in layers], [layer.bias for layer in layers], SLOPE)
+        return blocked(points, layers, LeakyRelu(SLOPE))
     if fusible([layers[0].in_features, *(layer.out_features for layer in layers)]) and has_triton():
         return fused(points, [layer.weight for layer in layers], [layer.bias for layer in layers], SLOPE)
     values = points.to(GPU_DTYPE)

@@ -71,9 +71,9 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
         "prior_weights": (weights.prior_weights, lambda: prior * weights_prior(at)),
         "prior_expression": (
             weights.prior_expression,
-            lambda: prior * direction_prior(at.corrections.expression_dirs),
+            lambda: prior * direction_prior(at.corrections, at.corrections.expression),
         ),
-        "prior_pose": (weights.prior_pose, lambda: prior * direction_prior(at.corrections.pose_dirs)),
+        "prior_pose": (weights.prior_pose, lambda: prior * direction_prior(at.corrections, at.corrections.pose)),
         "albedo_smoothness": (
             weights.albedo_smoothness,
             lambda: at.ramps.smoothness * albedo_smoothness(at, weights.albedo_samples),
@@ -137,9 +137,9 @@ def weights_prior(at: Step) -> Float[Tensor, ""]:
     return (at.avatar.skinning_weights(at.corrections) - at.avatar.head.weights).square().sum(-1).mean()
 
 
-def direction_prior(difference: Float[Tensor, "V 3 K"]) -> Float[Tensor, ""]:
+def direction_prior(corrections: Corrections, directions: Float[Tensor, "3 K D"]) -> Float[Tensor, ""]:
     """Squared size of the corrections in the published unit: metres x 4, directions x 10."""
-    return (40 * difference).square().mean()
+    return 40**2 * corrections.mean_square(directions)
 
 
 def albedo_smoothness(at: Step, fraction: float) -> Float[Tensor, ""]:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from flare_cli.avatar.deformer import Deformer
 from flare_cli.fit.frames import split_frames
 from flare_cli.fit.losses import (
     direction_prior,
@@ -55,7 +56,11 @@ def test_hinge_is_flat_inside_two_sigma_and_only_on_skin():
 
 
 def test_direction_prior_is_in_the_published_unit():
-    assert direction_prior(torch.full((5, 3, 2), 0.001)) == pytest.approx((0.001 * 4 * 10) ** 2)
+    deformer = Deformer(width=8, depth=1, n_expression=2, n_pose=4, n_joints=5)
+    with torch.no_grad():
+        deformer.layers[-1].bias.fill_(0.1)  # a millimetre
+    corrections = deformer(torch.rand(7, 3))
+    assert direction_prior(corrections, corrections.pose).item() == pytest.approx((0.001 * 4 * 10) ** 2)
 
 
 def test_held_out_frames_are_the_last_and_never_trained(toy_frames):
