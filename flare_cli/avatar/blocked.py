@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from flare_cli.render.workers import for_each_block
 
-BLOCK = 1024  # points; fixed, so that sums over blocks are the same for any number of threads
+BLOCK = 2048  # points; fixed, so that sums over blocks are the same for any number of threads
 
 leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 

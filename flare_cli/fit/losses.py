@@ -19,7 +19,7 @@ from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Ramps
 from flare_cli.render.colour import tone_mapped
 from flare_cli.render.comparison import compared
-from flare_cli.render.geometry import adjacent_faces, face_normals, mesh_edges, uniform_laplacian
+from flare_cli.render.geometry import bending, mesh_edges, twin_half_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise
 
 Mean = Callable[[Tensor], Tensor]
@@ -36,12 +36,12 @@ class MeshGraph:
 
     faces: Int[Tensor, "F 3"]
     edges: Int[Tensor, "N 2"]
-    face_pairs: Int[Tensor, "M 2"]
+    twins: Int[Tensor, "F 3"]
 
 
 def mesh_graph(faces: Int[Tensor, "F 3"]) -> MeshGraph:
     """Find the neighbours once per topology."""
-    return MeshGraph(faces, mesh_edges(faces), adjacent_faces(faces))
+    return MeshGraph(faces, mesh_edges(faces), twin_half_edges(faces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,10 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
         "mask": (weights.mask, lambda: mask),
         "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(at, weights.laplacian_of)),
         "delicate": (weights.delicate, lambda: delicate_offsets(at.avatar)),
-        "normal": (weights.normal * smoother, lambda: normal_consistency(at.graph, at.avatar.neutral_vertices())),
+        "normal": (
+            weights.normal * smoother,
+            lambda: bending(at.avatar.neutral_vertices(), at.graph.faces, at.graph.twins),
+        ),
         "prior_weights": (weights.prior_weights, lambda: prior * weights_prior(at)),
         "prior_expression": (
             weights.prior_expression,
@@ -113,7 +116,7 @@ def labelled_skin(at: Step) -> Float[Tensor, "P 1"]:
 def laplacian_term(at: Step, of: str) -> Float[Tensor, ""]:
     """Mean squared norm of the uniform Laplacian (metres x 4, the published unit) of the mesh or of its offsets."""
     values = at.avatar.neutral_vertices() if of == "vertices" else at.avatar.mesh.offsets
-    return (4 * uniform_laplacian(values[None], at.graph.edges)).square().sum(-1).mean()
+    return (4 * uniform_laplacian(values, at.graph.edges)).square().sum(-1).mean()
 
 
 def delicate_offsets(avatar: Avatar) -> Float[Tensor, ""]:
@@ -123,13 +126,6 @@ def delicate_offsets(avatar: Avatar) -> Float[Tensor, ""]:
     """
     delicate = avatar.region_mask(DELICATE)
     return ((4 * avatar.mesh.offsets).square() * delicate).sum() / delicate.sum()
-
-
-def normal_consistency(graph: MeshGraph, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, ""]:
-    """Mean of (1 - cos)² between the normals of faces that share an edge."""
-    normals = face_normals(vertices[None], graph.faces)[0]
-    first, second = (normals.index_select(0, graph.face_pairs[:, i]) for i in (0, 1))
-    return (1 - (first * second).sum(-1)).square().mean()
 
 
 def weights_prior(at: Step) -> Float[Tensor, ""]:

@@ -3,31 +3,130 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from flare_cli.render.kernels import geometry as kernels
+from flare_cli.render.launch import launch, vectors
 
 
 def vertex_normals(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "B V 3"]:
     """Unit normals, each the area-weighted mean over the faces around a vertex; zero where there are none."""
-    area_vectors = _doubled_area_vectors(vertices, faces)
-    total = torch.zeros_like(vertices)
-    for corner in range(3):
-        total = total.index_add(1, faces[:, corner].long(), area_vectors)
-    # The default floor of 1e-12 would dim normals of small triangles in metres.
-    return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
+    return _VertexNormals.apply(vertices, faces.int().contiguous(), *corners_at(faces, vertices.shape[1]))
 
 
-def face_normals(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "B F 3"]:
-    """Unit normals of faces, out of the side from which they run counter-clockwise; zero where degenerate."""
-    return torch.nn.functional.normalize(_doubled_area_vectors(vertices, faces), dim=-1, eps=1e-20)
+def bending(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], twins: Int[Tensor, "F 3"]) -> Float[Tensor, ""]:
+    """Mean of (1 - cos)^2 between the normals of faces that share an edge. `twins` as `twin_half_edges` gives."""
+    return _Bending.apply(vertices, faces.int().contiguous(), twins, *corners_at(faces, len(vertices)))
 
 
-def _doubled_area_vectors(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "B F 3"]:
-    # index_select, not [...]: its gradient is summed in a fixed order on the CPU.
-    a, b, c = (vertices.index_select(1, faces[:, corner].long()) for corner in range(3))
-    return torch.linalg.cross(b - a, c - a)
+def uniform_laplacian(values: Float[Tensor, "V 3"], edges: Int[Tensor, "N 2"]) -> Float[Tensor, "V 3"]:
+    """Mean of a vertex's neighbours minus itself; zero for a vertex without edges. `edges` as `mesh_edges` gives."""
+    return _Laplacian.apply(values, *neighbours(edges, len(values)))
+
+
+class _VertexNormals(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vertices: Tensor, faces: Tensor, offsets: Tensor, corners: Tensor) -> Tensor:
+        vertices = vertices.contiguous()
+        total, normal = torch.empty_like(vertices), torch.empty_like(vertices)
+        arguments = [vectors(vertices), faces, offsets, corners, vectors(total), vectors(normal)]
+        launch(kernels.area_vectors, tuple(vertices.shape[:2]), vertices.device, arguments)
+        ctx.save_for_backward(vertices, faces, offsets, corners, total)
+        return normal
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        vertices, faces, offsets, corners, total = ctx.saved_tensors
+        force = vertices.new_empty(len(vertices), len(faces), 3)
+        arguments = [faces, vectors(total), vectors(grad_outputs[0].contiguous()), vectors(force)]
+        launch(kernels.force_on_faces, (len(vertices), len(faces)), vertices.device, arguments)
+        return _force_on_vertices(vertices, faces, offsets, corners, force), None, None, None
+
+
+class _Bending(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vertices: Tensor, faces: Tensor, twins: Tensor, offsets: Tensor, corners: Tensor) -> Tensor:
+        vertices = vertices.contiguous()[None]
+        error, force = vertices.new_empty(len(faces)), vertices.new_empty(1, len(faces), 3)
+        launch(kernels.bends, len(faces), faces.device, [vectors(vertices), faces, twins, error, vectors(force)])
+        pairs = (twins >= 0).sum() / 2
+        ctx.save_for_backward(vertices, faces, offsets, corners, force, pairs)
+        return error.sum() / pairs
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        vertices, faces, offsets, corners, force, pairs = ctx.saved_tensors
+        grad = _force_on_vertices(vertices, faces, offsets, corners, force)[0]
+        return grad * (grad_outputs[0] / pairs), None, None, None, None
+
+
+def _force_on_vertices(
+    vertices: Float[Tensor, "B V 3"], faces: Tensor, offsets: Tensor, corners: Tensor, force: Float[Tensor, "B F 3"]
+) -> Float[Tensor, "B V 3"]:
+    """Gradients of the vertices, given those of the faces' area vectors."""
+    grad = torch.empty_like(vertices)
+    arguments = [vectors(vertices), faces, offsets, corners, vectors(force), vectors(grad)]
+    launch(kernels.force_on_vertices, tuple(vertices.shape[:2]), vertices.device, arguments)
+    return grad
+
+
+class _Laplacian(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, offsets: Tensor, others: Tensor) -> Tensor:
+        values = values.contiguous()
+        out = torch.empty_like(values)
+        launch(kernels.laplacian, len(values), values.device, [vectors(values), offsets, others, vectors(out)])
+        ctx.save_for_backward(offsets, others)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        offsets, others = ctx.saved_tensors
+        grad_out = grad_outputs[0].contiguous()
+        grad = torch.empty_like(grad_out)
+        arguments = [offsets, others, vectors(grad_out), vectors(grad)]
+        launch(kernels.laplacian_backward, len(grad), grad.device, arguments)
+        return grad, None, None
+
+
+_corners, _neighbours = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+
+
+def corners_at(faces: Int[Tensor, "F 3"], n_vertices: int) -> tuple[Int[Tensor, "V1"], Int[Tensor, "3*F"]]:
+    """The half-edges (3 face + corner) at each vertex: its list's start, and all lists. Remembered with `faces`."""
+    if faces not in _corners:
+        _corners[faces] = _grouped(faces.flatten().long(), n_vertices)
+    return _corners[faces]
+
+
+def neighbours(edges: Int[Tensor, "N 2"], n_vertices: int) -> tuple[Int[Tensor, "V1"], Int[Tensor, "2*N"]]:
+    """The neighbours of each vertex: where its list starts, and all lists. Remembered with `edges`."""
+    if edges not in _neighbours:
+        offsets, order = _grouped(edges.flatten(), n_vertices)
+        _neighbours[edges] = offsets, edges.flip(1).flatten()[order.long()].int()
+    return _neighbours[edges]
+
+
+def _grouped(vertex: Int[Tensor, " N"], n_vertices: int) -> tuple[Int[Tensor, "V1"], Int[Tensor, " N"]]:
+    """Entries by vertex: where each vertex's entries start, and the entries in that order."""
+    ascending, order = torch.sort(vertex, stable=True)
+    offsets = torch.searchsorted(ascending, torch.arange(n_vertices + 1, device=vertex.device))
+    return offsets.int(), order.int()
 
 
 def mesh_edges(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "N 2"]:
@@ -59,24 +158,6 @@ def twin_half_edges(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
     twins[order[pairs]] = order[pairs + 1]
     twins[order[pairs + 1]] = order[pairs]
     return twins.int().view(-1, 3)
-
-
-def adjacent_faces(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "N 2"]:
-    """Pairs of faces that share an edge, each pair of half-edges once."""
-    twins = twin_half_edges(faces).flatten().long()
-    own = torch.arange(len(twins), device=faces.device)
-    once = torch.nonzero(twins > own)[:, 0]
-    return torch.stack([once, twins[once]], 1) // 3
-
-
-def uniform_laplacian(values: Float[Tensor, "B V C"], edges: Int[Tensor, "N 2"]) -> Float[Tensor, "B V C"]:
-    """Mean of a vertex's neighbours minus itself; zero for a vertex without edges. `edges` as `mesh_edges` gives."""
-    start, end = edges.unbind(1)
-    total = torch.zeros_like(values)
-    total = total.index_add(1, start, values.index_select(1, end)).index_add(1, end, values.index_select(1, start))
-    # Not bincount, which waits for the GPU.
-    degree = values.new_zeros(values.shape[1]).index_add(0, edges.flatten(), values.new_ones(edges.numel()))[:, None]
-    return torch.where(degree > 0, total / degree.clamp(min=1) - values, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

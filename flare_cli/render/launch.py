@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flare_cli.render.workers import for_each_block
 
-PARTS = 8  # of a launch that a CPU splits, at most
+PARTS = 4  # of a launch that sums: fixed, so that sums are the same for any number of threads
 LEAST_THREADS = 6144  # of a part: fewer are done before another thread has begun
 
 
@@ -75,14 +75,14 @@ def launch(
     """Run `kernel` over `dim` threads; `arguments` are numbers, contiguous tensors, `vectors`, `Each` and `Total`.
 
     Where some are `Each`, a CPU splits the launch along axis `split` of `dim`: all else is shared, so the parts must
-    not write to the same place but by `Total`. How it is split and summed depends on `dim` alone.
+    not write to the same place but by `Total`. How these are summed depends on `dim` alone.
     """
     sizes = (dim,) if isinstance(dim, int) else dim
-    parts = 1
     totals = [a.tensor for a in arguments if isinstance(a, Total)]
-    worth_it = totals or torch.get_num_threads() > 1
-    if device.type == "cpu" and worth_it and any(isinstance(a, Each) for a in arguments):
-        parts = min(PARTS, sizes[split], math.prod(sizes) // LEAST_THREADS)
+    parts = 1
+    if device.type == "cpu" and any(isinstance(a, Each) for a in arguments):
+        wanted = PARTS if totals else torch.get_num_threads()
+        parts = min(wanted, sizes[split], math.prod(sizes) // LEAST_THREADS)
     if parts < 2:
         _launch(kernel, sizes, device, [_whole(a) for a in arguments])
         return

@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 
 import pytest
@@ -10,32 +9,9 @@ from flare_cli.fit.losses import (
     direction_prior,
     hinge_on_skin,
     light_level,
-    mesh_graph,
-    normal_consistency,
     white_light,
 )
 from flare_cli.subject.folder import Subject
-
-
-@pytest.fixture
-def folded_square() -> tuple[torch.Tensor, torch.Tensor]:
-    """Two triangles that share an edge, folded by 60 degrees."""
-    angle = math.radians(60)
-    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0.5, 1, 0], [0.5, -math.cos(angle), math.sin(angle)]])
-    return vertices, torch.tensor([[0, 1, 2], [1, 0, 3]])
-
-
-def test_normal_consistency_of_a_fold_is_closed_form(folded_square):
-    vertices, faces = folded_square
-    expected = (1 - math.cos(math.radians(60))) ** 2
-    assert normal_consistency(mesh_graph(faces), vertices) == pytest.approx(expected, abs=1e-6)
-
-
-def test_graph_finds_the_shared_edge(folded_square):
-    _, faces = folded_square
-    graph = mesh_graph(faces)
-    assert len(graph.edges) == 5
-    assert graph.face_pairs.tolist() == [[0, 1]]
 
 
 def test_grey_light_is_white_whatever_its_level():

@@ -1,0 +1,153 @@
+"""Kernels on meshes. A vertex gathers from its faces or neighbours: nothing is added up by several threads at once.
+
+`corners` lists the half-edges (3 face + corner) at each vertex, `others` its neighbours; those of vertex v are entries
+`offsets[v]` to `offsets[v + 1]`.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+# Normals of tiny triangles (in metres) are normals too; below this doubled area there is none.
+TINY = wp.constant(1.0e-20)
+
+
+@wp.func
+def area_vector(
+    vertices: wp.array2d(dtype=wp.vec3), faces: wp.array2d(dtype=wp.int32), batch: int, face: int
+) -> wp.vec3:
+    """The face's normal, as long as twice its area."""
+    a = vertices[batch, faces[face, 0]]
+    return wp.cross(vertices[batch, faces[face, 1]] - a, vertices[batch, faces[face, 2]] - a)
+
+
+@wp.func
+def unit(v: wp.vec3) -> wp.vec3:
+    return v / wp.max(wp.length(v), TINY)
+
+
+@wp.func
+def unit_backward(v: wp.vec3, g: wp.vec3) -> wp.vec3:
+    length = wp.length(v)
+    if length < TINY:
+        return wp.vec3(0.0)
+    direction = v / length
+    return (g - direction * wp.dot(g, direction)) / length
+
+
+@wp.kernel
+def area_vectors(
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array2d(dtype=wp.int32),
+    offsets: wp.array(dtype=wp.int32),
+    corners: wp.array(dtype=wp.int32),
+    total: wp.array2d(dtype=wp.vec3),
+    normal: wp.array2d(dtype=wp.vec3),
+):
+    """Per vertex: the sum of its faces' area vectors, and the normal along it."""
+    batch, vertex = wp.tid()
+    around = wp.vec3(0.0)
+    for i in range(offsets[vertex], offsets[vertex + 1]):
+        around += area_vector(vertices, faces, batch, corners[i] / 3)
+    total[batch, vertex] = around
+    normal[batch, vertex] = unit(around)
+
+
+@wp.kernel
+def force_on_faces(
+    faces: wp.array2d(dtype=wp.int32),
+    total: wp.array2d(dtype=wp.vec3),
+    grad_normal: wp.array2d(dtype=wp.vec3),
+    force: wp.array2d(dtype=wp.vec3),
+):
+    """Per face: the gradient of its area vector, given those of the normals at its corners."""
+    batch, face = wp.tid()
+    pull = wp.vec3(0.0)
+    for k in range(3):
+        vertex = faces[face, k]
+        pull += unit_backward(total[batch, vertex], grad_normal[batch, vertex])
+    force[batch, face] = pull
+
+
+@wp.kernel
+def force_on_vertices(
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array2d(dtype=wp.int32),
+    offsets: wp.array(dtype=wp.int32),
+    corners: wp.array(dtype=wp.int32),
+    force: wp.array2d(dtype=wp.vec3),
+    grad_vertices: wp.array2d(dtype=wp.vec3),
+):
+    """Per vertex: its gradient, given those of its faces' area vectors a x b + b x c + c x a."""
+    batch, vertex = wp.tid()
+    pull = wp.vec3(0.0)
+    for i in range(offsets[vertex], offsets[vertex + 1]):
+        face = corners[i] / 3
+        k = corners[i] % 3
+        after = vertices[batch, faces[face, (k + 1) % 3]]
+        before = vertices[batch, faces[face, (k + 2) % 3]]
+        pull += wp.cross(after - before, force[batch, face])
+    grad_vertices[batch, vertex] = pull
+
+
+@wp.kernel
+def bends(
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array2d(dtype=wp.int32),
+    twins: wp.array2d(dtype=wp.int32),
+    error: wp.array(dtype=wp.float32),
+    force: wp.array2d(dtype=wp.vec3),
+):
+    """Per face: half of (1 - cos)^2 at each edge it shares, and the gradient of the whole sum to its area vector."""
+    face = wp.tid()
+    own = area_vector(vertices, faces, 0, face)
+    normal = unit(own)
+    sum = float(0.0)
+    pull = wp.vec3(0.0)
+    for k in range(3):
+        twin = twins[face, k]
+        if twin >= 0:
+            other = unit(area_vector(vertices, faces, 0, twin / 3))
+            bend = 1.0 - wp.dot(normal, other)
+            sum += 0.5 * bend * bend
+            pull += other * (-2.0 * bend)
+    error[face] = sum
+    force[0, face] = unit_backward(own, pull)
+
+
+@wp.kernel
+def laplacian(
+    values: wp.array(dtype=wp.vec3),
+    offsets: wp.array(dtype=wp.int32),
+    others: wp.array(dtype=wp.int32),
+    out: wp.array(dtype=wp.vec3),
+):
+    """Per vertex: the mean of its neighbours' values minus its own; zero where it has none."""
+    vertex = wp.tid()
+    first = offsets[vertex]
+    last = offsets[vertex + 1]
+    total = wp.vec3(0.0)
+    for i in range(first, last):
+        total += values[others[i]]
+    out[vertex] = wp.vec3(0.0)
+    if last > first:
+        out[vertex] = total / float(last - first) - values[vertex]
+
+
+@wp.kernel
+def laplacian_backward(
+    offsets: wp.array(dtype=wp.int32),
+    others: wp.array(dtype=wp.int32),
+    grad_out: wp.array(dtype=wp.vec3),
+    grad_values: wp.array(dtype=wp.vec3),
+):
+    vertex = wp.tid()
+    first = offsets[vertex]
+    last = offsets[vertex + 1]
+    total = wp.vec3(0.0)
+    for i in range(first, last):
+        other = others[i]
+        total += grad_out[other] / float(offsets[other + 1] - offsets[other])
+    grad_values[vertex] = total
+    if last > first:
+        grad_values[vertex] = total - grad_out[vertex]
