@@ -49,13 +49,17 @@ class LeakyRelu:
 @final
 @dataclass(frozen=True, slots=True)
 class Softplus:
-    """log(1 + exp(beta x)) / beta."""
+    """log(1 + exp(beta x)) / beta, far below 0 at least exp(-30) / beta.
+
+    Without that floor, most values and gradients of a steep one are denormal numbers, which a CPU adds and multiplies
+    some twenty times slower.
+    """
 
     beta: float
 
     def forward(self, values: Tensor) -> None:
         """Apply it."""
-        tail = values.abs().mul_(-self.beta).exp_().log1p_().div_(self.beta)
+        tail = values.abs().mul_(-self.beta).clamp_(min=-30).exp_().log1p_().div_(self.beta)
         values.clamp_(min=0).add_(tail)
 
     def backward(self, grad: Tensor, values: Tensor) -> None:

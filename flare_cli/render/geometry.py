@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -35,7 +36,7 @@ class _VertexNormals(torch.autograd.Function):
     def forward(ctx: Any, vertices: Tensor, faces: Tensor, offsets: Tensor, corners: Tensor) -> Tensor:
         vertices = vertices.contiguous()
         total, normal = torch.empty_like(vertices), torch.empty_like(vertices)
-        arguments = [vectors(vertices), faces, offsets, corners, vectors(total), vectors(normal)]
+        arguments = [vectors(vertices), offsets, _triples(corners), vectors(total), vectors(normal)]
         launch(kernels.area_vectors, tuple(vertices.shape[:2]), vertices.device, arguments)
         ctx.save_for_backward(vertices, faces, offsets, corners, total)
         return normal
@@ -49,7 +50,7 @@ class _VertexNormals(torch.autograd.Function):
         force = vertices.new_empty(len(vertices), len(faces), 3)
         arguments = [faces, vectors(total), vectors(grad_outputs[0].contiguous()), vectors(force)]
         launch(kernels.force_on_faces, (len(vertices), len(faces)), vertices.device, arguments)
-        return _force_on_vertices(vertices, faces, offsets, corners, force), None, None, None
+        return _force_on_vertices(vertices, offsets, corners, force), None, None, None
 
 
 class _Bending(torch.autograd.Function):
@@ -59,7 +60,7 @@ class _Bending(torch.autograd.Function):
         error, force = vertices.new_empty(len(faces)), vertices.new_empty(1, len(faces), 3)
         launch(kernels.bends, len(faces), faces.device, [vectors(vertices), faces, twins, error, vectors(force)])
         pairs = (twins >= 0).sum() / 2
-        ctx.save_for_backward(vertices, faces, offsets, corners, force, pairs)
+        ctx.save_for_backward(vertices, offsets, corners, force, pairs)
         return error.sum() / pairs
 
     @staticmethod
@@ -67,17 +68,21 @@ class _Bending(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        vertices, faces, offsets, corners, force, pairs = ctx.saved_tensors
-        grad = _force_on_vertices(vertices, faces, offsets, corners, force)[0]
+        vertices, offsets, corners, force, pairs = ctx.saved_tensors
+        grad = _force_on_vertices(vertices, offsets, corners, force)[0]
         return grad * (grad_outputs[0] / pairs), None, None, None, None
 
 
+def _triples(corners: Int[Tensor, "N 3"]) -> wp.array:
+    return wp.from_torch(corners, dtype=wp.vec3i)
+
+
 def _force_on_vertices(
-    vertices: Float[Tensor, "B V 3"], faces: Tensor, offsets: Tensor, corners: Tensor, force: Float[Tensor, "B F 3"]
+    vertices: Float[Tensor, "B V 3"], offsets: Tensor, corners: Tensor, force: Float[Tensor, "B F 3"]
 ) -> Float[Tensor, "B V 3"]:
     """Gradients of the vertices, given those of the faces' area vectors."""
     grad = torch.empty_like(vertices)
-    arguments = [vectors(vertices), faces, offsets, corners, vectors(force), vectors(grad)]
+    arguments = [vectors(vertices), offsets, _triples(corners), vectors(force), vectors(grad)]
     launch(kernels.force_on_vertices, tuple(vertices.shape[:2]), vertices.device, arguments)
     return grad
 
@@ -107,10 +112,16 @@ class _Laplacian(torch.autograd.Function):
 _corners, _neighbours = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
 
 
-def corners_at(faces: Int[Tensor, "F 3"], n_vertices: int) -> tuple[Int[Tensor, "V1"], Int[Tensor, "3*F"]]:
-    """The half-edges (3 face + corner) at each vertex: its list's start, and all lists. Remembered with `faces`."""
+def corners_at(faces: Int[Tensor, "F 3"], n_vertices: int) -> tuple[Int[Tensor, "V1"], Int[Tensor, "3*F 3"]]:
+    """The faces at each vertex, as (face, next vertex, vertex after that): its list's start, and all lists.
+
+    Remembered with `faces`.
+    """
     if faces not in _corners:
-        _corners[faces] = _grouped(faces.flatten().long(), n_vertices)
+        offsets, order = _grouped(faces.flatten().long(), n_vertices)
+        face = torch.arange(len(faces), device=faces.device)[:, None].expand(-1, 3)
+        rows = torch.stack([face, faces.roll(-1, 1), faces.roll(-2, 1)], -1).flatten(0, 1)
+        _corners[faces] = offsets, rows[order.long()].int().contiguous()
     return _corners[faces]
 
 

@@ -1,7 +1,7 @@
 """Kernels on meshes. A vertex gathers from its faces or neighbours: nothing is added up by several threads at once.
 
-`corners` lists the half-edges (3 face + corner) at each vertex, `others` its neighbours; those of vertex v are entries
-`offsets[v]` to `offsets[v + 1]`.
+`corners` lists the faces at each vertex, as (face, next vertex, vertex after that); `others` its neighbours. Those of
+vertex v are entries `offsets[v]` to `offsets[v + 1]`.
 """
 
 import warp as wp
@@ -38,17 +38,18 @@ def unit_backward(v: wp.vec3, g: wp.vec3) -> wp.vec3:
 @wp.kernel
 def area_vectors(
     vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array2d(dtype=wp.int32),
     offsets: wp.array(dtype=wp.int32),
-    corners: wp.array(dtype=wp.int32),
+    corners: wp.array(dtype=wp.vec3i),
     total: wp.array2d(dtype=wp.vec3),
     normal: wp.array2d(dtype=wp.vec3),
 ):
     """Per vertex: the sum of its faces' area vectors, and the normal along it."""
     batch, vertex = wp.tid()
+    here = vertices[batch, vertex]
     around = wp.vec3(0.0)
     for i in range(offsets[vertex], offsets[vertex + 1]):
-        around += area_vector(vertices, faces, batch, corners[i] / 3)
+        corner = corners[i]
+        around += wp.cross(vertices[batch, corner[1]] - here, vertices[batch, corner[2]] - here)
     total[batch, vertex] = around
     normal[batch, vertex] = unit(around)
 
@@ -72,9 +73,8 @@ def force_on_faces(
 @wp.kernel
 def force_on_vertices(
     vertices: wp.array2d(dtype=wp.vec3),
-    faces: wp.array2d(dtype=wp.int32),
     offsets: wp.array(dtype=wp.int32),
-    corners: wp.array(dtype=wp.int32),
+    corners: wp.array(dtype=wp.vec3i),
     force: wp.array2d(dtype=wp.vec3),
     grad_vertices: wp.array2d(dtype=wp.vec3),
 ):
@@ -82,11 +82,8 @@ def force_on_vertices(
     batch, vertex = wp.tid()
     pull = wp.vec3(0.0)
     for i in range(offsets[vertex], offsets[vertex + 1]):
-        face = corners[i] / 3
-        k = corners[i] % 3
-        after = vertices[batch, faces[face, (k + 1) % 3]]
-        before = vertices[batch, faces[face, (k + 2) % 3]]
-        pull += wp.cross(after - before, force[batch, face])
+        corner = corners[i]
+        pull += wp.cross(vertices[batch, corner[1]] - vertices[batch, corner[2]], force[batch, corner[0]])
     grad_vertices[batch, vertex] = pull
 
 
