@@ -49,22 +49,21 @@ class LeakyRelu:
 @final
 @dataclass(frozen=True, slots=True)
 class Softplus:
-    """log(1 + exp(beta x)) / beta, far below 0 at least exp(-30) / beta.
+    """log(1 + exp(beta x)) / beta, to the precision of a number about 1: 0 where that is below 1e-7 / beta.
 
-    Without that floor, most values and gradients of a steep one are denormal numbers, which a CPU adds and multiplies
-    some twenty times slower.
+    Exact, most values and gradients of a steep one would be denormal numbers, on which a CPU works twenty times longer.
     """
 
     beta: float
 
     def forward(self, values: Tensor) -> None:
         """Apply it."""
-        tail = values.abs().mul_(-self.beta).clamp_(min=-30).exp_().log1p_().div_(self.beta)
+        tail = values.abs().mul_(-self.beta).clamp_(min=-30).exp_().add_(1).log_().div_(self.beta)
         values.clamp_(min=0).add_(tail)
 
     def backward(self, grad: Tensor, values: Tensor) -> None:
         """Multiply `grad` by the slope where the function has these `values`."""
-        grad.mul_((values * -self.beta).expm1_().neg_())
+        grad.mul_((values * -self.beta).exp_().neg_().add_(1))
 
 
 def blocked(

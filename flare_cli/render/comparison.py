@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.colour import linear_from_srgb
+from flare_cli.render.colour import linear_from_srgb, tone_mapped
 from flare_cli.render.kernels import comparison as kernels
 from flare_cli.render.launch import Each, launch
 
@@ -26,9 +26,10 @@ def compared(
 
 
 @functools.cache
-def _radiance(device: torch.device) -> Float[Tensor, "256"]:
-    """Linear radiance of each byte."""
-    return linear_from_srgb(torch.arange(256) / 255).to(device)
+def _decoded(device: torch.device) -> tuple[Float[Tensor, "256"], Float[Tensor, "256"]]:
+    """Linear radiance of each byte, and its tone map."""
+    radiance = linear_from_srgb(torch.arange(256) / 255).to(device)
+    return radiance, tone_mapped(radiance)
 
 
 class _Compare(torch.autograd.Function):
@@ -44,7 +45,7 @@ class _Compare(torch.autograd.Function):
                 Each(image.contiguous().view(-1, 4), of_vectors=True),
                 Each(target.reshape(-1, 3)),
                 Each(mask.flatten()),
-                _radiance(image.device),
+                *_decoded(image.device),
                 Each(errors[0]),
                 Each(errors[1]),
                 Each(grad, of_vectors=True),

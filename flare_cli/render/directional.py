@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Any
 
 import torch
@@ -14,8 +12,7 @@ from torch.autograd.function import once_differentiable
 from flare_cli.render.kernels import directional as kernels
 from flare_cli.render.launch import Each, launch
 
-DEGREES = (1, 2, 4, 8)
-ENCODING_WIDTH = 2 * sum(degree + 1 for degree in DEGREES)  # 38: real and imaginary parts of orders 0..degree
+ENCODING_WIDTH = 2 * kernels.HALF  # 38: real and imaginary parts of orders 0..degree of each degree
 
 
 def directional_encoding(direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P width"]:
@@ -35,7 +32,7 @@ class _Encode(torch.autograd.Function):
             kernels.encode,
             len(direction),
             out.device,
-            [Each(direction, of_vectors=True), Each(roughness), *_tables(out.device), Each(out, axis=1)],
+            [Each(direction, of_vectors=True), Each(roughness), Each(out, axis=1)],
         )
         ctx.save_for_backward(direction, roughness)
         return out.T
@@ -46,6 +43,7 @@ class _Encode(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor, Tensor]:
         direction, roughness = ctx.saved_tensors
+        grad = grad_outputs[0].T  # neighbouring threads of a GPU have to read neighbouring numbers
         grad_direction, grad_roughness = torch.empty_like(direction), torch.empty_like(roughness)
         launch(
             kernels.encode_backward,
@@ -54,29 +52,9 @@ class _Encode(torch.autograd.Function):
             [
                 Each(direction, of_vectors=True),
                 Each(roughness),
-                *_tables(direction.device),
-                Each(grad_outputs[0].T.contiguous(), axis=1),
+                Each(grad if grad.device.type == "cpu" else grad.contiguous(), axis=1),
                 Each(grad_direction, of_vectors=True),
                 Each(grad_roughness),
             ],
         )
         return grad_direction, grad_roughness
-
-
-@functools.cache
-def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Per degree l, order m and power of z: the coefficient in Y_lm / (x + iy)^m. And the degrees."""
-    size = max(DEGREES) + 1
-    table = torch.zeros(len(DEGREES), size, size, dtype=torch.float64)
-    for row, degree in enumerate(DEGREES):
-        for order in range(degree + 1):
-            norm = math.sqrt(
-                (2 * degree + 1) / (4 * math.pi) * math.factorial(degree - order) / math.factorial(degree + order)
-            )
-            for k in range((degree - order) // 2 + 1):
-                # P_l is the l-th derivative of (z^2 - 1)^l / (2^l l!); P_lm its m-th, with the Condon-Shortley sign.
-                power = degree - 2 * k
-                legendre = (-1) ** k * math.comb(degree, k) * math.comb(2 * degree - 2 * k, degree) / 2**degree
-                derivative = math.factorial(power) / math.factorial(power - order)
-                table[row, order, power - order] = (-1) ** order * norm * legendre * derivative
-    return table.float().to(device), torch.tensor(DEGREES, dtype=torch.int32, device=device)

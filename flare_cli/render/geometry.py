@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from flare_cli.render.kernels import geometry as kernels
-from flare_cli.render.launch import launch, vectors
+from flare_cli.render.launch import Each, launch, vectors
 
 
 def vertex_normals(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "B V 3"]:
@@ -36,7 +36,7 @@ class _VertexNormals(torch.autograd.Function):
     def forward(ctx: Any, vertices: Tensor, faces: Tensor, offsets: Tensor, corners: Tensor) -> Tensor:
         vertices = vertices.contiguous()
         total, normal = torch.empty_like(vertices), torch.empty_like(vertices)
-        arguments = [vectors(vertices), offsets, _triples(corners), vectors(total), vectors(normal)]
+        arguments = [_each(vertices), offsets, _triples(corners), _each(total), _each(normal)]
         launch(kernels.area_vectors, tuple(vertices.shape[:2]), vertices.device, arguments)
         ctx.save_for_backward(vertices, faces, offsets, corners, total)
         return normal
@@ -48,7 +48,7 @@ class _VertexNormals(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         vertices, faces, offsets, corners, total = ctx.saved_tensors
         force = vertices.new_empty(len(vertices), len(faces), 3)
-        arguments = [faces, vectors(total), vectors(grad_outputs[0].contiguous()), vectors(force)]
+        arguments = [faces, _each(total), _each(grad_outputs[0].contiguous()), _each(force)]
         launch(kernels.force_on_faces, (len(vertices), len(faces)), vertices.device, arguments)
         return _force_on_vertices(vertices, offsets, corners, force), None, None, None
 
@@ -73,6 +73,10 @@ class _Bending(torch.autograd.Function):
         return grad * (grad_outputs[0] / pairs), None, None, None, None
 
 
+def _each(values: Float[Tensor, "B N 3"]) -> Each:
+    return Each(values, of_vectors=True)
+
+
 def _triples(corners: Int[Tensor, "N 3"]) -> wp.array:
     return wp.from_torch(corners, dtype=wp.vec3i)
 
@@ -82,7 +86,7 @@ def _force_on_vertices(
 ) -> Float[Tensor, "B V 3"]:
     """Gradients of the vertices, given those of the faces' area vectors."""
     grad = torch.empty_like(vertices)
-    arguments = [vectors(vertices), offsets, _triples(corners), vectors(force), vectors(grad)]
+    arguments = [_each(vertices), offsets, _triples(corners), _each(force), _each(grad)]
     launch(kernels.force_on_vertices, tuple(vertices.shape[:2]), vertices.device, arguments)
     return grad
 

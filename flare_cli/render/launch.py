@@ -16,7 +16,7 @@ from torch import Tensor
 from flare_cli.render.workers import for_each_block
 
 PARTS = 4  # of a launch that sums: fixed, so that sums are the same for any number of threads
-LEAST_THREADS = 6144  # of a part: fewer are done before another thread has begun
+LEAST_THREADS = 4096  # of a part: fewer are done before another thread has begun
 
 
 def _start_warp() -> None:

@@ -27,13 +27,15 @@ def compare(
     target: wp.array2d(dtype=wp.uint8),
     mask: wp.array(dtype=wp.uint8),
     radiance: wp.array(dtype=wp.float32),
+    toned: wp.array(dtype=wp.float32),
     colour_error: wp.array(dtype=wp.float32),
     mask_error: wp.array(dtype=wp.float32),
     grad: wp.array(dtype=wp.vec4),
 ):
     """Per pixel: L1 distance of both colours, masked and tone-mapped; squared distance of coverage and mask.
 
-    `radiance` decodes a target's byte. `grad` is of the sum of both errors.
+    `radiance` decodes a target's byte, `toned` is its tone map: most pixels are wholly inside. `grad` is of the sum of
+    both errors.
     """
     pixel = wp.tid()
     drawn = image[pixel]
@@ -45,7 +47,9 @@ def compare(
             value = wp.max(drawn[c] * inside, 0.0)
             logarithm = wp.log(1.0 + value)
             seen = curve(logarithm)
-            wanted = curve(wp.log(1.0 + radiance[int(target[pixel, c])] * inside))
+            wanted = toned[int(target[pixel, c])]
+            if inside < 1.0:
+                wanted = curve(wp.log(1.0 + radiance[int(target[pixel, c])] * inside))
             error += wp.abs(seen - wanted)
             if drawn[c] >= 0.0:
                 slope[c] = wp.sign(seen - wanted) * slope_of_curve(logarithm, seen) * inside / (1.0 + value)
