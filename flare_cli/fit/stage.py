@@ -20,6 +20,7 @@ from flare_cli.fit.optimiser import stage_optimiser
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.workers import threads_for_blocks
 
 GPU_BLOCK = 20  # steps between two looks at the losses: each look lets the GPU run dry
 EAGER_STEPS = 3  # before a capture: kernels get compiled, the optimiser gets its state
@@ -71,7 +72,7 @@ class StageRunner:
             self.avatar.subdivide_mesh()
             self._prepare()
         self.at.fill_(step)
-        with torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.stream), threads_for_blocks():
             if self.stream is not None:
                 self.stream.wait_stream(torch.cuda.default_stream(self.stream.device))
             for at in range(step, until):

@@ -13,7 +13,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from flare_cli.render.workers import for_each_block
+from flare_cli.render.workers import for_each_block, thread_count
 
 PARTS = 4  # of a launch that sums: fixed, so that sums are the same for any number of threads
 LEAST_THREADS = 4096  # of a part: fewer are done before another thread has begun
@@ -81,7 +81,7 @@ def launch(
     totals = [a.tensor for a in arguments if isinstance(a, Total)]
     parts = 1
     if device.type == "cpu" and any(isinstance(a, Each) for a in arguments):
-        wanted = PARTS if totals else torch.get_num_threads()
+        wanted = PARTS if totals else thread_count()
         parts = min(wanted, sizes[split], math.prod(sizes) // LEAST_THREADS)
     if parts < 2:
         _launch(kernel, sizes, device, [_whole(a) for a in arguments])

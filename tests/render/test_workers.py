@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from flare_cli.render.workers import for_each_block
+from flare_cli.render.workers import for_each_block, thread_count, threads_for_blocks
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -39,3 +39,14 @@ def test_torch_has_one_thread_in_a_worker():
 
     for_each_block(work, 2)
     assert seen == [1, 1]
+
+
+def test_blocks_can_have_all_threads_and_single_operations_one():
+    torch.set_num_threads(3)
+    with threads_for_blocks():
+        assert torch.get_num_threads() == 1
+        with threads_for_blocks():
+            assert thread_count() == 3
+        for_each_block(lambda block: None, 9)
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == thread_count() == 3
