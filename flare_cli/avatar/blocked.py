@@ -106,7 +106,8 @@ class _Blocked(torch.autograd.Function):
         weights, values = rest[:layers], [points, *rest[layers:]]
         (grad_out,) = grad_outputs
         blocks = _blocks(points)
-        grad_points = torch.empty(points.shape) if ctx.needs_input_grad[0] else None
+        # Laid out column by column, as encodings write features and want their gradients.
+        grad_columns = torch.empty(points.shape[::-1]) if ctx.needs_input_grad[0] else None
         grad_weights = [weight.new_empty(blocks, *weight.shape) for weight in weights]
         grad_biases = [weight.new_empty(blocks, len(weight)) for weight in weights]
 
@@ -120,10 +121,11 @@ class _Blocked(torch.autograd.Function):
                 torch.sum(grad, 0, out=grad_biases[i][block])
                 if i > 0:
                     grad = grad @ weights[i]
-                elif grad_points is not None:
-                    torch.mm(grad, weights[0], out=grad_points[part])
+                elif grad_columns is not None:
+                    grad_columns[:, part] = torch.mm(grad, weights[0]).T
 
         for_each_block(work, blocks)
+        grad_points = None if grad_columns is None else grad_columns.T
         return grad_points, None, None, *(g.sum(0) for g in grad_weights), *(g.sum(0) for g in grad_biases)
 
 

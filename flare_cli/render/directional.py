@@ -43,7 +43,6 @@ class _Encode(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor, Tensor]:
         direction, roughness = ctx.saved_tensors
-        grad = grad_outputs[0].T  # neighbouring threads of a GPU have to read neighbouring numbers
         grad_direction, grad_roughness = torch.empty_like(direction), torch.empty_like(roughness)
         launch(
             kernels.encode_backward,
@@ -52,7 +51,7 @@ class _Encode(torch.autograd.Function):
             [
                 Each(direction, of_vectors=True),
                 Each(roughness),
-                Each(grad if grad.device.type == "cpu" else grad.contiguous(), axis=1),
+                Each(grad_outputs[0].T.contiguous(), axis=1),
                 Each(grad_direction, of_vectors=True),
                 Each(grad_roughness),
             ],
