@@ -23,24 +23,11 @@ def blend_silhouettes(
     topology: Topology,
 ) -> Float[Tensor, "B H W C"]:
     """What `Rasterizer.antialias` asks for, by our own kernels, from the fragments of any rasterizer."""
-    screen = _screen(pixel_space(clip, *fragments.triangle.shape[1:]))
+    screen = _ToScreen.apply(clip.contiguous(), *fragments.triangle.shape[1:])
     for axis in (0, 1):
         edges = _silhouettes(screen, topology.int32(faces), topology.twins(faces), fragments, axis)
         image = _Blend.apply(image.contiguous(), screen, topology.int32(faces), edges, axis)
     return image
-
-
-def pixel_space(clip: Float[Tensor, "B V 4"], height: int, width: int) -> Float[Tensor, "B V 4"]:
-    """(X, Y, w, d): pixel position times w, w, and distance to the near plane z = -w."""
-    x, y, z, w = clip.unbind(-1)
-    return torch.stack([(x + w) * (0.5 * width), (y + w) * (0.5 * height), w, z + w], -1)
-
-
-def _screen(vertices: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V 2"]:
-    """Pixel positions; NaN for vertices that the near plane cuts."""
-    visible = (vertices[..., 3:] >= 0) & (vertices[..., 2:3] > 0)
-    w = torch.where(visible, vertices[..., 2:3], 1.0)
-    return torch.where(visible, vertices[..., :2] / w, torch.nan)
 
 
 def _silhouettes(
@@ -67,6 +54,29 @@ def _silhouettes(
         ],
     )
     return edges
+
+
+class _ToScreen(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, clip: Tensor, height: int, width: int) -> Tensor:
+        screen = clip.new_empty(*clip.shape[:2], 2)
+        ctx.halves = (0.5 * width, 0.5 * height)
+        arguments = [Each(clip, of_vectors=True), *ctx.halves, Each(screen, of_vectors=True)]
+        launch(kernels.to_screen, tuple(clip.shape[:2]), clip.device, arguments)
+        ctx.save_for_backward(clip)
+        return screen
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (clip,) = ctx.saved_tensors
+        grad = torch.empty_like(clip)
+        ends = (Each(grad_outputs[0].contiguous(), of_vectors=True), Each(grad, of_vectors=True))
+        arguments = [Each(clip, of_vectors=True), *ctx.halves, *ends]
+        launch(kernels.to_screen_backward, tuple(clip.shape[:2]), clip.device, arguments)
+        return grad, None, None
 
 
 class _Blend(torch.autograd.Function):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.antialias import blend_silhouettes, pixel_space
+from flare_cli.render.antialias import blend_silhouettes
 from flare_cli.render.backend import Fragments, Pixels
 from flare_cli.render.kernels import raster as raster_kernels
 from flare_cli.render.launch import Each, Total, launch, vectors
@@ -31,9 +31,8 @@ class WarpRasterizer:
 
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre; equal depths go to the lowest triangle."""
-        triangle, barycentric, depth = _Rasterize.apply(
-            pixel_space(clip, height, width), self._topology.int32(faces), height, width
-        )
+        vertices = _ToPixels.apply(clip.contiguous(), height, width)
+        triangle, barycentric, depth = _Rasterize.apply(vertices, self._topology.int32(faces), height, width)
         return Fragments(triangle, barycentric, depth)
 
     def interpolate(
@@ -57,6 +56,29 @@ class WarpRasterizer:
     ) -> Float[Tensor, "B H W C"]:
         """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip."""
         return blend_silhouettes(image, clip, faces, fragments, self._topology)
+
+
+class _ToPixels(torch.autograd.Function):
+    """Clip positions to (X, Y, w, d): pixel position times w, w, and distance to the near plane z = -w."""
+
+    @staticmethod
+    def forward(ctx: Any, clip: Tensor, height: int, width: int) -> Tensor:
+        vertices = torch.empty_like(clip)
+        ctx.halves = (0.5 * width, 0.5 * height)
+        arguments = [Each(clip, of_vectors=True), *ctx.halves, Each(vertices, of_vectors=True)]
+        launch(raster_kernels.to_pixels, tuple(clip.shape[:2]), clip.device, arguments)
+        return vertices
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        grad_vertices = grad_outputs[0].contiguous()
+        grad = torch.empty_like(grad_vertices)
+        arguments = [Each(grad_vertices, of_vectors=True), *ctx.halves, Each(grad, of_vectors=True)]
+        launch(raster_kernels.to_pixels_backward, tuple(grad.shape[:2]), grad.device, arguments)
+        return grad, None, None
 
 
 class _Rasterize(torch.autograd.Function):

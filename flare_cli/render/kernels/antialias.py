@@ -12,6 +12,37 @@ wp.set_module_options({"enable_backward": False})
 MAX_WALK = wp.constant(64)
 
 
+@wp.kernel
+def to_screen(
+    clip: wp.array2d(dtype=wp.vec4), half_width: float, half_height: float, screen: wp.array2d(dtype=wp.vec2)
+):
+    """Pixel positions; NaN for vertices that the near plane z = -w cuts."""
+    batch, vertex = wp.tid()
+    c = clip[batch, vertex]
+    place = wp.vec2(wp.nan, wp.nan)
+    if c[2] + c[3] >= 0.0 and c[3] > 0.0:
+        place = wp.vec2((c[0] + c[3]) * half_width / c[3], (c[1] + c[3]) * half_height / c[3])
+    screen[batch, vertex] = place
+
+
+@wp.kernel
+def to_screen_backward(
+    clip: wp.array2d(dtype=wp.vec4),
+    half_width: float,
+    half_height: float,
+    grad_screen: wp.array2d(dtype=wp.vec2),
+    grad_clip: wp.array2d(dtype=wp.vec4),
+):
+    batch, vertex = wp.tid()
+    c = clip[batch, vertex]
+    grad = wp.vec4(0.0)
+    if c[2] + c[3] >= 0.0 and c[3] > 0.0:
+        x = grad_screen[batch, vertex][0] * half_width / c[3]
+        y = grad_screen[batch, vertex][1] * half_height / c[3]
+        grad = wp.vec4(x, y, 0.0, -(x * c[0] + y * c[1]) / c[3])
+    grad_clip[batch, vertex] = grad
+
+
 @wp.func
 def local(position: wp.vec2, row: int, column: int, axis: int, direction: float) -> wp.vec2:
     """A screen point in the frame of a pair that starts at this pixel and runs along `direction` of `axis`."""

@@ -19,6 +19,30 @@ AREA_FLOOR = wp.constant(wp.float32(1e-3))
 SLACK = wp.constant(wp.float32(1.0 / 256.0))
 
 
+@wp.kernel
+def to_pixels(
+    clip: wp.array2d(dtype=wp.vec4), half_width: float, half_height: float, vertices: wp.array2d(dtype=wp.vec4)
+):
+    """(X, Y, w, d): pixel position times w, w, and distance to the near plane z = -w."""
+    batch, vertex = wp.tid()
+    c = clip[batch, vertex]
+    vertices[batch, vertex] = wp.vec4((c[0] + c[3]) * half_width, (c[1] + c[3]) * half_height, c[3], c[2] + c[3])
+
+
+@wp.kernel
+def to_pixels_backward(
+    grad_vertices: wp.array2d(dtype=wp.vec4),
+    half_width: float,
+    half_height: float,
+    grad_clip: wp.array2d(dtype=wp.vec4),
+):
+    batch, vertex = wp.tid()
+    g = grad_vertices[batch, vertex]
+    x = g[0] * half_width
+    y = g[1] * half_height
+    grad_clip[batch, vertex] = wp.vec4(x, y, g[3], x + y + g[2] + g[3])
+
+
 @wp.func
 def seen_from(vertex: wp.vec4, x: float, y: float) -> wp.vec2:
     return wp.vec2(vertex[0] - x * vertex[2], vertex[1] - y * vertex[2])
