@@ -4,31 +4,17 @@ python benchmarks/fit_step.py SUBJECT [--config default] [--steps 300] [--profil
 """
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
 
 import torch
+from step_parts import ceilings, least_work, part_of
 from torch.profiler import ProfilerActivity, profile
 
 from flare_cli.apps.bench_fit import fit_steps
 from flare_cli.apps.runs import choose_device
 from flare_cli.config.loading import load_config
 from flare_cli.fit.stage import StageRunner
-
-# Parts of a step by names of kernels; the first that fits takes the kernel.
-PARTS = {
-    "hash grid, gradient": ("hash_grid_kernels__locals__encode_backward",),
-    "hash grid": ("hash_grid_kernels__locals__encode",),
-    "network products": ("gemm", "cutlass", "xmma", "splitK", "nvjet"),
-    "network activations": ("threshold", "clamp", "launch_clamp"),
-    "directional encoding": ("encode_",),
-    "rasterize, interpolate, antialias": (
-        "nearest", "resolve", "interpolate", "silhouettes", "blend", "lay_", "pick_", "list_pixels",
-    ),
-    "Adam": ("multi_tensor_apply",),
-    "sums (losses, bias gradients)": ("reduce_kernel",),
-    "gathers and scatters": ("index", "scatter", "gather", "Cat"),
-    "copies and fills": ("copy", "Memset", "Fill", "memcpy"),
-}  # fmt: skip
 
 
 def main() -> None:
@@ -52,19 +38,32 @@ def main() -> None:
 
 
 def print_profile(runner: StageRunner, start: int) -> None:
+    """A Markdown table: part, time, kernels, least bytes and operations, and what part of the time that floor is."""
     with profile(activities=[ProfilerActivity.CUDA]) as recorded:
         runner.advance(start, start + runner.block)
         torch.cuda.synchronize()
-    parts = dict.fromkeys([*PARTS, "other elementwise"], (0.0, 0))
+    times, kernels = defaultdict(float), defaultdict(float)
     for event in recorded.key_averages():
-        part = next((p for p, names in PARTS.items() if any(n in event.key for n in names)), "other elementwise")
-        seconds, count = parts[part]
-        parts[part] = (seconds + event.self_device_time_total * 1e-6, count + event.count)
-    whole = sum(seconds for seconds, _ in parts.values())
-    for part, (seconds, count) in sorted(parts.items(), key=lambda item: -item[1][0]):
-        print(f"  {part:<36} {1e3 * seconds / runner.block:6.2f} ms {100 * seconds / whole:4.0f} %", end="")
-        print(f"  {count / runner.block:5.0f} kernels")
-    print(f"  {'busy':<36} {1e3 * whole / runner.block:6.2f} ms")
+        part = part_of(event.key)
+        times[part] += 1e-3 * event.self_device_time_total / runner.block
+        kernels[part] += event.count / runner.block
+    least, (bandwidth, speed) = least_work(runner), ceilings(runner.avatar.device)
+    print(
+        f"\n{int(runner.found)} foreground pixels; copies {bandwidth / 1e12:.2f} TB/s, products {speed / 1e12:.0f} TFLOP/s"
+    )
+    print("| part | ms | % of busy | kernels | least MB | GFLOP | floor, ms | floor / time |")
+    print("|---|---|---|---|---|---|---|---|")
+    busy = sum(times.values())
+    for part in sorted(times, key=lambda part: -times[part]):
+        row = f"| {part} | {times[part]:.2f} | {100 * times[part] / busy:.0f} | {kernels[part]:.0f} |"
+        if (work := least.get(part)) is None:
+            print(f"{row} | | | |")
+            continue
+        floor = 1e3 * max(work.bytes / bandwidth, work.flops / speed)
+        print(
+            f"{row} {work.bytes / 1e6:.0f} | {work.flops / 1e9:.1f} | {floor:.2f} | {100 * floor / times[part]:.0f} % |"
+        )
+    print(f"| busy | {busy:.2f} | | {sum(kernels.values()):.0f} | | | | |\n")
 
 
 if __name__ == "__main__":
