@@ -7,7 +7,8 @@ Never chosen by "auto". Where it departs from the contract of `Rasterizer` (meas
 - it damps the gradients of triangles of about a pixel or less;
 - it draws triangles with a vertex that is not a number;
 - its antialiasing sees only edges of the two triangles that meet between two pixels: where triangles are no larger than
-  pixels it blends little and hardly moves an outline; several edges at one pixel may leave the image's range;
+  pixels it blends little and hardly moves an outline; it blends rows and columns at once (we one after the other) and
+  so may leave the image's range where several edges meet at a pixel;
 - it adds gradients, and blends, in no fixed order, and waits for the GPU in every call: a CUDA graph cannot capture it.
 """
 

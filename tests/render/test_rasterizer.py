@@ -20,10 +20,9 @@ from flare_cli.render.camera import FAR, NEAR, look_at
 @pytest.fixture(params=candidates.parameters(candidates.RASTERIZERS))
 def rasterizer(request):
     chosen = candidates.rasterizer_of(request.param)
-    reason = candidates.DEPARTURES.get(chosen.name, {}).get(request.function.__name__)
+    reason = candidates.expected_failure(chosen.name, request.node)
     if reason:
-        # nvdiffrast happens to be right for some of the cases.
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=chosen.name != "nvdiffrast"))
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     return chosen
 
 
