@@ -33,12 +33,21 @@ class _Encode(torch.autograd.Function):
         levels, features = len(resolutions), table.shape[1]
         out = points.new_empty(levels, features, len(points))
         encode, _ = hash_grid_kernels(features)
+        length = RUN if points.device.type == "cpu" else 1  # a GPU reads neighbouring points side by side
         launch(
             encode,
-            (levels, len(points)),
+            (levels, -(-len(points) // length)),
             points.device,
-            [Each(points, of_vectors=True), vectors(table), resolutions, offsets, sizes, hashed, Each(out, axis=2)],
-            split=1,
+            [
+                vectors(points),
+                vectors(table),
+                Each(resolutions),
+                Each(offsets[:-1]),
+                Each(sizes),
+                Each(hashed),
+                length,
+                Each(out),
+            ],
         )
         ctx.save_for_backward(points, table, resolutions, offsets, sizes, hashed)
         return out.flatten(0, 1).T

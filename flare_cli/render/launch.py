@@ -46,7 +46,7 @@ def _warp_stream(stream: torch.cuda.Stream) -> wp.Stream:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """An argument that has one entry per thread along the launch's split axis: here along its own `axis`.
+    """An argument that has one entry per thread along the launch's first axis: here along its own `axis`.
 
     `of_vectors`: its last axis is a vector to the kernel.
     """
@@ -69,27 +69,25 @@ class Total:
     of_vectors: bool = False
 
 
-def launch(
-    kernel: Any, dim: int | tuple[int, ...], device: torch.device, arguments: Sequence[object], *, split: int = 0
-) -> None:
+def launch(kernel: Any, dim: int | tuple[int, ...], device: torch.device, arguments: Sequence[object]) -> None:
     """Run `kernel` over `dim` threads; `arguments` are numbers, contiguous tensors, `vectors`, `Each` and `Total`.
 
-    Where some are `Each`, a CPU splits the launch along axis `split` of `dim`: all else is shared, so the parts must
+    Where some are `Each`, a CPU splits the launch along the first axis of `dim`: all else is shared, so the parts must
     not write to the same place but by `Total`. How these are summed depends on `dim` alone.
     """
     sizes = (dim,) if isinstance(dim, int) else dim
     totals = [a.tensor for a in arguments if isinstance(a, Total)]
     parts = 1
     if device.type == "cpu" and any(isinstance(a, Each) for a in arguments):
-        wanted = PARTS if totals else thread_count()
-        parts = min(wanted, sizes[split], math.prod(sizes) // LEAST_THREADS)
+        wanted = PARTS if totals else 2 * thread_count()  # so that no thread waits long for another
+        parts = min(wanted, sizes[0], math.prod(sizes) // LEAST_THREADS)
     if parts < 2:
         _launch(kernel, sizes, device, [_whole(a) for a in arguments])
         return
     own = [[torch.zeros_like(total) for total in totals] for _ in range(parts)]
 
     def run(part: int) -> None:
-        start, end = (sizes[split] * i // parts for i in (part, part + 1))
+        start, end = (sizes[0] * i // parts for i in (part, part + 1))
         sums = iter(own[part])
         given = [
             a.part(start, end - start)
@@ -99,7 +97,7 @@ def launch(
             else a
             for a in arguments
         ]
-        _launch(kernel, (*sizes[:split], end - start, *sizes[split + 1 :]), device, given)
+        _launch(kernel, (end - start, *sizes[1:]), device, given)
 
     for_each_block(run, parts)
     for i, total in enumerate(totals):

@@ -1,7 +1,8 @@
 """Look up and update a multiresolution hash grid (Müller et al., Instant Neural Graphics Primitives, 2022).
 
-A thread handles one point (in the gradient: a run of points) at one level, level by level, so that a level's table
-stays in cache. Neighbouring pixels often lie in one cell: a run adds up what a cell gets before it writes.
+A thread handles a run of points at one level (on a GPU, in the forward pass, of a single point), level by level, so
+that a level's table stays in cache. Neighbouring pixels often lie in one cell: a run reads a cell once, and adds up
+what it gets before it writes.
 """
 
 import functools
@@ -11,7 +12,7 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
-RUN = 8  # points whose gradient one thread handles
+RUN = 8  # points that one thread handles
 POINTS = wp.constant(RUN)
 
 PRIME_Y = wp.constant(wp.uint32(2654435761))
@@ -78,33 +79,48 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         offsets: wp.array(dtype=wp.int32),
         sizes: wp.array(dtype=wp.int32),
         hashed: wp.array(dtype=wp.int32),
+        length: int,
         out: wp.array3d(dtype=wp.float32),
     ):
-        level, point = wp.tid()
+        level, run = wp.tid()
         resolution = resolutions[level]
         offset = offsets[level]
         size = sizes[level]
-        p = points[point] * float(resolution)
-        x = cell(p[0], resolution)
-        y = cell(p[1], resolution)
-        z = cell(p[2], resolution)
-        u = p[0] - float(x)
-        v = p[1] - float(y)
-        w = p[2] - float(z)
-        total = row()
-        for corner in range(8):
-            i = corner & 1
-            j = (corner >> 1) & 1
-            k = corner >> 2
-            weight = (
-                (float(1 - i) + float(2 * i - 1) * u)
-                * (float(1 - j) + float(2 * j - 1) * v)
-                * (float(1 - k) + float(2 * k - 1) * w)
-            )
-            total += weight * table[offset + entry(x + i, y + j, z + k, resolution, size, hashed[level])]
-        # Point by point within a feature: neighbouring threads write neighbouring numbers.
-        for feature in range(features):
-            out[level, feature, point] = total[feature]
+        at_x = int(-1)
+        at_y = int(-1)
+        at_z = int(-1)
+        corners = rows()
+        for point in range(run * length, wp.min((run + 1) * length, points.shape[0])):
+            p = points[point] * float(resolution)
+            x = cell(p[0], resolution)
+            y = cell(p[1], resolution)
+            z = cell(p[2], resolution)
+            if x != at_x or y != at_y or z != at_z:
+                at_x = x
+                at_y = y
+                at_z = z
+                for corner in range(8):
+                    i = corner & 1
+                    j = (corner >> 1) & 1
+                    k = corner >> 2
+                    corners[corner] = table[offset + entry(x + i, y + j, z + k, resolution, size, hashed[level])]
+            u = p[0] - float(x)
+            v = p[1] - float(y)
+            w = p[2] - float(z)
+            total = row()
+            for corner in range(8):
+                i = corner & 1
+                j = (corner >> 1) & 1
+                k = corner >> 2
+                weight = (
+                    (float(1 - i) + float(2 * i - 1) * u)
+                    * (float(1 - j) + float(2 * j - 1) * v)
+                    * (float(1 - k) + float(2 * k - 1) * w)
+                )
+                total += weight * corners[corner]
+            # Point by point within a feature: neighbouring threads write neighbouring numbers.
+            for feature in range(features):
+                out[level, feature, point] = total[feature]
 
     @wp.kernel(module="unique", enable_backward=False)
     def encode_backward(
