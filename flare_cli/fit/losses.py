@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +18,13 @@ from flare_cli.config.schema import LossSettings
 from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Ramps
+from flare_cli.fit.skin import skin_terms
 from flare_cli.render.colour import tone_mapped
 from flare_cli.render.comparison import compared
 from flare_cli.render.geometry import bending, mesh_edges, twin_half_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise
 
 Mean = Callable[[Tensor], Tensor]
-ROUGHNESS_ON_SKIN = (0.5, 0.1)
-SPECULAR_ON_SKIN = (0.3753, 0.1655)
-SKIN_LABELS = (1, 7, 8, 10, 14)  # face, ears, nose, neck (docs/conventions.md)
 DELICATE = ("eyelids", "eyes", "eye_sockets", "lips", "inner_mouth", "teeth", "tongue")
 POSITION_JITTER = 0.01
 
@@ -60,7 +59,8 @@ class Step:
 def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance | None) -> dict[str, Tensor]:
     """The weighted terms by name; terms of weight 0 are not computed. Their sum is the loss."""
     smoother = weights.after_subdivision if at.avatar.mesh.subdivisions else 1.0
-    prior, mean, skin = at.ramps.prior, at.picture.surface.pixels.mean, labelled_skin(at)
+    prior, mean = at.ramps.prior, at.picture.surface.pixels.mean
+    skin = functools.cache(lambda: skin_terms(at.picture.material, at.picture.surface.pixels, at.target.label))
     colour, mask = compared(at.picture.image, at.target.image, at.target.mask)
     terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
         "colour": (weights.colour, lambda: colour),
@@ -83,18 +83,9 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
         ),
         "white_light": (weights.white_light, lambda: white_light(at.picture.shaded.diffuse, mean)),
         "light_level": (weights.light_level, lambda: light_level(at.picture.shaded.diffuse, mean)),
-        "albedo_even": (
-            weights.albedo_even,
-            lambda: albedo_evenness(at.picture.material.albedo, skin),
-        ),
-        "roughness_skin": (
-            weights.roughness_skin,
-            lambda: hinge_on_skin(at.picture.material.roughness, skin, ROUGHNESS_ON_SKIN),
-        ),
-        "specular_skin": (
-            weights.specular_skin,
-            lambda: hinge_on_skin(at.picture.material.specular, skin, SPECULAR_ON_SKIN),
-        ),
+        "albedo_even": (weights.albedo_even, lambda: skin()[0]),
+        "roughness_skin": (weights.roughness_skin, lambda: skin()[1]),
+        "specular_skin": (weights.specular_skin, lambda: skin()[2]),
     }
     if perceptual is not None:
         terms["perceptual"] = (weights.perceptual, lambda: at.ramps.perceptual * perceptual_term(at, perceptual))
@@ -105,12 +96,6 @@ def perceptual_term(at: Step, distance: PerceptualDistance) -> Float[Tensor, ""]
     """Distance of the features of tone-mapped pictures, both times the mask."""
     predicted = tone_mapped(at.picture.colour * at.target.coverage())
     return distance(predicted, tone_mapped(at.target.radiance()))
-
-
-def labelled_skin(at: Step) -> Float[Tensor, "P 1"]:
-    """1 at foreground pixels whose label is bare skin. (The mesh's own skin region also lies under a collar.)"""
-    labels = at.picture.surface.pixels.pick(at.target.label)
-    return torch.stack([labels == skin for skin in SKIN_LABELS]).any(0).float()[:, None]
 
 
 def laplacian_term(at: Step, of: str) -> Float[Tensor, ""]:
@@ -154,15 +139,6 @@ def albedo_smoothness(at: Step, fraction: float) -> Float[Tensor, ""]:
     return mean(((albedo - other).square() / 0.1**2 + 1).sqrt() - 1)
 
 
-def albedo_evenness(albedo: Float[Tensor, "P 3"], skin: Float[Tensor, "P 1"]) -> Float[Tensor, ""]:
-    """L1 distance of skin albedo to its mean over the skin: what can be light should be light, not paint.
-
-    A sparse prior (as Barron and Malik's parsimony, SIRFS 2015): moles and lips may differ, smooth shading may not.
-    """
-    mean = (albedo * skin).sum(0) / skin.sum().clamp(min=1)
-    return ((albedo - mean).abs() * skin).sum() / (3 * skin.sum().clamp(min=1))
-
-
 def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
     """L1 distance of the diffuse light to its own grey."""
     return mean((diffuse - diffuse.mean(-1, keepdim=True)).abs())
@@ -171,12 +147,3 @@ def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float
 def light_level(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
     """Squared log of the mean diffuse light: sets the one free factor between light and albedo."""
     return mean(diffuse).log().square()
-
-
-def hinge_on_skin(
-    values: Float[Tensor, "P 1"], skin: Float[Tensor, "P 1"], normal: tuple[float, float]
-) -> Float[Tensor, ""]:
-    """Zero within two standard deviations of the mean, linear outside; skin only."""
-    mean, deviation = normal
-    outside = ((values - mean).abs() - 2 * deviation).clamp(min=0)
-    return (outside * skin).sum() / skin.sum().clamp(min=1)

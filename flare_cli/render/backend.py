@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -48,13 +48,6 @@ class Pixels:
         real = torch.arange(len(self.index), device=values.device) < self.found
         listed = self.found.clamp(max=len(self.index))
         return torch.where(real[:, None], values, 0.0).sum() / (listed * values.shape[1])
-
-    def pick(self, pictures: UInt8[Tensor, "B H W"]) -> UInt8[Tensor, " P"]:
-        """What `pictures` hold at these pixels; 0 at padding."""
-        flat = pictures.flatten()
-        if self.found is None:
-            return flat[self.index]
-        return torch.where(self.index < len(flat), flat[self.index.clamp(max=len(flat) - 1)], 0)
 
 
 class Rasterizer(Protocol):

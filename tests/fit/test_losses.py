@@ -7,7 +7,6 @@ from flare_cli.avatar.deformer import Deformer
 from flare_cli.fit.frames import split_frames
 from flare_cli.fit.losses import (
     direction_prior,
-    hinge_on_skin,
     light_level,
     white_light,
 )
@@ -23,12 +22,6 @@ def test_grey_light_is_white_whatever_its_level():
 def test_light_level_is_zero_at_one_and_symmetric_in_stops():
     assert light_level(torch.ones(10, 3)) == 0
     assert light_level(torch.full((10, 3), 2.0)) == pytest.approx(float(light_level(torch.full((10, 3), 0.5))))
-
-
-def test_hinge_is_flat_inside_two_sigma_and_only_on_skin():
-    values = torch.tensor([[0.31], [0.69], [0.9], [0.0]])
-    skin = torch.tensor([[1.0], [1.0], [1.0], [0.0]])
-    assert hinge_on_skin(values, skin, (0.5, 0.1)) == pytest.approx(0.2 / 3)
 
 
 def test_direction_prior_is_in_the_published_unit():

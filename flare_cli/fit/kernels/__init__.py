@@ -1,0 +1,1 @@
+"""Warp kernels of the fit layer: one source for CPU and CUDA."""

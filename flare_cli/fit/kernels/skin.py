@@ -1,0 +1,92 @@
+"""Kernels of the loss terms on skin: its mean albedo, and how far each pixel is from what skin is like."""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.func
+def skin_at(index: wp.int64, labels: wp.array(dtype=wp.uint8), is_skin: wp.array(dtype=wp.float32)) -> float:
+    pixel = int(index)
+    if pixel >= labels.shape[0]:  # padding
+        return 0.0
+    return is_skin[int(labels[pixel])]
+
+
+@wp.func
+def outside(value: float, mean: float, width: float) -> float:
+    """How far a value is from `mean` beyond `width`, with its sign."""
+    return wp.max(value - mean - width, 0.0) + wp.min(value - mean + width, 0.0)
+
+
+@wp.func
+def side(off: float) -> float:
+    return wp.where(off == 0.0, 0.0, wp.sign(off))
+
+
+@wp.kernel
+def tally(
+    index: wp.array(dtype=wp.int64),
+    labels: wp.array(dtype=wp.uint8),
+    is_skin: wp.array(dtype=wp.float32),
+    albedo: wp.array(dtype=wp.vec3),
+    out: wp.array(dtype=wp.vec4),
+):
+    """Per pixel: albedo and 1 on skin, zeros elsewhere."""
+    i = wp.tid()
+    skin = skin_at(index[i], labels, is_skin)
+    out[i] = wp.vec4(albedo[i][0], albedo[i][1], albedo[i][2], 1.0) * skin
+
+
+@wp.kernel
+def distances(
+    tallied: wp.array(dtype=wp.vec4),
+    total: wp.array(dtype=wp.vec4),
+    albedo: wp.array(dtype=wp.vec3),
+    roughness: wp.array(dtype=wp.float32),
+    specular: wp.array(dtype=wp.float32),
+    usual: wp.vec4,
+    out: wp.array2d(dtype=wp.float32),
+):
+    """Per pixel of skin: L1 from the mean albedo, both hinges, and on which side of the mean each channel is.
+
+    `usual` holds mean and half width of roughness, then of specular intensity.
+    """
+    i = wp.tid()
+    skin = tallied[i][3]
+    mean = total[0] / wp.max(total[0][3], 1.0)
+    error = float(0.0)
+    for c in range(3):
+        off = (albedo[i][c] - mean[c]) * skin
+        error += wp.abs(off)
+        out[3 + c, i] = side(off)
+    out[0, i] = error
+    out[1, i] = wp.abs(outside(roughness[i], usual[0], usual[1])) * skin
+    out[2, i] = wp.abs(outside(specular[i], usual[2], usual[3])) * skin
+
+
+@wp.kernel
+def distances_backward(
+    tallied: wp.array(dtype=wp.vec4),
+    total: wp.array(dtype=wp.vec4),
+    sums: wp.array(dtype=wp.float32),
+    albedo: wp.array(dtype=wp.vec3),
+    roughness: wp.array(dtype=wp.float32),
+    specular: wp.array(dtype=wp.float32),
+    usual: wp.vec4,
+    grad_out: wp.array(dtype=wp.float32),
+    grad_albedo: wp.array(dtype=wp.vec3),
+    grad_roughness: wp.array(dtype=wp.float32),
+    grad_specular: wp.array(dtype=wp.float32),
+):
+    """Adjoint of the means of `distances` over the skin. A pixel's albedo moves the mean, too."""
+    i = wp.tid()
+    count = wp.max(total[0][3], 1.0)
+    mean = total[0] / count
+    share = tallied[i][3] / count
+    pull = wp.vec3(0.0)
+    for c in range(3):
+        pull[c] = side(albedo[i][c] - mean[c]) - sums[3 + c] / count
+    grad_albedo[i] = pull * (grad_out[0] * share / 3.0)
+    grad_roughness[i] = side(outside(roughness[i], usual[0], usual[1])) * grad_out[1] * share
+    grad_specular[i] = side(outside(specular[i], usual[2], usual[3])) * grad_out[2] * share

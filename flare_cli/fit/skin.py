@@ -1,0 +1,100 @@
+"""The loss terms on skin: even albedo, and roughness and specular intensity as skin has them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+import warp as wp
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from flare_cli.avatar.material import Material
+from flare_cli.fit.kernels import skin as kernels
+from flare_cli.render.backend import Pixels
+from flare_cli.render.launch import Each, launch, vectors
+
+SKIN_LABELS = (1, 7, 8, 10, 14)  # face, ears, nose, neck (docs/conventions.md)
+ROUGHNESS = (0.5, 0.1)  # mean and standard deviation on skin (docs/method.md)
+SPECULAR = (0.3753, 0.1655)
+USUAL = (ROUGHNESS[0], 2 * ROUGHNESS[1], SPECULAR[0], 2 * SPECULAR[1])
+
+
+def skin_terms(
+    material: Material, pixels: Pixels, labels: UInt8[Tensor, "B H W"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+    """Means over the pixels labelled as bare skin, 0 where there are none. (The mesh's skin also lies under a collar.)
+
+    First the L1 distance of albedo to its mean over the skin: what can be light should be light, not paint. A sparse
+    prior (as Barron and Malik's parsimony, SIRFS 2015): moles and lips may differ, smooth shading may not. Then, of
+    roughness and of specular intensity, what lies beyond two standard deviations of what skin has.
+    """
+    terms = _Skin.apply(material.albedo, material.roughness, material.specular, pixels.index, labels.flatten())
+    even, roughness, specular = terms.unbind(0)
+    return even, roughness, specular
+
+
+@functools.cache
+def _is_skin(device: torch.device) -> Float[Tensor, "256"]:
+    table = torch.zeros(256)
+    table[list(SKIN_LABELS)] = 1
+    return table.to(device)
+
+
+class _Skin(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, albedo: Tensor, roughness: Tensor, specular: Tensor, index: Tensor, labels: Tensor) -> Tensor:
+        count, device = len(albedo), albedo.device
+        tallied, found = albedo.new_empty(count, 4), albedo.new_empty(6, count)
+        launch(
+            kernels.tally,
+            count,
+            device,
+            [Each(index), labels, _is_skin(device), _each(albedo), Each(tallied, of_vectors=True)],
+        )
+        total = tallied.sum(0, keepdim=True)
+        values = [_each(albedo), Each(roughness[:, 0]), Each(specular[:, 0])]
+        launch(
+            kernels.distances,
+            count,
+            device,
+            [Each(tallied, of_vectors=True), vectors(total), *values, wp.vec4(*USUAL), Each(found, axis=1)],
+        )
+        sums = found.sum(1)
+        ctx.save_for_backward(albedo, roughness, specular, tallied, total, sums)
+        even, rough, shiny = (sums[:3] / total[0, 3].clamp(min=1)).unbind(0)
+        return torch.stack([even / 3, rough, shiny])
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        albedo, roughness, specular, tallied, total, sums = ctx.saved_tensors
+        count = len(albedo)
+        grads = albedo.new_empty(count, 3), albedo.new_empty(count, 1), albedo.new_empty(count, 1)
+        launch(
+            kernels.distances_backward,
+            count,
+            albedo.device,
+            [
+                Each(tallied, of_vectors=True),
+                vectors(total),
+                sums,
+                _each(albedo),
+                Each(roughness[:, 0]),
+                Each(specular[:, 0]),
+                wp.vec4(*USUAL),
+                grad_outputs[0].contiguous(),
+                _each(grads[0]),
+                Each(grads[1][:, 0]),
+                Each(grads[2][:, 0]),
+            ],
+        )
+        return *grads, None, None
+
+
+def _each(values: Float[Tensor, "P 3"]) -> Each:
+    return Each(values, of_vectors=True)
