@@ -12,7 +12,7 @@ from torch import Tensor
 from flare_cli.apps.memory import DRAW_SMALLER, gpu_memory
 from flare_cli.apps.output import open_output
 from flare_cli.apps.progress import ProgressCallback
-from flare_cli.apps.rendering import draw_track, environment_background
+from flare_cli.apps.rendering import draw_track
 from flare_cli.apps.runs import choose_device, load_run, newest_run
 from flare_cli.config.shipped import shipped_folder
 from flare_cli.data.hdr import load_envmap
@@ -59,15 +59,14 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
     track = track if request.frames is None else track[: request.frames]
     size = request.size or run.avatar.config.data.size
     height, width = size, round(track.camera.width * size / track.camera.height)
-    step = 1 if request.turn_light else len(track)
+    turns = torch.linspace(0, 2 * math.pi, len(track) + 1)[:-1]
     with open_output(request.out, track.fps) as output:
-        for start in range(0, len(track), step):
-            turned = light.rotate(2 * math.pi * start / len(track)) if request.turn_light else light
-            for shot in track[start : start + step].resized(height, width).to(device).shots():
-                backdrop = environment_background(turned, shot.camera) if request.background else None
-                for drawn in draw_track(run.avatar, shot, light=turned, background=backdrop):
-                    output.add(drawn.picture.colour)
-                    progress("relight", output.count, len(track))
+        for shot in track.resized(height, width).to(device).shots():
+            turned = turns[output.count : output.count + len(shot)] if request.turn_light else None
+            behind = light if request.background else None
+            for drawn in draw_track(run.avatar, shot, light=light, behind=behind, turned=turned):
+                output.add(drawn.picture.colour)
+                progress("relight", output.count, len(track))
     return RelightResult(run=run.folder, out=request.out, frames=len(track), exposure=stops)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.picture import Picture, draw
 from flare_cli.fit.frames import Frames
+from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
@@ -38,12 +39,14 @@ def draw_track(
     track: Track,
     *,
     light: Light | None = None,
-    background: Float[Tensor, "H W 3"] | None = None,
+    behind: EnvironmentLight | None = None,
+    turned: Float[Tensor, " N"] | None = None,
     batch: int | None = None,
 ) -> Iterator[DrawnFrames]:
-    """Draw every frame of `track` under `light` (the recording's own by default) over one background.
+    """Draw every frame of `track` under `light` (the recording's own by default), before what is `behind`.
 
-    `batch` is how many are drawn at once, by default what suits the device.
+    Light and background are `turned` by so many radians about +y in each frame. `batch` is how many frames are drawn at
+    once, by default what suits the device.
     """
     rasterizer = choose_rasterizer(avatar.config.run.rasterizer, avatar.device)
     track = track.to(avatar.device)
@@ -53,21 +56,24 @@ def draw_track(
     with torch.no_grad():
         corrections = avatar.corrections()
         motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
-        views = track.cameras().views()
+        cameras = track.cameras()
+        if turned is not None:  # turning the light is turning everything else the other way
+            world = rotation_from_axis_angle(
+                turned.to(avatar.device)[:, None] * cameras.intrinsics.new_tensor([0, -1, 0])
+            )
+            motion, cameras = motion.turned(world), cameras.turned(world)
+        views = cameras.views()
+        still = turned is None and track.video is None
+        background = environment_background(behind, cameras[:1]) if behind is not None and still else None
         for start in range(0, len(track), batch):
             part = slice(start, start + batch)
             posed = avatar.move(motion[part], corrections)
-            yield DrawnFrames(
-                start,
-                draw(
-                    avatar,
-                    posed,
-                    views[part],
-                    light=light or avatar.light,
-                    rasterizer=rasterizer,
-                    background=None if background is None else background.expand(len(views[part]), -1, -1, -1),
-                ),
+            if behind is not None and not still:
+                background = environment_background(behind, cameras[part])
+            picture = draw(
+                avatar, posed, views[part], light=light or avatar.light, rasterizer=rasterizer, background=background
             )
+            yield DrawnFrames(start, picture)
 
 
 def srgb_bytes(linear: Float[Tensor, "*batch C"]) -> UInt8[Tensor, "*batch C"]:
@@ -110,13 +116,16 @@ def comparison_sheet(avatar: Avatar, frames: Frames) -> UInt8[np.ndarray, "H W 3
     return sheet(rows)
 
 
-def environment_background(light: EnvironmentLight, camera: Cameras) -> Float[Tensor, "H W 3"]:
-    """What the (single) camera sees of an environment behind the head: linear radiance."""
-    device = camera.intrinsics.device
-    fx, fy, cx, cy = camera.intrinsics[0]
+def environment_background(light: EnvironmentLight, cameras: Cameras) -> Float[Tensor, "B H W 3"]:
+    """What cameras see of an environment behind the head: linear radiance."""
+    device = cameras.intrinsics.device
+    fx, fy, cx, cy = cameras.intrinsics[:, :, None, None].unbind(1)
     v, u = torch.meshgrid(
-        torch.arange(camera.height, device=device) + 0.5, torch.arange(camera.width, device=device) + 0.5, indexing="ij"
+        torch.arange(cameras.height, device=device) + 0.5,
+        torch.arange(cameras.width, device=device) + 0.5,
+        indexing="ij",
     )
-    in_camera = torch.stack([(u - cx) / fx, (v - cy) / fy, torch.ones_like(u)], -1)
-    direction = torch.nn.functional.normalize(in_camera @ camera.camera_from_world[0, :, :3], dim=-1)
-    return light.radiance(direction.reshape(-1, 3)).reshape(camera.height, camera.width, 3)
+    across, down = (u - cx) / fx, (v - cy) / fy
+    in_camera = torch.stack([across, down, torch.ones_like(across)], -1).flatten(1, 2)
+    direction = torch.nn.functional.normalize(in_camera @ cameras.camera_from_world[:, :, :3], dim=-1)
+    return light.radiance(direction.flatten(0, 1)).view(*across.shape, 3)

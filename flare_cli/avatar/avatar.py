@@ -56,6 +56,11 @@ class Motion:
             translation=self.translation[index],
         )
 
+    def turned(self, rotation: Float[Tensor, "B 3 3"]) -> Motion:
+        """The same motion after the whole world is turned about its origin."""
+        translation = (rotation @ self.translation[..., None])[..., 0]
+        return replace(self, transforms=rotation[:, None] @ self.transforms, translation=translation)
+
 
 @dataclass(frozen=True, slots=True)
 class _AtVertices:

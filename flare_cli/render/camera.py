@@ -47,6 +47,11 @@ class Cameras:
         scale = self.intrinsics.new_tensor([width / self.width, height / self.height] * 2)
         return replace(self, intrinsics=self.intrinsics * scale, height=height, width=width)
 
+    def turned(self, rotation: Float[Tensor, "B 3 3"]) -> Cameras:
+        """The cameras after the whole world is turned about its origin: they see what they saw."""
+        turned = self.camera_from_world[:, :, :3] @ rotation.transpose(1, 2)
+        return replace(self, camera_from_world=torch.cat([turned, self.camera_from_world[:, :, 3:]], 2))
+
     def centres(self) -> Float[Tensor, "B 3"]:
         """Camera centres in world space."""
         rotation, translation = self.camera_from_world[:, :, :3], self.camera_from_world[:, :, 3]
