@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 
 class FlareError(Exception):
     """Something the user can fix. Shown as one message with a hint; the command exits with 2."""
@@ -12,6 +14,10 @@ class FlareError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[partial[FlareError], tuple[()]]:
+        """Errors of worker processes are pickled, which by itself forgets the hint."""
+        return partial(type(self), self.message, hint=self.hint), ()
 
 
 class ConfigError(FlareError):
@@ -50,6 +56,12 @@ class OutOfMemoryError(FlareError):
 
 class BackendError(FlareError):
     """A backend that was asked for is not installed or does not run here."""
+
+
+class WorkerError(FlareError):
+    """A worker process ended before its work was done."""
+
+    exit_code = 1
 
 
 class PickleError(FlareError):

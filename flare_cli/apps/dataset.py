@@ -24,7 +24,8 @@ from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVid
 from flare_cli.subject.track import Track
 from flare_cli.subject.verify import Proof, checked_indices, prove
 from flare_cli.track.matte import PersonMatte, refined
-from flare_cli.track.regions import HeadProjector, ProjectedHead
+from flare_cli.track.projected_head import ProjectedHead
+from flare_cli.track.regions import HeadProjector
 
 PARTS = ("image", "mask", "semantic", "flame_params.json", "flare.json")
 DEFAULT_FPS = 25.0

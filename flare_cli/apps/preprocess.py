@@ -19,7 +19,7 @@ from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.progress import ProgressCallback, quiet
 from flare_cli.apps.runs import choose_device
 from flare_cli.data.video import VideoReader
-from flare_cli.errors import FlareError, SubjectError, VideoError
+from flare_cli.errors import FlareError, SubjectError, VideoError, WorkerError
 from flare_cli.head import open_head
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
@@ -28,8 +28,9 @@ from flare_cli.track.crop import head_crop
 from flare_cli.track.cutting import cut_pictures
 from flare_cli.track.film import write_preview
 from flare_cli.track.labelling import label_pictures
+from flare_cli.track.library_threads import one_thread_each
+from flare_cli.track.processes import Processes
 from flare_cli.track.sightings import Sightings, find_face
-from flare_cli.track.threads import one_thread_each
 from flare_cli.track.tracking import Tracked, track_head
 from flare_cli.track.work import WorkFolder
 
@@ -90,6 +91,8 @@ def preprocess(request: PreprocessRequest, progress: ProgressCallback = quiet) -
     work.claim(key)
     try:
         seconds, sightings, tracked = _Stages(request, reader, head, work, progress).run()
+    except WorkerError:
+        raise  # the video is not to blame
     except FlareError:
         shutil.rmtree(request.out if is_new else work.folder)
         raise
@@ -118,19 +121,25 @@ class _Stages:
         progress: ProgressCallback,
     ) -> None:
         self.request, self.reader, self.head, self.work, self.progress = request, reader, head, work, progress
+        self.drawn = head.to(choose_device(request.device))
         self.seconds: dict[str, float] = {}
 
     def run(self) -> tuple[dict[str, float], Sightings, Tracked]:
         """All stages; the seconds that each took, and what was found."""
-        head, work, drawn = self.head, self.work, self.head.to(choose_device(self.request.device))
         with self._stage("landmarks") as progress:
-            sightings = find_face(self.reader, work, progress)
+            sightings = find_face(self.reader, self.work, progress)
         if len(sightings.seen) < MIN_USABLE_FRAMES:
             raise VideoError(
                 f"{self.request.video} shows a face in {len(sightings.seen)} of {len(sightings.scores)} frames;"
                 f" at least {MIN_USABLE_FRAMES} are needed",
                 hint="record one person's face, well lit and at least a tenth of the picture high",
             )
+        with Processes() as processes:
+            return self.seconds, sightings, self._after_landmarks(sightings, processes)
+
+    def _after_landmarks(self, sightings: Sightings, processes: Processes) -> Tracked:
+        """All stages but the first. Worker processes have started by the time the track is there."""
+        head, drawn, work = self.head, self.drawn, self.work
         crop = head_crop(sightings.points[sightings.seen], sightings.height, sightings.width, self.request.size)
         with self._stage("track") as progress:
             tracked = track_head(head, sightings, crop, work, progress)
@@ -143,10 +152,10 @@ class _Stages:
         with self._stage("pictures") as progress:
             cut_pictures(self.reader, tracked.track, crop, work, progress)
         with self._stage("labels") as progress:
-            label_pictures(drawn, tracked.track, sightings, crop, work, progress)
+            label_pictures(drawn, tracked.track, sightings, crop, work, processes, progress)
         with self._stage("preview") as progress:
-            write_preview(drawn, tracked, sightings, crop, work, progress)
-        return self.seconds, sightings, tracked
+            write_preview(drawn, tracked, sightings, crop, work, processes, progress)
+        return tracked
 
     @contextmanager
     def _stage(self, name: str) -> Generator[Callable[[int, int], None]]:

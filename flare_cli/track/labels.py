@@ -13,10 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.ndimage import gaussian_filter
 
-from flare_cli.track.landmark_head import FACE_OVAL
-from flare_cli.track.landmarks import LEFT_LIDS, RIGHT_LIDS
+from flare_cli.track.landmarks import FACE_OVAL, LEFT_LIDS, RIGHT_LIDS
 from flare_cli.track.matte import guided_filter
-from flare_cli.track.regions import ProjectedHead
+from flare_cli.track.projected_head import ProjectedHead
 from flare_cli.track.threads import in_parallel
 
 # CelebAMask-19 ids; left and right are the subject's.

@@ -8,13 +8,7 @@ from torch import Tensor
 
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import at_points
-from flare_cli.track.landmarks import LEFT_IRIS, RIGHT_IRIS
-
-# Face Mesh puts these on the outline of the face as seen, so they slide over the skin when the head turns.
-FACE_OVAL = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152),
-    *(148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
-)
+from flare_cli.track.landmarks import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS
 
 
 def landmark_head(head: HeadModel) -> HeadModel:

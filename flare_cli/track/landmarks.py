@@ -39,6 +39,12 @@ LEFT_LIDS = (
     *(359, 255, 339, 254, 253, 252, 256, 341, 463, 467, 260, 259, 257, 258, 286, 414),
 )
 
+# Face Mesh puts these on the outline of the face as seen, so they slide over the skin when the head turns.
+FACE_OVAL = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152),
+    *(148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceLandmarks:

@@ -1,12 +1,19 @@
-"""Pictures that let a person judge a track: overlay frames and a contact sheet."""
+"""Pictures that let a person judge a track: overlay frames and a contact sheet.
+
+Worker processes use this module: it imports no torch.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from flare_cli.track.regions import ProjectedHead
+from flare_cli.data.image import read_grey, read_rgb
+from flare_cli.track.projected_head import ProjectedHead, SeenFrame
+from flare_cli.track.work import WorkFolder
 
 LABEL_COLOURS = np.array(
     [
@@ -16,6 +23,22 @@ LABEL_COLOURS = np.array(
     ],
     np.uint8,
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmFrame:
+    """Makes a frame of the overlay film and, where there is a caption for it, its row of the contact sheet."""
+
+    work: WorkFolder
+    captions: dict[int, str]
+
+    def __call__(self, frame: SeenFrame) -> tuple[UInt8[np.ndarray, "H W2 3"], UInt8[np.ndarray, "h w 3"] | None]:
+        """Read and compose."""
+        rgb, row = read_rgb(self.work.picture("image", frame.number)), None
+        if frame.number in self.captions:
+            labels, mask = (read_grey(self.work.picture(kind, frame.number)) for kind in ("semantic", "mask"))
+            row = contact_row(rgb, frame.head, labels, mask, self.captions[frame.number])
+        return overlay_frame(rgb, frame.head, frame.points), row
 
 
 def overlay_frame(

@@ -21,10 +21,10 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
 from flare_cli.render.camera import Cameras
 from flare_cli.track.gauss_newton import descended
-from flare_cli.track.landmark_head import FACE_OVAL, landmark_head, landmark_normals, landmark_weights
-from flare_cli.track.landmarks import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from flare_cli.track.landmark_head import landmark_head, landmark_normals, landmark_weights
+from flare_cli.track.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from flare_cli.track.library_threads import one_thread_each
 from flare_cli.track.posterior import OPENCV_FROM_WORLD, Priors, Problem, Unknowns, View, landmark_error
-from flare_cli.track.threads import one_thread_each
 
 ROOT, NECK, JAW, EYE_LEFT, EYE_RIGHT = range(5)
 

@@ -1,4 +1,4 @@
-"""Work on all cores: many small pieces on threads, each with torch on one."""
+"""Work on all cores, in many small pieces on threads: for work that is done outside Python's lock."""
 
 from __future__ import annotations
 
@@ -7,38 +7,20 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
-
-import cv2
-import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@contextmanager
-def one_thread_each() -> Generator[None]:
-    """Torch and OpenCV on one CPU thread: their small operations gain little from more, and wait for each other.
-
-    Measured on two shared cores: 6 s instead of 85 s for the same solve.
-    """
-    torch_before, opencv_before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(torch_before)
-        cv2.setNumThreads(opencv_before)
-
-
-def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
-    """`work` on every item, on a thread for each core; the results come in the order of the items.
+def in_parallel(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None
+) -> Generator[Result]:
+    """`work` on every item, on `threads` (one for each core); the results come in the order of the items.
 
     Items are taken a few ahead of the results, so that a long film is never in memory. The first error ends the work.
     """
-    cores = os.cpu_count() or 1
+    cores = threads or os.cpu_count() or 1
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         try:

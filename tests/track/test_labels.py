@@ -23,8 +23,8 @@ from flare_cli.track.labels import (
     label_image,
     learn_colours,
 )
-from flare_cli.track.landmark_head import FACE_OVAL
-from flare_cli.track.regions import REGION_NAMES, ProjectedHead
+from flare_cli.track.landmarks import FACE_OVAL
+from flare_cli.track.projected_head import REGION_NAMES, ProjectedHead
 
 SIZE = 256
 SKIN_COLOUR, HAIR_COLOUR, CLOTH_COLOUR, WALL = (205, 150, 120), (60, 40, 25), (40, 60, 140), (200, 210, 200)

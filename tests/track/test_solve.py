@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import landmark_points, pose_vertices
 from flare_cli.render.camera import Cameras
-from flare_cli.track.landmark_head import FACE_OVAL, landmark_head, landmark_weights
+from flare_cli.track.landmark_head import landmark_head, landmark_weights
+from flare_cli.track.landmarks import FACE_OVAL
 from flare_cli.track.posterior import Priors
 from flare_cli.track.solve import Solution, solve
 

@@ -1,0 +1,106 @@
+"""Worker processes; what is sent to them is from the standard library, which they can import."""
+
+import operator
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flare_cli.data.image import read_rgb
+from flare_cli.errors import SubjectError, WorkerError
+from flare_cli.track.processes import Processes
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with Processes(2) as workers:
+        yield workers
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not a zombie."""
+    return "State:\tZ" not in (Path("/proc") / str(pid) / "status").read_text() if (Path("/proc") / str(pid)).exists() else False
+
+
+def test_results_come_in_the_order_of_the_items(processes):
+    assert list(processes.in_parallel(sqrt, range(40))) == [sqrt(k) for k in range(40)]
+
+
+def test_work_is_done_in_other_processes_that_stay_for_other_work(processes):
+    def workers() -> set[int]:
+        return set(processes.in_parallel(eval, ["__import__('os').getpid()"] * 20))
+
+    first = workers()
+    assert os.getpid() not in first
+    assert list(processes.in_parallel(partial(operator.mul, 3), [1, 2])) == [3, 6]
+    assert len(first | workers()) <= 2
+
+
+def test_pictures_go_there_and_back(processes):
+    picture = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    (back,) = processes.in_parallel(np.flipud, [picture])
+    assert np.array_equal(back, picture[::-1])
+
+
+def test_torch_stays_out_of_workers_that_label(processes):
+    code = "[__import__('flare_cli.track.labeller'), __import__('flare_cli.track.preview'), __import__('sys').modules][2]"
+    (loaded,) = processes.in_parallel(eval, [f"{{'torch', 'warp', 'numpy'}} & set({code})"])
+    assert loaded == {"numpy"}
+
+
+def test_an_error_a_user_can_fix_keeps_its_hint_and_others_their_traceback(processes):
+    with pytest.raises(SubjectError, match="can't be read") as caught:
+        list(processes.in_parallel(read_rgb, [Path("missing.png")]))
+    assert "path" in caught.value.hint
+    with pytest.raises(ValueError, match="math domain|nonnegative") as caught:
+        list(processes.in_parallel(sqrt, [1, -1, 4]))
+    assert "in serve" in str(caught.value.__cause__)
+    assert list(processes.in_parallel(sqrt, [9])) == [3]
+
+
+def test_what_work_prints_does_not_get_between_the_answers(processes):
+    assert list(processes.in_parallel(print, ["to stderr, please"] * 3)) == [None] * 3
+
+
+def test_a_worker_that_is_gone_is_one_clear_error():
+    with Processes(1) as workers, pytest.raises(WorkerError, match="exit code 7"):
+        list(workers.in_parallel(os._exit, [7]))
+
+
+def test_an_interrupt_ends_the_work_soon_and_leaves_no_process():
+    with pytest.raises(KeyboardInterrupt), Processes(2) as workers:
+        pids = set(workers.in_parallel(eval, ["__import__('os').getpid()"] * 8))
+        for _ in workers.in_parallel(time.sleep, [0.05] * 1000):
+            started = time.monotonic()
+            raise KeyboardInterrupt
+    assert time.monotonic() - started < 1
+    assert not any(is_running(pid) for pid in pids)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
+def test_workers_end_when_their_parent_is_killed():
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import time; from flare_cli.track.processes import Processes; w = Processes(1);"
+            " print(*w.in_parallel(eval, ['__import__(\"os\").getpid()']), flush=True); time.sleep(60)",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    until = time.monotonic() + 5
+    while is_running(worker) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not is_running(worker)
