@@ -79,7 +79,8 @@ def launch(kernel: Any, dim: int | tuple[int, ...], device: torch.device, argume
     totals = [a.tensor for a in arguments if isinstance(a, Total)]
     parts = 1
     if device.type == "cpu" and any(isinstance(a, Each) for a in arguments):
-        wanted = PARTS if totals or thread_count() == 1 else max(PARTS, thread_count())
+        threads = thread_count()
+        wanted = PARTS if totals else max(PARTS, threads) if threads > 1 else 1
         parts = min(wanted, sizes[0], math.prod(sizes) // LEAST_THREADS)
     if parts < 2:
         _launch(kernel, sizes, device, [_whole(a) for a in arguments])
