@@ -76,6 +76,8 @@ def launch(kernel: Any, dim: int | tuple[int, ...], device: torch.device, argume
     not write to the same place but by `Total`. How these are summed depends on `dim` alone.
     """
     sizes = (dim,) if isinstance(dim, int) else dim
+    if 0 in sizes:
+        return
     totals = [a.tensor for a in arguments if isinstance(a, Total)]
     parts = 1
     if device.type == "cpu" and any(isinstance(a, Each) for a in arguments):

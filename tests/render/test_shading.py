@@ -156,6 +156,14 @@ def test_a_shaded_surface_and_its_gradients_match_the_twin():
     torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=2e-3)
 
 
+def test_a_picture_of_nothing_is_shaded_and_has_gradients():
+    surface, material = torch.zeros(0, 6, requires_grad=True), torch.zeros(0, 5, requires_grad=True)
+    nobody = torch.zeros(0, dtype=torch.long)
+    ours(surface, torch.zeros(1, 3), nobody, *material.split([3, 1, 1], 1), torch.zeros(0, 1)).sum().backward()
+    assert surface.grad is not None
+    assert material.grad is not None
+
+
 def test_padding_has_finite_directions_and_gradients():
     surface = torch.zeros(3, 6, requires_grad=True)
     normal, view = looking(surface, torch.zeros(1, 3), torch.zeros(3, dtype=torch.long))
