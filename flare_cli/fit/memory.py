@@ -41,5 +41,6 @@ def within_vram(config: Config, size: tuple[int, int], gib: float) -> tuple[Conf
 
 def limit_vram(gib: float, device: torch.device) -> None:
     """Let torch take no more of the GPU than leaves `gib` GiB for the whole program: more ends as out of memory."""
-    whole = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, (gib * GIB - OUTSIDE) / whole), device)
+    number = torch.empty(0, device=device).get_device()
+    whole = torch.cuda.get_device_properties(number).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (gib * GIB - OUTSIDE) / whole), number)

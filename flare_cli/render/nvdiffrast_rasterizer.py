@@ -6,22 +6,22 @@ Never chosen by "auto". Where it departs from the contract of `Rasterizer` (meas
 - it orders by z/w, which must grow with depth as our cameras make it, and of equal ones takes the last triangle;
 - it damps the gradients of triangles of about a pixel or less;
 - it draws triangles with a vertex that is not a number;
-- its antialiasing sees only edges of the two triangles that meet between two pixels: where triangles are no larger than
-  pixels it blends little and hardly moves an outline; it blends rows and columns at once (we one after the other) and
-  so may leave the image's range where several edges meet at a pixel;
-- it adds gradients, and blends, in no fixed order, and waits for the GPU in every call: a CUDA graph cannot capture it.
+- it adds gradients in no fixed order, and waits for the GPU in every call: a CUDA graph cannot capture it.
+
+Antialiasing is ours: nvdiffrast's own sees only edges of the two triangles that meet between two pixels. Where
+triangles are no larger than pixels it blends little and hardly moves an outline: fits ended 0.35 dB lower
+(docs/backends.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from flare_cli.render.antialias import blend_silhouettes
 from flare_cli.render.backend import Fragments, Pixels, no_fragments
 from flare_cli.render.optional import NVDIFFRAST, require_cuda
 from flare_cli.render.topology import Topology
@@ -39,7 +39,6 @@ class NvdiffrastRasterizer:
         self._ops: Any = NVDIFFRAST.load(".torch")
         self._context = self._ops.RasterizeCudaContext(device)
         self._topology = Topology()
-        self._side_by_side = WeakTensorKeyDictionary()
 
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre."""
@@ -77,32 +76,7 @@ class NvdiffrastRasterizer:
         fragments: Fragments,
     ) -> Float[Tensor, "B H W C"]:
         """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip."""
-        if len(faces) == 0:
-            return image
-        # As one mesh: given a batch, its gradient kernel adds up one edge's shares over pictures (0.4.0).
-        faces, edges = self._all_pictures(faces, *clip.shape[:2])
-        first = torch.arange(len(clip), dtype=torch.int32, device=clip.device)[:, None, None] * (
-            len(faces) // len(clip)
-        )
-        apart = torch.where(fragments.triangle >= 0, fragments.triangle + first, -1)
-        return self._ops.antialias(
-            image.contiguous(),
-            _seen(replace(fragments, triangle=apart)).detach(),
-            clip.reshape(-1, 4),
-            faces,
-            topology_hash=edges,
-        )
-
-    def _all_pictures(self, faces: Int[Tensor, "F 3"], batch: int, n_vertices: int) -> tuple[Int[Tensor, "BF 3"], Any]:
-        """Faces of a mesh that holds every picture's vertices one after the other, and nvdiffrast's table of edges."""
-        if faces not in self._side_by_side:
-            self._side_by_side[faces] = {}
-        known = self._side_by_side[faces]
-        if (batch, n_vertices) not in known:
-            first = torch.arange(batch, dtype=torch.int32, device=faces.device)[:, None, None] * n_vertices
-            every = (self._topology.int32(faces) + first).flatten(0, 1)
-            known[batch, n_vertices] = every, self._ops.antialias_construct_topology_hash(every)
-        return known[batch, n_vertices]
+        return blend_silhouettes(image, clip, faces, fragments, self._topology)
 
 
 def _without_far_plane(clip: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V 4"]:

@@ -23,8 +23,9 @@ ALLOWED = {
         "triangle": 0.03,
         "covered": 3e-3,
         "interpolated": 1e-4,
-        "antialiased_mean": 3e-3,
+        "antialiased_mean": 1e-3,
         "surface_gradient": 0.3,
+        "silhouette_gradient": 0.3,
     },
 }
 OTHERS = [candidate for candidate in candidates.RASTERIZERS if candidate[0] != "warp"]

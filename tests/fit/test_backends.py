@@ -5,13 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flare_cli.apps.agreement import agreements
-from flare_cli.apps.bench import head_scene
 from flare_cli.avatar.avatar import Avatar, Structure
 from flare_cli.avatar.storage import load_avatar, save_avatar
 from flare_cli.errors import BackendError
 from flare_cli.fit.stage import StageRunner
-from flare_cli.render.backend import choose_rasterizer
 
 STEPS = {"cpu": 6, "cuda": 24}  # three eager, then a capture and its replays, with one more look at the losses
 
@@ -35,27 +32,14 @@ def losses(frames, head, config, device, rasterizer, hash_grid):
     return found, runner
 
 
-def agree(found, expected, *, same_start=True, blended_apart=0.0):
-    """Losses fall, and to where Warp's fall; from where Warp's start, if the networks start alike.
-
-    A first loss is a mean over pixels: it differs by no more than the antialiased pictures do in the mean.
-    """
+def agree(found, expected, *, same_start=True):
+    """Losses fall, and to where Warp's fall; from where Warp's start, if the networks start alike."""
     totals = [sum(terms[-1].values()) for terms in (found, expected)]
     assert totals[0] < sum(found[0].values())
     if same_start:
         for name, value in expected[0].items():
-            assert found[0][name] == pytest.approx(value, rel=0.03, abs=1e-3 + blended_apart)
-    # An outline that is blended less is moved less: the mask comes less far in these few steps.
-    within = 0.5 if not same_start else 0.1 if blended_apart < 1e-4 else 0.25
-    assert totals[0] == pytest.approx(totals[1], rel=within)
-
-
-def mean_difference(rasterizer, device, size):
-    """How much antialiased coverage of the open head differs from Warp's, in the mean over pixels."""
-    scene = head_scene(0, 2, size, torch.device(device))
-    both = {name: choose_rasterizer(name, device) for name in ("warp", rasterizer)}
-    compared = agreements(both, scene.clip, scene.attributes, scene.faces, size)
-    return compared[0].antialiased_mean if compared else 0.0
+            assert found[0][name] == pytest.approx(value, rel=0.03, abs=1e-3)
+    assert totals[0] == pytest.approx(totals[1], rel=0.1 if same_start else 0.5)
 
 
 @pytest.mark.parametrize(("rasterizer", "hash_grid"), [("warp", "torch"), ("pytorch3d", "warp")])
@@ -83,8 +67,7 @@ def test_a_stage_on_the_gpu_runs_captured_where_it_can(toy_frames, open_head, ti
     assert (runner.replay is not None) == (rasterizer == "warp" and hash_grid != "tinycudann")
     expected, _ = losses(*arguments, "warp", "warp")
     # A table of another size leaves other random numbers for the networks.
-    apart = mean_difference(rasterizer, "cuda", toy_frames.track.camera.height)
-    agree(found, expected, same_start=hash_grid != "tinycudann", blended_apart=2 * apart)
+    agree(found, expected, same_start=hash_grid != "tinycudann")
 
 
 def test_a_stored_avatar_opens_with_the_other_grid_of_the_same_table(toy_frames, open_head, tiny_config, tmp_path):

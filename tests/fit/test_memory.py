@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from flare_cli.config.loading import load_config
 from flare_cli.errors import ConfigError
-from flare_cli.fit.memory import within_vram
+from flare_cli.fit.memory import limit_vram, within_vram
 
 
 @pytest.mark.parametrize("preset", ["default", "paper"])
@@ -25,3 +26,16 @@ def test_pictures_that_never_fit_are_refused_with_a_size_that_may():
     with pytest.raises(ConfigError, match="3000x2000") as caught:
         within_vram(load_config("default"), (2000, 3000), 2)
     assert "data.size=1000" in caught.value.hint
+
+
+@pytest.mark.gpu
+def test_the_limit_holds():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    try:
+        limit_vram(2, torch.device("cuda"))
+        torch.empty(2**30, dtype=torch.uint8, device="cuda")
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            torch.empty(2**31, dtype=torch.uint8, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

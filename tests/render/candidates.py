@@ -106,11 +106,6 @@ DEPARTURES = {
         "test_gradients_of_barycentrics_and_depth_match_the_twin": Departure(SNAPS, ("0", "2")),
         "test_the_nearer_triangle_wins_and_ties_go_to_the_lower": Departure("of equally near triangles shows the last"),
         "test_a_vertex_that_is_not_a_number_hides_its_triangle": Departure("draws triangles with such a vertex"),
-        "test_a_convex_body_is_antialiased_like_the_twin": Departure("blends rows and columns at once, we in turn"),
-        "test_silhouette_gradients_match_finite_differences": Departure("hardly moves outlines of small triangles"),
-        "test_a_fine_sphere_keeps_its_area_where_slivers_make_the_outline": Departure(
-            "hardly blends outlines of small triangles"
-        ),
     },
 }
 
