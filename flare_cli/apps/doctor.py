@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from flare_cli.apps.backend_check import Kind, check, check_optional
-from flare_cli.avatar.fused import has_triton
+from flare_cli.avatar.fused import triton_trouble
 from flare_cli.errors import FlareError
 from flare_cli.fit.perceptual import perceptual_status, vgg16_weights
 from flare_cli.head.open_head import load_open_head
@@ -110,16 +110,16 @@ def _networks() -> Finding:
     """How materials and light run: fits differ in speed by it, not in what comes out."""
     if not torch.cuda.is_available():
         return Finding(name="networks", present=True, needed=False, state="block by block on the cores, in float32")
-    if has_triton():
-        state = f"triton {importlib.metadata.version('triton')} (MIT): one kernel each way, in bfloat16"
-        return Finding(name="networks", present=True, needed=False, state=state)
-    return Finding(
-        name="networks",
-        present=False,
-        needed=False,
-        state="no triton: layer by layer, in bfloat16; a step takes about a third longer",
-        advice="pip install triton (torch for Linux brings it)",
-    )
+    if trouble := triton_trouble():
+        return Finding(
+            name="networks",
+            present=False,
+            needed=False,
+            state=f"{trouble}: layer by layer, in bfloat16; a step takes about a third longer",
+            advice="pip install triton (torch for Linux brings it); it needs gcc and Python's headers (python3-dev)",
+        )
+    state = f"triton {importlib.metadata.version('triton')} (MIT): one kernel each way, in bfloat16"
+    return Finding(name="networks", present=True, needed=False, state=state)
 
 
 def _open_head() -> Finding:

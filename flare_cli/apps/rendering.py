@@ -19,6 +19,7 @@ from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.environment import EnvironmentLight
 from flare_cli.render.shading import Light
+from flare_cli.render.workers import threads_for_blocks
 from flare_cli.subject.track import Track
 
 CPU_BATCH = 4  # pictures drawn at once
@@ -67,12 +68,17 @@ def draw_track(
         background = environment_background(behind, cameras[:1]) if behind is not None and still else None
         for start in range(0, len(track), batch):
             part = slice(start, start + batch)
-            posed = avatar.move(motion[part], corrections)
             if behind is not None and not still:
                 background = environment_background(behind, cameras[part])
-            picture = draw(
-                avatar, posed, views[part], light=light or avatar.light, rasterizer=rasterizer, background=background
-            )
+            with threads_for_blocks():
+                picture = draw(
+                    avatar,
+                    avatar.move(motion[part], corrections),
+                    views[part],
+                    light=light or avatar.light,
+                    rasterizer=rasterizer,
+                    background=background,
+                )
             yield DrawnFrames(start, picture)
 
 

@@ -24,9 +24,18 @@ def fusible(sizes: Sequence[int]) -> bool:
 
 
 @functools.cache
-def has_triton() -> bool:
-    """Whether the compiler of the fused kernels is here (torch brings it where it has CUDA, except on Windows)."""
-    return importlib.util.find_spec("triton") is not None
+def triton_trouble() -> str:
+    """Why the fused kernels can't be compiled here, or an empty string.
+
+    Torch for CUDA brings Triton, except on Windows. Triton wants a C compiler and Python's headers when it first runs.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    try:
+        importlib.import_module("triton.runtime").driver.active.get_current_target()
+    except Exception as error:  # whatever its compiler, loader or driver raises
+        return f"triton does not start: {error}".splitlines()[0]
+    return ""
 
 
 def fused(

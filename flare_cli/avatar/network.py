@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from flare_cli.avatar.blocked import LeakyRelu, blocked
-from flare_cli.avatar.fused import fused, fusible, has_triton
+from flare_cli.avatar.fused import fused, fusible, triton_trouble
 
 # A GPU spends most of a float32 layer on moving its activations; bfloat16 halves them and uses the matrix units.
 GPU_DTYPE = torch.bfloat16
@@ -42,7 +42,7 @@ def evaluate(network: nn.Sequential, points: Float[Tensor, "P N"]) -> Float[Tens
     layers = [layer for layer in network if isinstance(layer, nn.Linear)]
     if points.device.type != "cuda":
         return blocked(points, layers, LeakyRelu(SLOPE))
-    if fusible([layers[0].in_features, *(layer.out_features for layer in layers)]) and has_triton():
+    if fusible([layers[0].in_features, *(layer.out_features for layer in layers)]) and not triton_trouble():
         return fused(points, [layer.weight for layer in layers], [layer.bias for layer in layers], SLOPE)
     values = points.to(GPU_DTYPE)
     for i, layer in enumerate(layers, 1):

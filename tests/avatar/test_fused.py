@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from flare_cli.avatar.fused import fused, fusible
+from flare_cli.avatar.fused import fused, fusible, triton_trouble
 from flare_cli.avatar.network import layered
 
 
@@ -36,3 +36,16 @@ def test_only_two_equal_hidden_layers_are_fused():
     assert not fusible((32, 64, 5))
     assert not fusible((32, 128, 128, 5))
     assert not fusible((32, 64, 32, 5))
+
+
+def test_a_triton_that_does_not_start_says_why(monkeypatch):
+    pytest.importorskip("triton")
+    triton_trouble.cache_clear()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    try:
+        assert torch.cuda.is_available() or "triton does not start" in triton_trouble()
+        triton_trouble.cache_clear()
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert triton_trouble() == "triton is not installed"
+    finally:
+        triton_trouble.cache_clear()
