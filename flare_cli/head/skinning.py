@@ -133,35 +133,3 @@ def at_points(head: HeadModel, face: Int[Tensor, "N"], barycentric: Float[Tensor
     mixed = lambda values: torch.einsum("nk,nk...->n...", barycentric, values[corners])  # noqa: E731
     names = ("template", "shape_dirs", "expression_dirs", "pose_dirs", "weights")
     return replace(head, **{name: mixed(getattr(head, name)) for name in names})
-
-
-def landmark_vertices(head: HeadModel) -> Int[Tensor, "K"]:
-    """The vertices that carry landmarks, for `subset`."""
-    return head.faces[head.landmarks.face[head.landmarks.face >= 0]].unique()
-
-
-def subset(head: HeadModel, vertices: Int[Tensor, "K"]) -> HeadModel:
-    """The head with only `vertices` (sorted, unique), the faces whose corners all remain, and their landmarks.
-
-    A landmark that loses its face gets face -1. UV coordinates are kept whole.
-    """
-    new_index = torch.full((len(head.template),), -1, device=vertices.device)
-    new_index[vertices] = torch.arange(len(vertices), device=vertices.device)
-    faces = new_index[head.faces]
-    kept = (faces >= 0).all(1)
-    new_face = torch.where(kept, kept.cumsum(0) - 1, -1)
-
-    def moved(landmarks: LandmarkEmbedding) -> LandmarkEmbedding:
-        old = landmarks.face
-        return replace(landmarks, face=torch.where(old >= 0, new_face[old.clamp(min=0)], -1))
-
-    per_vertex = ("template", "shape_dirs", "expression_dirs", "pose_dirs", "weights")
-    return replace(
-        head,
-        **{name: getattr(head, name)[vertices] for name in per_vertex},
-        faces=faces[kept],
-        uv_faces=head.uv_faces[kept],
-        regions={name: mask[vertices] for name, mask in head.regions.items()},
-        landmarks=moved(head.landmarks),
-        landmarks68=moved(head.landmarks68),
-    )

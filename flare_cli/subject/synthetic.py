@@ -16,12 +16,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flare_cli.data.hdr import save_hdr
 from flare_cli.data.image import write_png
 from flare_cli.errors import SubjectError
 from flare_cli.head.library import load_head
@@ -99,7 +99,7 @@ def make_synthetic_subject(
 
     person, performance, envmap = make_person(seed), perform(frames, seed=seed), studio_light(seed)
     camera = studio_camera(size)
-    _write_hdr(folder / "truth" / "light.hdr", envmap)
+    save_hdr(folder / "truth" / "light.hdr", envmap.float().numpy())
     track = Track(
         head=person.head.name,
         frames=torch.arange(1, frames + 1),
@@ -207,9 +207,3 @@ def _write_frame(subject: Subject, number: int, picture: TracedPicture) -> None:
     with partial.open("wb") as file:
         np.savez_compressed(file, **buffers)
     os.replace(partial, path)
-
-
-def _write_hdr(path: Path, envmap: Float[Tensor, "H W 3"]) -> None:
-    done, data = cv2.imencode(".hdr", cv2.cvtColor(envmap.float().numpy(), cv2.COLOR_RGB2BGR))
-    assert done
-    path.write_bytes(data.tobytes())

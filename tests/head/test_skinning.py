@@ -11,13 +11,11 @@ from flare_cli.head.open_head import load_open_head
 from flare_cli.head.skinning import (
     joint_transforms,
     landmark_points,
-    landmark_vertices,
     pose_vertices,
     rest_vertices,
     rotation_from_axis_angle,
     shaped_joints,
     skin,
-    subset,
 )
 
 
@@ -106,16 +104,6 @@ def test_skin_takes_one_set_of_joints_for_all_frames(head, motion):
     shared = skin(rest, joints[0], motion["pose"], head.weights, head.parents)
     each = skin(rest, joints, motion["pose"], head.weights, head.parents)
     torch.testing.assert_close(shared, each)
-
-
-def test_subset_poses_its_landmarks_like_the_whole_head(head, motion):
-    few = subset(head, landmark_vertices(head))
-    assert len(few.template) < len(head.template) / 3
-    whole = landmark_points(head, pose_vertices(head, **motion))
-    part = landmark_points(few, pose_vertices(few, **motion))
-    torch.testing.assert_close(part, whole, atol=1e-6, rtol=0, equal_nan=True)
-    assert (few.faces < len(few.template)).all()
-    assert all(len(mask) == len(few.template) for mask in few.regions.values())
 
 
 def test_landmarks_without_a_place_are_nan(head):

@@ -12,7 +12,6 @@ from PIL import Image, UnidentifiedImageError
 
 from flare_cli.errors import SubjectError
 
-N_JOINTS = 5
 LabelCode = Literal["celeb", "insta"]
 
 
