@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 WIDEST = 64  # layer, so that the gradients of all weights fit into registers
@@ -38,13 +38,9 @@ def triton_trouble() -> str:
     return ""
 
 
-def fused(
-    points: Float[Tensor, "P N"], weights: list[Tensor], biases: list[Tensor], slope: float
-) -> Float[Tensor, "P M"]:
+def fused(points: Float[Tensor, "P N"], layers: Sequence[nn.Linear], slope: float) -> Float[Tensor, "P M"]:
     """Three linear layers with leaky rectifiers (`slope` below 0) between them. Gradients to all but the slope."""
-    return _Fused.apply(
-        points, slope, *(parameter for layer in zip(weights, biases, strict=True) for parameter in layer)
-    )
+    return _Fused.apply(points, slope, *(parameter for layer in layers for parameter in (layer.weight, layer.bias)))
 
 
 class _Fused(torch.autograd.Function):

@@ -43,7 +43,7 @@ def evaluate(network: nn.Sequential, points: Float[Tensor, "P N"]) -> Float[Tens
     if points.device.type != "cuda":
         return blocked(points, layers, LeakyRelu(SLOPE))
     if fusible([layers[0].in_features, *(layer.out_features for layer in layers)]) and not triton_trouble():
-        return fused(points, [layer.weight for layer in layers], [layer.bias for layer in layers], SLOPE)
+        return fused(points, layers, SLOPE)
     values = points.to(GPU_DTYPE)
     for i, layer in enumerate(layers, 1):
         values = dense(values, layer.weight.to(GPU_DTYPE), layer.bias.to(GPU_DTYPE), i < len(layers))

@@ -20,8 +20,7 @@ def test_the_fused_network_and_its_gradients_are_torchs_own(sizes, rows):
     network[1].negative_slope = network[3].negative_slope = slope
     points = torch.randn(rows, sizes[0], device=device, requires_grad=True)
     weight = torch.randn(rows, sizes[-1], device=device)
-    layers = [network[i] for i in (0, 2, 4)]
-    values = fused(points, [layer.weight for layer in layers], [layer.bias for layer in layers], slope)
+    values = fused(points, [network[i] for i in (0, 2, 4)], slope)
     found = [values, *torch.autograd.grad((values * weight).sum(), [points, *network.parameters()])]
     network = network.double()
     exact = points.detach().double().requires_grad_()
