@@ -5,8 +5,11 @@ python benchmarks/backends.py [--device auto] [--size 512] [--batch 4] [--points
 
 import argparse
 
-from flare_cli.apps.bench import BenchRequest, bench, markdown
+import torch
+
+from flare_cli.apps.bench import BenchRequest, Clock, bench, head_scene, markdown
 from flare_cli.apps.runs import choose_device
+from flare_cli.render.optional import NVDIFFRAST
 
 
 def main() -> None:
@@ -24,7 +27,28 @@ def main() -> None:
         subdivisions=tuple(options.levels),
         points=options.points,
     )
-    print(markdown(bench(request, lambda *_: None)))
+    result = bench(request, lambda *_: None)
+    print(markdown(result))
+    if "nvdiffrast" in result.rasterizers:
+        own_antialiasing(request)
+
+
+def own_antialiasing(request: BenchRequest) -> None:
+    """nvdiffrast's own antialiasing, which `NvdiffrastRasterizer` leaves to our kernels."""
+    ops, clock = NVDIFFRAST.load(".torch"), Clock(request.device, request.repeats)
+    context = ops.RasterizeCudaContext(request.device)
+    for subdivisions in request.subdivisions:
+        scene = head_scene(subdivisions, request.batch, request.size, request.device)
+        clip, faces = scene.clip.clone().requires_grad_(), scene.faces.int()
+        seen, _ = ops.rasterize(context, clip.detach(), faces, (scene.size, scene.size))
+        image = torch.rand(*seen.shape[:3], 3, device=request.device, requires_grad=True)
+        found = ops.antialias_construct_topology_hash(faces)
+        draw = lambda: ops.antialias(image, seen, clip, faces, topology_hash=found)  # noqa: B023, E731
+        forward, backward = clock.time(draw), clock.time_gradient((draw(),), (image, clip))
+        print(
+            f"nvdiffrast's own antialias, {len(faces)} triangles: GPU time {forward.busy:.3f} ms,"
+            f" gradient {backward.busy:.3f} ms; latency {forward.latency:.3f} ms, gradient {backward.latency:.3f} ms"
+        )
 
 
 if __name__ == "__main__":

@@ -24,35 +24,25 @@ def blend_silhouettes(
 ) -> Float[Tensor, "B H W C"]:
     """What `Rasterizer.antialias` asks for, by our own kernels, from the fragments of any rasterizer."""
     screen = _ToScreen.apply(clip.contiguous(), *fragments.triangle.shape[1:])
-    for axis in (0, 1):
-        edges = _silhouettes(screen, topology.int32(faces), topology.twins(faces), fragments, axis)
-        image = _Blend.apply(image.contiguous(), screen, topology.int32(faces), edges, axis)
-    return image
+    edges = _silhouettes(screen, topology.int32(faces), topology.twins(faces), fragments)
+    return _Blend.apply(image.contiguous(), screen, topology.int32(faces), edges)
 
 
 def _silhouettes(
-    screen: Float[Tensor, "B V 2"],
-    faces: Int[Tensor, "F 3"],
-    twins: Int[Tensor, "F 3"],
-    fragments: Fragments,
-    axis: int,
-) -> Int[Tensor, "B H W"]:
-    """The silhouette half-edge between each pixel and its neighbour along `axis`, or -1."""
-    edges = torch.empty_like(fragments.triangle)
-    launch(
-        kernels.find_silhouettes,
-        tuple(edges.shape),
-        edges.device,
-        [
-            Each(screen, of_vectors=True),
-            faces,
-            twins,
-            Each(fragments.triangle),
-            Each(fragments.depth),
-            axis,
-            Each(edges),
-        ],
-    )
+    screen: Float[Tensor, "B V 2"], faces: Int[Tensor, "F 3"], twins: Int[Tensor, "F 3"], fragments: Fragments
+) -> Int[Tensor, "B 2 H W"]:
+    """The silhouette half-edge between each pixel and its neighbour to the right and below, or -1."""
+    B, H, W = fragments.triangle.shape
+    edges = fragments.triangle.new_empty(B, 2, H, W)
+    arguments = [
+        Each(screen, of_vectors=True),
+        faces,
+        twins,
+        Each(fragments.triangle),
+        Each(fragments.depth),
+        Each(edges),
+    ]
+    launch(kernels.find_silhouettes, (B, 2, H, W), edges.device, arguments)
     return edges
 
 
@@ -81,16 +71,11 @@ class _ToScreen(torch.autograd.Function):
 
 class _Blend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, image: Tensor, screen: Tensor, faces: Tensor, edges: Tensor, axis: int) -> Tensor:
-        out = image.clone()
-        launch(
-            kernels.blend,
-            tuple(edges.shape),
-            image.device,
-            [Each(screen, of_vectors=True), faces, Each(edges), axis, Each(image), Each(out)],
-        )
+    def forward(ctx: Any, image: Tensor, screen: Tensor, faces: Tensor, edges: Tensor) -> Tensor:
+        out = torch.empty_like(image)
+        arguments = [Each(screen, of_vectors=True), faces, Each(edges), Each(image), Each(out)]
+        launch(kernels.blend, tuple(image.shape[:3]), image.device, arguments)
         ctx.save_for_backward(image, screen, faces, edges)
-        ctx.axis = axis
         return out
 
     @staticmethod
@@ -98,22 +83,9 @@ class _Blend(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        (grad_out,) = grad_outputs
         image, screen, faces, edges = ctx.saved_tensors
-        grad_image, grad_screen = grad_out.clone(memory_format=torch.contiguous_format), torch.zeros_like(screen)
-        launch(
-            kernels.blend_backward,
-            tuple(edges.shape),
-            image.device,
-            [
-                Each(screen, of_vectors=True),
-                faces,
-                Each(edges),
-                ctx.axis,
-                Each(image),
-                Each(grad_out.contiguous()),
-                Each(grad_image),
-                Each(grad_screen, of_vectors=True),
-            ],
-        )
-        return grad_image, grad_screen, None, None, None
+        grad_image, grad_screen = torch.empty_like(image), torch.zeros_like(screen)
+        given = [Each(screen, of_vectors=True), faces, Each(edges), Each(image), Each(grad_outputs[0].contiguous())]
+        arguments = [*given, Each(grad_image), Each(grad_screen, of_vectors=True)]
+        launch(kernels.blend_backward, tuple(image.shape[:3]), image.device, arguments)
+        return grad_image, grad_screen, None, None

@@ -88,9 +88,8 @@ class _Rasterize(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         shape, device = (vertices.shape[0], height, width), vertices.device
         keys = torch.full(shape, raster_kernels.EMPTY_KEY, dtype=torch.int64, device=device)
-        triangle = torch.full(shape, -1, dtype=torch.int32, device=device)
-        barycentric = vertices.new_zeros(*shape, 3)
-        depth = vertices.new_zeros(shape)
+        triangle = torch.empty(shape, dtype=torch.int32, device=device)
+        barycentric, depth = vertices.new_empty(*shape, 3), vertices.new_empty(shape)
         points = Each(vertices, of_vectors=True)
         strands = _GPU_STRANDS if device.type == "cuda" else 1
         launch(raster_kernels.nearest, (shape[0], len(faces), strands), device, [points, faces, Each(keys), strands])

@@ -11,8 +11,8 @@ from flare_cli.avatar.network import layered
 def test_the_fused_network_and_its_gradients_are_torchs_own(sizes, rows):
     pytest.importorskip("triton", reason="triton compiles the fused network; on a CPU it interprets it")
     # The interpreter's factors are float32. A GPU's are bfloat16: near 0 some units fall on the other side of the
-    # rectifier's kink, so its kink is small here.
-    device, slope, tolerance = ("cuda", 0.9, 1e-2) if torch.cuda.is_available() else ("cpu", 0.1, 1e-6)
+    # rectifier's kink, so its kink is small here. A product of three layers is then off by about one in a hundred.
+    device, slope, tolerance = ("cuda", 0.9, 2e-2) if torch.cuda.is_available() else ("cpu", 0.1, 1e-6)
     torch.manual_seed(0)
     network = layered(sizes, torch.zeros(sizes[-1])).to(device)
     for parameter in network.parameters():

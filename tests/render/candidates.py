@@ -104,6 +104,10 @@ DEPARTURES = {
             SNAPS, ("0-False", "0-True", "1-False", "1-True", "2-True", "3-False")
         ),
         "test_gradients_of_barycentrics_and_depth_match_the_twin": Departure(SNAPS, ("0", "2")),
+        # Our antialiasing starts at the pixels that nvdiffrast covers: a snapped edge loses the pixels it jumps over.
+        "test_moving_an_edge_changes_coverage_by_its_length": Departure(SNAPS, ("0",)),
+        "test_a_convex_body_is_antialiased_like_the_twin": Departure(SNAPS, ("3",)),
+        "test_silhouette_gradients_match_finite_differences": Departure(SNAPS, ("1-0",)),
         "test_the_nearer_triangle_wins_and_ties_go_to_the_lower": Departure("of equally near triangles shows the last"),
         "test_a_vertex_that_is_not_a_number_hides_its_triangle": Departure("draws triangles with such a vertex"),
     },

@@ -1,7 +1,8 @@
 """Kernels that find silhouette edges between neighbouring pixels and blend across them, with gradients to the edge.
 
 `axis` 0 pairs a pixel with its right neighbour, 1 with the one below. In a pair's own frame u runs along the axis from
-pixel to neighbour (0 to 1) and v across it.
+pixel to neighbour (0 to 1) and v across it. A picture is blended along rows first and then, what came of it, along
+columns.
 """
 
 import warp as wp
@@ -59,6 +60,12 @@ def side(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
 
 
 @wp.func
+def meets_axis(a: wp.vec2, b: wp.vec2) -> float:
+    """Where the line between two points, one on either side of v = 0, crosses it."""
+    return a[0] - a[1] * (b[0] - a[0]) / (b[1] - a[1])
+
+
+@wp.func
 def walk_to_silhouette(
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
@@ -73,46 +80,64 @@ def walk_to_silhouette(
 ) -> int:
     """Cross triangles from pixel centre toward its neighbour; the half-edge where the surface ends or folds, or -1."""
     face = int(start)
-    entry = int(-1)
-    found = int(-1)
-    step = int(0)
-    while step < MAX_WALK:
-        step += 1
-        leave = int(-1)
-        furthest = float(-1.0e30)
-        for k in range(3):
-            a = local(screen[batch, faces[face, k]], row, column, axis, direction)
-            b = local(screen[batch, faces[face, (k + 1) % 3]], row, column, axis, direction)
-            if k != entry and (a[1] >= 0.0) != (b[1] >= 0.0):
-                u = a[0] - a[1] * (b[0] - a[0]) / (b[1] - a[1])
-                if u > furthest:
-                    furthest = u
-                    leave = k
+    # The half-edge by which we leave the face, from a (vertex `first`) to b, and the face's third corner.
+    corner = int(-1)
+    first = int(-1)
+    a = wp.vec2()
+    b = wp.vec2()
+    third = wp.vec2()
+    u = float(-1.0e30)
+    v0 = local(screen[batch, faces[face, 0]], row, column, axis, direction)
+    v1 = local(screen[batch, faces[face, 1]], row, column, axis, direction)
+    v2 = local(screen[batch, faces[face, 2]], row, column, axis, direction)
+    for k in range(3):
+        if (v0[1] >= 0.0) != (v1[1] >= 0.0) and meets_axis(v0, v1) > u:
+            corner = k
+            a = v0
+            b = v1
+            third = v2
+            u = meets_axis(a, b)
+        turned = v0
+        v0 = v1
+        v1 = v2
+        v2 = turned
+    if corner < 0:
+        return -1
+    first = faces[face, corner]
+    for _ in range(MAX_WALK):
         # `not (.. <= 1)` also stops at a vertex behind the camera, which is NaN.
-        if leave < 0 or not (furthest <= 1.0):
-            step = MAX_WALK
-        else:
-            a = local(screen[batch, faces[face, leave]], row, column, axis, direction)
-            b = local(screen[batch, faces[face, (leave + 1) % 3]], row, column, axis, direction)
-            own = local(screen[batch, faces[face, (leave + 2) % 3]], row, column, axis, direction)
-            twin = twins[face, leave]
-            folds = twin < 0
-            if twin >= 0:
-                other = local(screen[batch, faces[twin / 3, (twin + 2) % 3]], row, column, axis, direction)
-                folds = side(a, b, own) * side(a, b, other) > 0.0
-            if folds:
-                # Steep edges belong to one axis, flat ones to the other, so that no edge is blended twice.
-                along = wp.abs(b[0] - a[0])
-                across = wp.abs(b[1] - a[1])
-                if along < across or (along == across and axis == 0):
-                    found = face * 3 + leave
-                step = MAX_WALK
-            else:
-                face = twin / 3
-                entry = twin % 3
-                if face == goal:
-                    step = MAX_WALK
-    return found
+        if not (u <= 1.0):
+            return -1
+        twin = twins[face, corner]
+        folds = twin < 0
+        other = wp.vec2()
+        if twin >= 0:
+            other = local(screen[batch, faces[twin / 3, (twin + 2) % 3]], row, column, axis, direction)
+            folds = side(a, b, third) * side(a, b, other) > 0.0
+        if folds:
+            # Steep edges belong to one axis, flat ones to the other, so that no edge is blended twice.
+            along = wp.abs(b[0] - a[0])
+            across = wp.abs(b[1] - a[1])
+            if along < across or (along == across and axis == 0):
+                return face * 3 + corner
+            return -1
+        if twin / 3 == goal:
+            return -1
+        face = twin / 3
+        corner = twin % 3
+        # In the new face the half-edge runs the other way round, as in every well-wound mesh, or the same way.
+        same = faces[face, corner] == first
+        start_of = wp.where(same, a, b)
+        end_of = wp.where(same, b, a)
+        # One of the two others leaves it: from its end to the new corner, or from there to its start.
+        ahead = (end_of[1] >= 0.0) != (other[1] >= 0.0)
+        a = wp.where(ahead, end_of, other)
+        b = wp.where(ahead, other, start_of)
+        third = wp.where(ahead, start_of, end_of)
+        corner = (corner + wp.where(ahead, 1, 2)) % 3
+        first = faces[face, corner]
+        u = meets_axis(a, b)
+    return -1
 
 
 @wp.kernel
@@ -122,11 +147,10 @@ def find_silhouettes(
     twins: wp.array2d(dtype=wp.int32),
     triangle: wp.array3d(dtype=wp.int32),
     depth: wp.array3d(dtype=wp.float32),
-    axis: int,
-    edges: wp.array3d(dtype=wp.int32),
+    edges: wp.array4d(dtype=wp.int32),
 ):
     """Per pair of neighbours: the silhouette half-edge (3 face + corner) of the nearer surface between them, or -1."""
-    batch, row, column = wp.tid()
+    batch, axis, row, column = wp.tid()
     next_row = row + axis
     next_column = column + 1 - axis
     found = int(-1)
@@ -138,7 +162,7 @@ def find_silhouettes(
                 found = walk_to_silhouette(screen, faces, twins, batch, row, column, axis, 1.0, here, there)
             else:
                 found = walk_to_silhouette(screen, faces, twins, batch, next_row, next_column, axis, -1.0, there, here)
-    edges[batch, row, column] = found
+    edges[batch, axis, row, column] = found
 
 
 @wp.func
@@ -147,86 +171,185 @@ def crossing(
     faces: wp.array2d(dtype=wp.int32),
     edge: int,
     batch: int,
+    axis: int,
     row: int,
     column: int,
-    axis: int,
 ) -> float:
     """Where between the pixel (0) and its neighbour (1) the edge passes."""
     a = local(screen[batch, faces[edge / 3, edge % 3]], row, column, axis, 1.0)
     b = local(screen[batch, faces[edge / 3, (edge % 3 + 1) % 3]], row, column, axis, 1.0)
-    return wp.clamp(a[0] - a[1] * (b[0] - a[0]) / (b[1] - a[1]), 0.0, 1.0)
+    return wp.clamp(meets_axis(a, b), 0.0, 1.0)
+
+
+@wp.func
+def lean(
+    screen: wp.array2d(dtype=wp.vec2),
+    faces: wp.array2d(dtype=wp.int32),
+    edges: wp.array4d(dtype=wp.int32),
+    batch: int,
+    axis: int,
+    row: int,
+    column: int,
+) -> float:
+    """How much of a pair's second pixel shows the first one's surface; below 0 the other way round; 0 without edge."""
+    if row < 0 or column < 0:
+        return 0.0
+    edge = edges[batch, axis, row, column]
+    if edge < 0:
+        return 0.0
+    return crossing(screen, faces, edge, batch, axis, row, column) - 0.5
+
+
+@wp.func
+def shares(
+    screen: wp.array2d(dtype=wp.vec2),
+    faces: wp.array2d(dtype=wp.int32),
+    edges: wp.array4d(dtype=wp.int32),
+    batch: int,
+    axis: int,
+    row: int,
+    column: int,
+) -> wp.vec2:
+    """How much of a pixel shows the surface of the pixel before it and of the one after it."""
+    before = lean(screen, faces, edges, batch, axis, row - axis, column - 1 + axis)
+    after = lean(screen, faces, edges, batch, axis, row, column)
+    return wp.vec2(wp.max(before, 0.0), wp.max(-after, 0.0))
+
+
+@wp.func
+def along_row(image: wp.array4d(dtype=wp.float32), batch: int, row: int, column: int, c: int, share: wp.vec2) -> float:
+    """A pixel's value, blended with those to its left and right."""
+    own = image[batch, row, column, c]
+    value = own
+    if share[1] > 0.0:
+        value += share[1] * (image[batch, row, column + 1, c] - own)
+    if share[0] > 0.0:
+        value += share[0] * (image[batch, row, column - 1, c] - own)
+    return value
 
 
 @wp.kernel
 def blend(
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array3d(dtype=wp.int32),
-    axis: int,
+    edges: wp.array4d(dtype=wp.int32),
     image: wp.array4d(dtype=wp.float32),
     out: wp.array4d(dtype=wp.float32),
 ):
-    """Mix each pixel with the neighbours whose surface reaches into its half of the pair. `out` starts as the image."""
+    """Mix each pixel with the neighbours whose surface reaches into its half of the pair."""
     batch, row, column = wp.tid()
-    edge = edges[batch, row, column]
-    if edge >= 0:
-        u = crossing(screen, faces, edge, batch, row, column, axis)
-        if u < 0.5:
-            for c in range(image.shape[3]):
-                change = image[batch, row + axis, column + 1 - axis, c] - image[batch, row, column, c]
-                out[batch, row, column, c] = out[batch, row, column, c] + (0.5 - u) * change
-    row_before = row - axis
-    column_before = column - 1 + axis
-    if row_before >= 0 and column_before >= 0:
-        edge = edges[batch, row_before, column_before]
-        if edge >= 0:
-            u = crossing(screen, faces, edge, batch, row_before, column_before, axis)
-            if u > 0.5:
-                for c in range(image.shape[3]):
-                    change = image[batch, row_before, column_before, c] - image[batch, row, column, c]
-                    out[batch, row, column, c] = out[batch, row, column, c] + (u - 0.5) * change
+    flat = shares(screen, faces, edges, batch, 0, row, column)
+    steep = shares(screen, faces, edges, batch, 1, row, column)
+    above = wp.vec2()
+    below = wp.vec2()
+    if steep[0] > 0.0:
+        above = shares(screen, faces, edges, batch, 0, row - 1, column)
+    if steep[1] > 0.0:
+        below = shares(screen, faces, edges, batch, 0, row + 1, column)
+    for c in range(image.shape[3]):
+        own = along_row(image, batch, row, column, c, flat)
+        value = own
+        if steep[1] > 0.0:
+            value += steep[1] * (along_row(image, batch, row + 1, column, c, below) - own)
+        if steep[0] > 0.0:
+            value += steep[0] * (along_row(image, batch, row - 1, column, c, above) - own)
+        out[batch, row, column, c] = value
+
+
+@wp.func
+def kept_by_column(
+    grad_out: wp.array4d(dtype=wp.float32), batch: int, row: int, column: int, c: int, above: float, below: float
+) -> float:
+    """The gradient to a pixel before columns were blended, from the leans of its pairs with the pixels around it."""
+    own = grad_out[batch, row, column, c]
+    grad = own * (1.0 - wp.max(above, 0.0) - wp.max(-below, 0.0))
+    if below > 0.0:
+        grad += below * grad_out[batch, row + 1, column, c]
+    if above < 0.0:
+        grad -= above * grad_out[batch, row - 1, column, c]
+    return grad
+
+
+@wp.func
+def add_to_edge(
+    screen: wp.array2d(dtype=wp.vec2),
+    faces: wp.array2d(dtype=wp.int32),
+    edge: int,
+    batch: int,
+    axis: int,
+    row: int,
+    column: int,
+    grad_u: float,
+    grad_screen: wp.array2d(dtype=wp.vec2),
+):
+    """Carry the gradient to where an edge crosses a pair on to the edge's ends."""
+    i = faces[edge / 3, edge % 3]
+    j = faces[edge / 3, (edge % 3 + 1) % 3]
+    a = local(screen[batch, i], row, column, axis, 1.0)
+    b = local(screen[batch, j], row, column, axis, 1.0)
+    ratio = -a[1] / (b[1] - a[1])
+    slope = (b[0] - a[0]) / (b[1] - a[1])
+    along_a = grad_u * (1.0 - ratio)
+    along_b = grad_u * ratio
+    if axis == 0:
+        wp.atomic_add(grad_screen, batch, i, wp.vec2(along_a, -along_a * slope))
+        wp.atomic_add(grad_screen, batch, j, wp.vec2(along_b, -along_b * slope))
+    else:
+        wp.atomic_add(grad_screen, batch, i, wp.vec2(-along_a * slope, along_a))
+        wp.atomic_add(grad_screen, batch, j, wp.vec2(-along_b * slope, along_b))
 
 
 @wp.kernel
 def blend_backward(
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array3d(dtype=wp.int32),
-    axis: int,
+    edges: wp.array4d(dtype=wp.int32),
     image: wp.array4d(dtype=wp.float32),
     grad_out: wp.array4d(dtype=wp.float32),
     grad_image: wp.array4d(dtype=wp.float32),
     grad_screen: wp.array2d(dtype=wp.vec2),
 ):
-    """Adjoint of `blend`, per pair. `grad_image` starts as `grad_out`; both gradients are added to."""
+    """Adjoint of `blend`; `grad_screen` is added to."""
     batch, row, column = wp.tid()
-    edge = edges[batch, row, column]
+    left = lean(screen, faces, edges, batch, 0, row, column - 1)
+    right = lean(screen, faces, edges, batch, 0, row, column)
+    above = lean(screen, faces, edges, batch, 1, row - 1, column)
+    below = lean(screen, faces, edges, batch, 1, row, column)
+    edge = edges[batch, 0, row, column]
+    above_left = float(0.0)
+    below_left = float(0.0)
+    above_right = float(0.0)
+    below_right = float(0.0)
+    if left < 0.0:
+        above_left = lean(screen, faces, edges, batch, 1, row - 1, column - 1)
+        below_left = lean(screen, faces, edges, batch, 1, row, column - 1)
+    if edge >= 0 and right >= 0.0:
+        above_right = lean(screen, faces, edges, batch, 1, row - 1, column + 1)
+        below_right = lean(screen, faces, edges, batch, 1, row, column + 1)
+    grad_u = float(0.0)
+    for c in range(image.shape[3]):
+        own = kept_by_column(grad_out, batch, row, column, c, above, below)
+        grad = own * (1.0 - wp.max(left, 0.0) - wp.max(-right, 0.0))
+        if left < 0.0:
+            grad -= left * kept_by_column(grad_out, batch, row, column - 1, c, above_left, below_left)
+        if edge >= 0:
+            change = image[batch, row, column, c] - image[batch, row, column + 1, c]
+            if right < 0.0:
+                grad_u += own * change
+            else:
+                next = kept_by_column(grad_out, batch, row, column + 1, c, above_right, below_right)
+                grad += right * next
+                grad_u += next * change
+        grad_image[batch, row, column, c] = grad
     if edge >= 0:
-        next_row = row + axis
-        next_column = column + 1 - axis
-        u = crossing(screen, faces, edge, batch, row, column, axis)
-        weight = wp.abs(u - 0.5)
-        to_row = wp.where(u < 0.5, row, next_row)
-        to_column = wp.where(u < 0.5, column, next_column)
-        from_row = wp.where(u < 0.5, next_row, row)
-        from_column = wp.where(u < 0.5, next_column, column)
+        add_to_edge(screen, faces, edge, batch, 0, row, column, grad_u, grad_screen)
+    edge = edges[batch, 1, row, column]
+    if edge >= 0:
+        flat = shares(screen, faces, edges, batch, 0, row, column)
+        flat_below = shares(screen, faces, edges, batch, 0, row + 1, column)
         grad_u = float(0.0)
         for c in range(image.shape[3]):
-            g = grad_out[batch, to_row, to_column, c]
-            grad_u += g * (image[batch, row, column, c] - image[batch, next_row, next_column, c])
-            wp.atomic_add(grad_image, batch, to_row, to_column, c, -weight * g)
-            wp.atomic_add(grad_image, batch, from_row, from_column, c, weight * g)
-        i = faces[edge / 3, edge % 3]
-        j = faces[edge / 3, (edge % 3 + 1) % 3]
-        a = local(screen[batch, i], row, column, axis, 1.0)
-        b = local(screen[batch, j], row, column, axis, 1.0)
-        ratio = -a[1] / (b[1] - a[1])
-        slope = (b[0] - a[0]) / (b[1] - a[1])
-        along_a = grad_u * (1.0 - ratio)
-        along_b = grad_u * ratio
-        if axis == 0:
-            wp.atomic_add(grad_screen, batch, i, wp.vec2(along_a, -along_a * slope))
-            wp.atomic_add(grad_screen, batch, j, wp.vec2(along_b, -along_b * slope))
-        else:
-            wp.atomic_add(grad_screen, batch, i, wp.vec2(-along_a * slope, along_a))
-            wp.atomic_add(grad_screen, batch, j, wp.vec2(-along_b * slope, along_b))
+            change = along_row(image, batch, row, column, c, flat)
+            change -= along_row(image, batch, row + 1, column, c, flat_below)
+            grad_u += grad_out[batch, row + wp.where(below < 0.0, 0, 1), column, c] * change
+        add_to_edge(screen, faces, edge, batch, 1, row, column, grad_u, grad_screen)

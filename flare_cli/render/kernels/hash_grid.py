@@ -10,6 +10,8 @@ from typing import Any
 
 import warp as wp
 
+from flare_cli.render.kernels.addition import row_adder
+
 wp.set_module_options({"enable_backward": False})
 
 RUN = 8  # points that one thread handles
@@ -40,18 +42,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
     row = wp.types.vector(length=features, dtype=wp.float32)
     rows = wp.types.matrix(shape=(8, features), dtype=wp.float32)
 
-    # From compute capability 9.0 on, two floats are added by one instruction.
-    pair = "reinterpret_cast<float*>(table.data + index)"
-    snippet = f"""
-    #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("red.global.add.v2.f32 [%0], {{%1, %2}};" :: "l"({pair}), "f"(value[0]), "f"(value[1]) : "memory");
-    #else
-    wp::atomic_add(table, index, value);
-    #endif
-    """
-
-    @wp.func_native(snippet if features == 2 else "wp::atomic_add(table, index, value);")
-    def add_to_row(table: wp.array(dtype=row), index: int, value: row): ...
+    add_to_row = row_adder(features)
 
     @wp.func
     def add_to_cell(

@@ -8,6 +8,8 @@ reach behind the camera.
 
 import warp as wp
 
+from flare_cli.render.kernels.addition import add_to_vertex, add_weighted_row
+
 # Contracted multiply-adds would round the two sides of a shared edge differently.
 wp.set_module_options({"fuse_fp": False, "enable_backward": False})
 
@@ -152,9 +154,12 @@ def resolve(
     barycentric: wp.array3d(dtype=wp.vec3),
     depth: wp.array3d(dtype=wp.float32),
 ):
-    """Per pixel: unpack the winner; perspective-correct barycentric coordinates and depth. Outputs start empty."""
+    """Per pixel: unpack the winner; perspective-correct barycentric coordinates and depth."""
     batch, row, column = wp.tid()
     key = keys[batch, row, column]
+    face = int(-1)
+    b = wp.vec3(0.0)
+    w = float(0.0)
     if key != EMPTY:
         face = int(key & wp.int64(0x7FFFFFFF))
         v0 = vertices[batch, faces[face, 0]]
@@ -162,9 +167,10 @@ def resolve(
         v2 = vertices[batch, faces[face, 2]]
         e = edge_functions(v0, v1, v2, float(column) + 0.5, float(row) + 0.5)
         b = e / (e[0] + e[1] + e[2])
-        triangle[batch, row, column] = face
-        barycentric[batch, row, column] = b
-        depth[batch, row, column] = b[0] * v0[2] + b[1] * v1[2] + b[2] * v2[2]
+        w = b[0] * v0[2] + b[1] * v1[2] + b[2] * v2[2]
+    triangle[batch, row, column] = face
+    barycentric[batch, row, column] = b
+    depth[batch, row, column] = w
 
 
 @wp.func
@@ -207,9 +213,9 @@ def resolve_backward(
         g0 = wp.vec2(g_e[2] * p1[1] - g_e[1] * p2[1], g_e[1] * p2[0] - g_e[2] * p1[0])
         g1 = wp.vec2(g_e[0] * p2[1] - g_e[2] * p0[1], g_e[2] * p0[0] - g_e[0] * p2[0])
         g2 = wp.vec2(g_e[1] * p0[1] - g_e[0] * p1[1], g_e[0] * p1[0] - g_e[1] * p0[0])
-        wp.atomic_add(grad_vertices, batch, i0, pulled_back(g0, g_depth * b[0], x, y))
-        wp.atomic_add(grad_vertices, batch, i1, pulled_back(g1, g_depth * b[1], x, y))
-        wp.atomic_add(grad_vertices, batch, i2, pulled_back(g2, g_depth * b[2], x, y))
+        add_to_vertex(grad_vertices, batch, i0, pulled_back(g0, g_depth * b[0], x, y))
+        add_to_vertex(grad_vertices, batch, i1, pulled_back(g1, g_depth * b[1], x, y))
+        add_to_vertex(grad_vertices, batch, i2, pulled_back(g2, g_depth * b[2], x, y))
 
 
 @wp.kernel
@@ -267,9 +273,8 @@ def interpolate_backward(
     for c in range(attributes.shape[2]):
         g = grad_out[pixel, c]
         g_b += g * wp.vec3(attributes[item, i0, c], attributes[item, i1, c], attributes[item, i2, c])
-        # Constant attributes have no gradient: adding their zeros would only queue up.
-        if wants_attributes and g != 0.0:
-            wp.atomic_add(grad_attributes, item, i0, c, g * b[0])
-            wp.atomic_add(grad_attributes, item, i1, c, g * b[1])
-            wp.atomic_add(grad_attributes, item, i2, c, g * b[2])
+    if wants_attributes:
+        add_weighted_row(grad_attributes, item, i0, grad_out, pixel, b[0])
+        add_weighted_row(grad_attributes, item, i1, grad_out, pixel, b[1])
+        add_weighted_row(grad_attributes, item, i2, grad_out, pixel, b[2])
     grad_barycentric[flat] = g_b
