@@ -26,7 +26,6 @@ from flare_cli.head.model import HeadModel
 from flare_cli.subject.folder import Subject, load_subject, save_subject, write_json
 from flare_cli.track.crop import head_crop
 from flare_cli.track.cutting import cut_pictures
-from flare_cli.track.film import write_preview
 from flare_cli.track.labelling import label_pictures
 from flare_cli.track.library_threads import one_thread_each
 from flare_cli.track.processes import Processes
@@ -151,10 +150,8 @@ class _Stages:
             )
         with self._stage("pictures") as progress:
             cut_pictures(self.reader, tracked.track, crop, work, progress)
-        with self._stage("labels") as progress:
-            label_pictures(drawn, tracked.track, sightings, crop, work, processes, progress)
-        with self._stage("preview") as progress:
-            write_preview(drawn, tracked, sightings, crop, work, processes, progress)
+        with self._stage("labels and preview") as progress:
+            label_pictures(drawn, tracked, sightings, crop, work, processes, progress)
         return tracked
 
     @contextmanager

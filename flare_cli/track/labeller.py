@@ -1,4 +1,7 @@
-"""The labelling of one frame, from its files to its files. Worker processes use this module: it imports no torch."""
+"""All that is made of one frame: its labels and its mask, and what the preview shows of it.
+
+Worker processes use this module: it imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from jaxtyping import Bool, UInt8
 from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.track.labels import ColourModels, FrameView, fit_mask, label_image
 from flare_cli.track.matte import refined, steadied
+from flare_cli.track.preview import PreviewFrame, contact_row, overlay_frame
 from flare_cli.track.projected_head import SeenFrame
 from flare_cli.track.work import WorkFolder
 
@@ -21,9 +25,12 @@ class Views:
     work: WorkFolder
     inside: Bool[np.ndarray, "H W"]
 
-    def __call__(self, frame: SeenFrame) -> FrameView:
-        """Read what there is of a frame."""
-        rgb = read_rgb(self.work.picture("image", frame.number))
+    def picture(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
+        """The head crop of a frame."""
+        return read_rgb(self.work.picture("image", number))
+
+    def __call__(self, frame: SeenFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
+        """A frame, its picture `rgb`, and its matte."""
         before, now, after = (self._coarse(frame.number + step, frame.number) for step in (-1, 0, 1))
         matte = refined(steadied(before, now, after), rgb) * self.inside
         return FrameView(rgb=rgb, matte=matte, head=frame.head, points=frame.points)
@@ -35,14 +42,24 @@ class Views:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labeller:
-    """Writes the label image and the mask of a frame."""
+    """Writes a frame's label image and mask unless they are there, and shows it. There is a caption for each frame of
+    the contact sheet; there are no colours if all frames are labelled already.
+    """
 
     views: Views
-    colours: ColourModels
+    colours: ColourModels | None
+    captions: dict[int, str]
 
-    def __call__(self, frame: SeenFrame) -> None:
-        """Read, label and write."""
-        view = self.views(frame)
-        mask = np.rint(fit_mask(view) * 255).astype(np.uint8)
-        write_png(self.views.work.picture("semantic", frame.number), label_image(view, self.colours))
-        write_png(self.views.work.picture("mask", frame.number), mask)
+    def __call__(self, frame: SeenFrame) -> PreviewFrame:
+        """Read, label, write and show."""
+        work, rgb = self.views.work, self.views.picture(frame.number)
+        if not work.is_labelled(frame.number):
+            assert self.colours is not None
+            view = self.views(frame, rgb)
+            write_png(work.picture("semantic", frame.number), label_image(view, self.colours))
+            write_png(work.picture("mask", frame.number), np.rint(fit_mask(view) * 255).astype(np.uint8))
+        row = None
+        if frame.number in self.captions:
+            labels, mask = (read_grey(work.picture(kind, frame.number)) for kind in ("semantic", "mask"))
+            row = contact_row(rgb, frame.head, labels, mask, self.captions[frame.number])
+        return PreviewFrame(overlay=overlay_frame(rgb, frame.head, frame.points), row=row)

@@ -11,9 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from flare_cli.data.image import read_grey, read_rgb
-from flare_cli.track.projected_head import ProjectedHead, SeenFrame
-from flare_cli.track.work import WorkFolder
+from flare_cli.track.projected_head import ProjectedHead
 
 LABEL_COLOURS = np.array(
     [
@@ -26,19 +24,11 @@ LABEL_COLOURS = np.array(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilmFrame:
-    """Makes a frame of the overlay film and, where there is a caption for it, its row of the contact sheet."""
+class PreviewFrame:
+    """A frame of the overlay film and, if it is on the contact sheet, its row there."""
 
-    work: WorkFolder
-    captions: dict[int, str]
-
-    def __call__(self, frame: SeenFrame) -> tuple[UInt8[np.ndarray, "H W2 3"], UInt8[np.ndarray, "h w 3"] | None]:
-        """Read and compose."""
-        rgb, row = read_rgb(self.work.picture("image", frame.number)), None
-        if frame.number in self.captions:
-            labels, mask = (read_grey(self.work.picture(kind, frame.number)) for kind in ("semantic", "mask"))
-            row = contact_row(rgb, frame.head, labels, mask, self.captions[frame.number])
-        return overlay_frame(rgb, frame.head, frame.points), row
+    overlay: UInt8[np.ndarray, "H W2 3"]
+    row: UInt8[np.ndarray, "h w 3"] | None
 
 
 def overlay_frame(

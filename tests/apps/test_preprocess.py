@@ -38,34 +38,36 @@ def recording(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(recording, tmp_path_factory):
-    """A subject whose making was cut off while it labelled, and then went on; and the stages of the second run."""
+    """A subject whose making was cut off while it labelled, and then went on; the stages of the second run, and the
+    masks of the first."""
     request = PreprocessRequest(video=recording, out=tmp_path_factory.mktemp("made") / "subject", size=SIZE)
 
     def cut_off(stage: str, done: int, total: int) -> None:
-        if stage == "labels" and done == 4:
+        if stage == "labels and preview" and done == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         preprocess(request, cut_off)
     assert not (request.out / "flame_params.json").exists()
+    labelled = {mask.name: mask.stat().st_mtime_ns for mask in (request.out / ".work" / "mask").iterdir()}
     seen: list[tuple[str, int]] = []
     result = preprocess(request, lambda stage, done, total: seen.append((stage, done)))
-    return request, result, seen
+    return request, result, seen, labelled
 
 
 def test_every_frame_with_a_face_is_kept_and_the_other_is_listed(made):
-    _, result, _ = made
+    _, result, *_ = made
     assert (result.frames, result.kept) == (FRAMES, FRAMES - 1)
     assert result.excluded == [(WITHOUT_FACE, "no face")]
 
 
 def test_landmarks_are_met_within_three_percent_of_the_eye_distance(made):
-    _, result, _ = made
+    _, result, *_ = made
     assert result.median_error < 0.03
 
 
 def test_the_folder_is_a_subject_with_all_its_pictures(made):
-    request, _, _ = made
+    request, *_ = made
     subject = load_subject(request.out)
     assert subject.track.frames.tolist() == [n for n in range(1, FRAMES + 1) if n != WITHOUT_FACE]
     assert subject.track.fps == pytest.approx(25, rel=0.01)
@@ -78,7 +80,7 @@ def test_the_folder_is_a_subject_with_all_its_pictures(made):
 
 
 def test_the_tracked_head_follows_the_drift(made):
-    request, _, _ = made
+    request, *_ = made
     track = load_subject(request.out).track
     eyes = track.camera.expand(len(track)).project(track.translation[:, None])[:, 0, 0]
     per_frame = np.polyfit(track.frames.numpy(), eyes.numpy(), 1)[0]
@@ -87,12 +89,14 @@ def test_the_tracked_head_follows_the_drift(made):
 
 
 def test_the_second_run_goes_on_where_the_first_was_cut_off(made):
-    _, _, seen = made
-    assert {stage for stage, _ in seen} == {"labels", "preview"}
+    request, _, seen, labelled = made
+    assert {stage for stage, _ in seen} == {"labels and preview"}
+    assert len(labelled) >= 4
+    assert labelled.items() <= {m.name: m.stat().st_mtime_ns for m in (request.out / "mask").iterdir()}.items()
 
 
 def test_a_report_a_table_a_sheet_and_a_film_are_made(made):
-    request, result, _ = made
+    request, result, *_ = made
     preview = request.out / "preview"
     report = json.loads((preview / "report.json").read_text())
     assert report["kept"] == result.kept
@@ -107,7 +111,7 @@ def test_a_report_a_table_a_sheet_and_a_film_are_made(made):
 
 
 def test_a_finished_subject_is_up_to_date(made):
-    request, result, _ = made
+    request, result, *_ = made
     seen: list[str] = []
     again = preprocess(request, lambda stage, done, total: seen.append(stage))
     assert again.up_to_date
@@ -116,7 +120,7 @@ def test_a_finished_subject_is_up_to_date(made):
 
 
 def test_another_setting_does_not_overwrite_a_subject(made):
-    request, _, _ = made
+    request, *_ = made
     other = PreprocessRequest(video=request.video, out=request.out, size=64)
     with pytest.raises(SubjectError, match="other settings"):
         preprocess(other)
@@ -138,7 +142,7 @@ def test_an_added_head_with_other_landmarks_is_another_setting(made, monkeypatch
     """A head's own digest leaves its landmarks out, so that avatars outlive better landmarks; tracks must not."""
     head = load_open_head()
     moved = replace(head.landmarks, spread=head.landmarks.spread + 0.001)
-    request, _, _ = made
+    request, *_ = made
     keys: list[str] = []
     for landmarks in (head.landmarks, moved, head.landmarks):
         added = replace(head, name="flame-2020", landmarks=landmarks)
