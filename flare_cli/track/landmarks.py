@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+import os
 from dataclasses import dataclass
 from typing import final
 
@@ -15,7 +15,7 @@ from flare_cli.track.detect import Face, FaceDetector, by_merit
 from flare_cli.track.network import Network
 
 MESH_INPUT, IRIS_INPUT = 192, 64
-N_POINTS = 478
+N_MESH_POINTS, N_POINTS = 468, 478
 # MediaPipe's own margins: face crop around the points, eye crop around the corners.
 FACE_MARGIN, EYE_MARGIN = 1.5, 2.3
 MIN_SCORE = 0.5
@@ -48,10 +48,10 @@ FACE_OVAL = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaceLandmarks:
+class FaceMesh:
     """Points in source pixels (z in pixels too, smaller is nearer) and the network's belief that this is a face."""
 
-    points: Float[np.ndarray, "478 3"]
+    points: Float[np.ndarray, "468 3"]
     score: float
 
 
@@ -82,26 +82,27 @@ class _Square:
         crop = cv2.warpAffine(rgb, matrix, (size * finer, size * finer), flags=flags)
         if finer > 1:
             crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-        return crop.astype(np.float32) / 255
+        return np.divide(crop, np.float32(255), dtype=np.float32)
 
 
 @final
 class FaceFollower:
-    """Follows one person's face from frame to frame: the largest and most central face of the first frame with any."""
+    """Follows one person's face from frame to frame: the largest and most central face of the first frame with any.
+
+    Where to look in a frame comes from the frame before, so this is done one frame after another.
+    """
 
     def __init__(self) -> None:
         self._detector = FaceDetector()
-        self._mesh = Network("face_landmark")
-        # Both eyes at once: side by side they take less time than a network that is shared out.
-        self._irises = [Network("iris_landmark", threads=1) for _ in range(2)]
-        self._second_eye = ThreadPoolExecutor(1)
+        # On few cores, all of them are taken by what runs beside: reading the video, and the eyes.
+        self._mesh = Network("face_landmark", threads=2 if (os.cpu_count() or 1) >= 4 else 1)
         self._square: _Square | None = None
         self._last: Float[np.ndarray, "2"] | None = None
         self._lost = 0
 
-    def __call__(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceLandmarks | None:
+    def __call__(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceMesh | None:
         """The followed face in the next frame, or None if it is not there."""
-        found = self._points(rgb, self._square) if self._square is not None else None
+        found = self._mesh_in(rgb, self._square) if self._square is not None else None
         if found is None:
             found = self._found_again(rgb)
         if found is None:
@@ -113,40 +114,51 @@ class FaceFollower:
         self._last = found.points[:, :2].mean(0)
         return found
 
-    def _found_again(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceLandmarks | None:
+    def _found_again(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceMesh | None:
         near = self._last if self._lost < FORGET_AFTER else None
         for faces in self._detector.search(rgb, tiles=self._lost % TILE_SEARCH_EVERY == 0):
             # The detector takes some round things for faces; the landmark network knows better.
             for face in by_merit(faces, rgb.shape[0], rgb.shape[1], near)[:MAX_TRIES]:
-                rough = self._points(rgb, _square_of_detection(face))
+                rough = self._mesh_in(rgb, _square_of_detection(face))
                 if rough is not None:
                     # A second look with the square of the points themselves is what the following frames get.
-                    return self._points(rgb, _square_around(rough.points)) or rough
+                    return self._mesh_in(rgb, _square_around(rough.points)) or rough
         return None
 
-    def _points(self, rgb: UInt8[np.ndarray, "H W 3"], square: _Square) -> FaceLandmarks | None:
+    def _mesh_in(self, rgb: UInt8[np.ndarray, "H W 3"], square: _Square) -> FaceMesh | None:
         raw, logit = self._mesh(square.cut(rgb, MESH_INPUT))
         score = float(1 / (1 + np.exp(-np.clip(logit.reshape(-1)[0], -50, 50))))
         if score < MIN_SCORE:
             return None
+        return FaceMesh(points=_in_picture(raw.reshape(N_MESH_POINTS, 3), square, MESH_INPUT), score=score)
+
+
+@final
+class EyeFinder:
+    """Finds irises and lids where the mesh has an eye: the last ten points, and better ones for the lids.
+
+    It needs no other frame. Runs on one thread: there can be several.
+    """
+
+    def __init__(self) -> None:
+        self._network = Network("iris_landmark", threads=1)
+
+    def __call__(self, rgb: UInt8[np.ndarray, "H W 3"], mesh: FaceMesh) -> Float[np.ndarray, "478 3"]:
+        """All landmarks of a frame whose face has been found."""
         points = np.zeros((N_POINTS, 3))
-        points[:468] = _in_picture(raw.reshape(468, 3), square, MESH_INPUT)
-        right, left = (
-            _square_of_eye(points[list(corners), :2])
-            for corners in ((RIGHT_EYE_OUTER, RIGHT_EYE_INNER), (LEFT_EYE_INNER, LEFT_EYE_OUTER))
-        )
-        coming = self._second_eye.submit(lambda: self._irises[1](left.cut(rgb, IRIS_INPUT, mirrored=True)))
-        seen = self._irises[0](right.cut(rgb, IRIS_INPUT)), coming.result()
-        for eye, (rims, irises), lids, iris, mirrored in (
-            (right, seen[0], RIGHT_LIDS, RIGHT_IRIS, False),
-            (left, seen[1], LEFT_LIDS, LEFT_IRIS, True),
+        points[:N_MESH_POINTS] = mesh.points
+        for corners, lids, iris, mirrored in (
+            ((RIGHT_EYE_OUTER, RIGHT_EYE_INNER), RIGHT_LIDS, RIGHT_IRIS, False),
+            ((LEFT_EYE_INNER, LEFT_EYE_OUTER), LEFT_LIDS, LEFT_IRIS, True),
         ):
+            eye = _square_of_eye(mesh.points[list(corners), :2])
+            rims, irises = self._network(eye.cut(rgb, IRIS_INPUT, mirrored=mirrored))
             around = _in_picture(rims.reshape(71, 3)[: len(lids)], eye, IRIS_INPUT, mirrored=mirrored)
             points[list(lids), :2] = around[:, :2]
             order = MIRRORED_IRIS if mirrored else slice(None)
             points[iris : iris + 5] = _in_picture(irises.reshape(5, 3)[order], eye, IRIS_INPUT, mirrored=mirrored)
             points[iris : iris + 5, 2] = points[list(lids[:16]), 2].mean()
-        return FaceLandmarks(points=points.astype(np.float32), score=score)
+        return points.astype(np.float32)
 
 
 def _in_picture(
@@ -157,8 +169,8 @@ def _in_picture(
     return np.concatenate([flat, points[:, 2:] * square.side / size], 1)
 
 
-def _square_around(points: Float[np.ndarray, "478 3"]) -> _Square:
-    low, high = points[:468, :2].min(0), points[:468, :2].max(0)
+def _square_around(points: Float[np.ndarray, "468 3"]) -> _Square:
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
     x, y = (low + high) / 2
     along = points[LEFT_EYE_OUTER, :2] - points[RIGHT_EYE_OUTER, :2]
     side = float((high - low).max()) * FACE_MARGIN
