@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from flare_cli.render.kernels import antialias as kernels
 from flare_cli.render.launch import Each, launch
 from flare_cli.render.topology import Topology
 
+# Threads that share the silhouettes of one picture; at 512 x 512 a head has some thousand.
+_GPU_STRANDS = 16384
+
 
 def blend_silhouettes(
     image: Float[Tensor, "B H W C"],
@@ -24,26 +28,22 @@ def blend_silhouettes(
 ) -> Float[Tensor, "B H W C"]:
     """What `Rasterizer.antialias` asks for, by our own kernels, from the fragments of any rasterizer."""
     screen = _ToScreen.apply(clip.contiguous(), *fragments.triangle.shape[1:])
-    edges = _silhouettes(screen, topology.int32(faces), topology.twins(faces), fragments)
-    return _Blend.apply(image.contiguous(), screen, topology.int32(faces), edges)
+    silhouettes = _silhouettes(screen, topology.int32(faces), topology.twins(faces), fragments)
+    return _Blend.apply(image.contiguous(), screen, topology.int32(faces), *silhouettes)
 
 
 def _silhouettes(
     screen: Float[Tensor, "B V 2"], faces: Int[Tensor, "F 3"], twins: Int[Tensor, "F 3"], fragments: Fragments
-) -> Int[Tensor, "B 2 H W"]:
-    """The silhouette half-edge between each pixel and its neighbour to the right and below, or -1."""
-    B, H, W = fragments.triangle.shape
-    edges = fragments.triangle.new_empty(B, 2, H, W)
-    arguments = [
-        Each(screen, of_vectors=True),
-        faces,
-        twins,
-        Each(fragments.triangle),
-        Each(fragments.depth),
-        Each(edges),
-    ]
-    launch(kernels.find_silhouettes, (B, 2, H, W), edges.device, arguments)
-    return edges
+) -> tuple[Int[Tensor, "B pairs"], Int[Tensor, "B"], Int[Tensor, "B pairs"]]:
+    """The silhouette half-edge of every pair of neighbours, or -1; how many have one in each picture, and which."""
+    triangle, width = fragments.triangle.flatten(1), fragments.triangle.shape[2]
+    pairs = (len(triangle), 2 * triangle.shape[1])
+    edges, listed = triangle.new_empty(pairs), triangle.new_empty(pairs)
+    counts = triangle.new_zeros(len(triangle))
+    found = [Each(edges), Each(counts), Each(listed)]
+    seen = [Each(triangle), Each(fragments.depth.flatten(1)), width]
+    launch(kernels.find_silhouettes, pairs, edges.device, [Each(screen, of_vectors=True), faces, twins, *seen, *found])
+    return edges, counts, listed
 
 
 class _ToScreen(torch.autograd.Function):
@@ -71,11 +71,12 @@ class _ToScreen(torch.autograd.Function):
 
 class _Blend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, image: Tensor, screen: Tensor, faces: Tensor, edges: Tensor) -> Tensor:
-        out = torch.empty_like(image)
-        arguments = [Each(screen, of_vectors=True), faces, Each(edges), Each(image), Each(out)]
-        launch(kernels.blend, tuple(image.shape[:3]), image.device, arguments)
-        ctx.save_for_backward(image, screen, faces, edges)
+    def forward(
+        ctx: Any, image: Tensor, screen: Tensor, faces: Tensor, edges: Tensor, counts: Tensor, listed: Tensor
+    ) -> Tensor:
+        out = image.clone()
+        _over_silhouettes(kernels.blend, screen, faces, (edges, counts, listed), [Each(image), Each(out)])
+        ctx.save_for_backward(image, screen, faces, edges, counts, listed)
         return out
 
     @staticmethod
@@ -83,9 +84,19 @@ class _Blend(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        image, screen, faces, edges = ctx.saved_tensors
-        grad_image, grad_screen = torch.empty_like(image), torch.zeros_like(screen)
-        given = [Each(screen, of_vectors=True), faces, Each(edges), Each(image), Each(grad_outputs[0].contiguous())]
-        arguments = [*given, Each(grad_image), Each(grad_screen, of_vectors=True)]
-        launch(kernels.blend_backward, tuple(image.shape[:3]), image.device, arguments)
-        return grad_image, grad_screen, None, None
+        (grad_out,) = grad_outputs
+        image, screen, faces, *silhouettes = ctx.saved_tensors
+        grad_image, grad_screen = grad_out.clone(memory_format=torch.contiguous_format), torch.zeros_like(screen)
+        gradients = [Each(grad_out.contiguous()), Each(grad_image), Each(grad_screen, of_vectors=True)]
+        _over_silhouettes(kernels.blend_backward, screen, faces, silhouettes, [Each(image), *gradients])
+        return grad_image, grad_screen, None, None, None, None
+
+
+def _over_silhouettes(
+    kernel: Any, screen: Tensor, faces: Tensor, silhouettes: Sequence[Tensor], pictures: Sequence[Each]
+) -> None:
+    """Run a kernel over the listed pairs; how many there are, only the device knows."""
+    strands = _GPU_STRANDS if screen.is_cuda else 1
+    found = [Each(part) for part in silhouettes]
+    arguments = [Each(screen, of_vectors=True), faces, *found, strands, *pictures]
+    launch(kernel, (len(screen), strands), screen.device, arguments)

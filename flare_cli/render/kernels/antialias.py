@@ -9,6 +9,9 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
+# Pairs are numbered 2 (row * width + column) + axis within a picture. Few have an edge: these are listed, and only
+# their pixels are worked on.
+
 # Triangles crossed between two pixel centres before we give up: silhouettes are rich in edge-on slivers.
 MAX_WALK = wp.constant(64)
 
@@ -140,29 +143,66 @@ def walk_to_silhouette(
     return -1
 
 
+@wp.func_native(
+    """
+    #if defined(__CUDA_ARCH__)
+    // One addition for all threads of a warp that come here together: all want the same counter.
+    const unsigned together = __match_any_sync(__activemask(), batch);
+    const int first = __ffs(together) - 1;
+    const int lane = threadIdx.x & 31;
+    int start = 0;
+    if (lane == first) start = atomicAdd(counts.data + batch, __popc(together));
+    start = __shfl_sync(together, start, first) + __popc(together & ((1u << lane) - 1u));
+    #else
+    const int start = counts.data[batch]++;
+    #endif
+    listed.data[batch * listed.shape[1] + start] = pair;
+    """
+)
+def append(counts: wp.array(dtype=wp.int32), listed: wp.array2d(dtype=wp.int32), batch: int, pair: int):
+    """Put a pair at the end of its picture's list."""
+
+
 @wp.kernel
 def find_silhouettes(
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
     twins: wp.array2d(dtype=wp.int32),
-    triangle: wp.array3d(dtype=wp.int32),
-    depth: wp.array3d(dtype=wp.float32),
-    edges: wp.array4d(dtype=wp.int32),
+    triangle: wp.array2d(dtype=wp.int32),
+    depth: wp.array2d(dtype=wp.float32),
+    width: int,
+    edges: wp.array2d(dtype=wp.int32),
+    counts: wp.array(dtype=wp.int32),
+    listed: wp.array2d(dtype=wp.int32),
 ):
     """Per pair of neighbours: the silhouette half-edge (3 face + corner) of the nearer surface between them, or -1."""
-    batch, axis, row, column = wp.tid()
-    next_row = row + axis
-    next_column = column + 1 - axis
+    batch, pair = wp.tid()
+    axis = pair & 1
+    pixel = pair >> 1
+    row = pixel / width
+    column = pixel - row * width
+    next = pixel + wp.where(axis == 0, 1, width)
     found = int(-1)
-    if next_row < triangle.shape[1] and next_column < triangle.shape[2]:
-        here = triangle[batch, row, column]
-        there = triangle[batch, next_row, next_column]
+    if wp.where(axis == 0, column + 1 < width, next < triangle.shape[1]):
+        here = triangle[batch, pixel]
+        there = triangle[batch, next]
         if here != there:
-            if there < 0 or (here >= 0 and depth[batch, row, column] <= depth[batch, next_row, next_column]):
-                found = walk_to_silhouette(screen, faces, twins, batch, row, column, axis, 1.0, here, there)
-            else:
-                found = walk_to_silhouette(screen, faces, twins, batch, next_row, next_column, axis, -1.0, there, here)
-    edges[batch, axis, row, column] = found
+            forward = there < 0
+            if here >= 0 and there >= 0:
+                forward = depth[batch, pixel] <= depth[batch, next]
+            start = here
+            goal = there
+            direction = float(1.0)
+            if not forward:
+                start = there
+                goal = here
+                direction = -1.0
+                row += axis
+                column += 1 - axis
+            found = walk_to_silhouette(screen, faces, twins, batch, row, column, axis, direction, start, goal)
+            if found >= 0:
+                append(counts, listed, batch, pair)
+    edges[batch, pair] = found
 
 
 @wp.func
@@ -185,7 +225,8 @@ def crossing(
 def lean(
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array4d(dtype=wp.int32),
+    edges: wp.array2d(dtype=wp.int32),
+    width: int,
     batch: int,
     axis: int,
     row: int,
@@ -194,26 +235,91 @@ def lean(
     """How much of a pair's second pixel shows the first one's surface; below 0 the other way round; 0 without edge."""
     if row < 0 or column < 0:
         return 0.0
-    edge = edges[batch, axis, row, column]
+    edge = edges[batch, 2 * (row * width + column) + axis]
     if edge < 0:
         return 0.0
     return crossing(screen, faces, edge, batch, axis, row, column) - 0.5
 
 
 @wp.func
+def leans_of(
+    screen: wp.array2d(dtype=wp.vec2),
+    faces: wp.array2d(dtype=wp.int32),
+    edges: wp.array2d(dtype=wp.int32),
+    width: int,
+    batch: int,
+    axis: int,
+    row: int,
+    column: int,
+) -> wp.vec2:
+    """The leans of a pixel's pairs with the pixel before it and the one after it."""
+    before = lean(screen, faces, edges, width, batch, axis, row - axis, column - 1 + axis)
+    return wp.vec2(before, lean(screen, faces, edges, width, batch, axis, row, column))
+
+
+@wp.func
+def add_to_edge(
+    screen: wp.array2d(dtype=wp.vec2),
+    faces: wp.array2d(dtype=wp.int32),
+    edges: wp.array2d(dtype=wp.int32),
+    width: int,
+    batch: int,
+    pair: int,
+    image: wp.array4d(dtype=wp.float32),
+    grad_out: wp.array4d(dtype=wp.float32),
+    grad_screen: wp.array2d(dtype=wp.vec2),
+):
+    """Carry the gradient to where the edge crosses a pair on to the edge's ends."""
+    axis = pair & 1
+    edge = edges[batch, pair]
+    here = place(pair, 0, width)
+    there = place(pair, 1, width)
+    end = here
+    if lean(screen, faces, edges, width, batch, axis, here[0], here[1]) >= 0.0:
+        end = there
+    grad_u = float(0.0)
+    if axis == 0:
+        steep = leans_of(screen, faces, edges, width, batch, 1, end[0], end[1])
+        for c in range(image.shape[3]):
+            change = image[batch, here[0], here[1], c] - image[batch, there[0], there[1], c]
+            grad_u += kept_by_column(grad_out, batch, end[0], end[1], c, steep) * change
+    else:
+        flat_here = shares(screen, faces, edges, width, batch, 0, here[0], here[1])
+        flat_there = shares(screen, faces, edges, width, batch, 0, there[0], there[1])
+        for c in range(image.shape[3]):
+            change = along_row(image, batch, here[0], here[1], c, flat_here)
+            change -= along_row(image, batch, there[0], there[1], c, flat_there)
+            grad_u += grad_out[batch, end[0], end[1], c] * change
+    i = faces[edge / 3, edge % 3]
+    j = faces[edge / 3, (edge % 3 + 1) % 3]
+    a = local(screen[batch, i], here[0], here[1], axis, 1.0)
+    b = local(screen[batch, j], here[0], here[1], axis, 1.0)
+    ratio = -a[1] / (b[1] - a[1])
+    slope = (b[0] - a[0]) / (b[1] - a[1])
+    along_a = grad_u * (1.0 - ratio)
+    along_b = grad_u * ratio
+    if axis == 0:
+        wp.atomic_add(grad_screen, batch, i, wp.vec2(along_a, -along_a * slope))
+        wp.atomic_add(grad_screen, batch, j, wp.vec2(along_b, -along_b * slope))
+    else:
+        wp.atomic_add(grad_screen, batch, i, wp.vec2(-along_a * slope, along_a))
+        wp.atomic_add(grad_screen, batch, j, wp.vec2(-along_b * slope, along_b))
+
+
+@wp.func
 def shares(
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array4d(dtype=wp.int32),
+    edges: wp.array2d(dtype=wp.int32),
+    width: int,
     batch: int,
     axis: int,
     row: int,
     column: int,
 ) -> wp.vec2:
     """How much of a pixel shows the surface of the pixel before it and of the one after it."""
-    before = lean(screen, faces, edges, batch, axis, row - axis, column - 1 + axis)
-    after = lean(screen, faces, edges, batch, axis, row, column)
-    return wp.vec2(wp.max(before, 0.0), wp.max(-after, 0.0))
+    leans = leans_of(screen, faces, edges, width, batch, axis, row, column)
+    return wp.vec2(wp.max(leans[0], 0.0), wp.max(-leans[1], 0.0))
 
 
 @wp.func
@@ -228,128 +334,102 @@ def along_row(image: wp.array4d(dtype=wp.float32), batch: int, row: int, column:
     return value
 
 
+@wp.func
+def place(pair: int, end: int, width: int) -> wp.vec2i:
+    """Row and column of the first (0) or second (1) pixel of a pair."""
+    axis = pair & 1
+    pixel = pair >> 1
+    return wp.vec2i(pixel / width + end * axis, pixel % width + end * (1 - axis))
+
+
 @wp.kernel
 def blend(
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array4d(dtype=wp.int32),
+    edges: wp.array2d(dtype=wp.int32),
+    counts: wp.array(dtype=wp.int32),
+    listed: wp.array2d(dtype=wp.int32),
+    strands: int,
     image: wp.array4d(dtype=wp.float32),
     out: wp.array4d(dtype=wp.float32),
 ):
-    """Mix each pixel with the neighbours whose surface reaches into its half of the pair."""
-    batch, row, column = wp.tid()
-    flat = shares(screen, faces, edges, batch, 0, row, column)
-    steep = shares(screen, faces, edges, batch, 1, row, column)
-    above = wp.vec2()
-    below = wp.vec2()
-    if steep[0] > 0.0:
-        above = shares(screen, faces, edges, batch, 0, row - 1, column)
-    if steep[1] > 0.0:
-        below = shares(screen, faces, edges, batch, 0, row + 1, column)
-    for c in range(image.shape[3]):
-        own = along_row(image, batch, row, column, c, flat)
-        value = own
-        if steep[1] > 0.0:
-            value += steep[1] * (along_row(image, batch, row + 1, column, c, below) - own)
+    """Mix the pixels of the listed pairs with neighbours whose surface reaches into them; `out` starts as the image.
+
+    A pixel of several pairs is written several times, with the same value.
+    """
+    batch, strand = wp.tid()
+    width = image.shape[2]
+    for k in range(strand, 2 * counts[batch], strands):
+        pixel = place(listed[batch, k / 2], k & 1, width)
+        row = pixel[0]
+        column = pixel[1]
+        flat = shares(screen, faces, edges, width, batch, 0, row, column)
+        steep = shares(screen, faces, edges, width, batch, 1, row, column)
+        above = wp.vec2()
+        below = wp.vec2()
         if steep[0] > 0.0:
-            value += steep[0] * (along_row(image, batch, row - 1, column, c, above) - own)
-        out[batch, row, column, c] = value
+            above = shares(screen, faces, edges, width, batch, 0, row - 1, column)
+        if steep[1] > 0.0:
+            below = shares(screen, faces, edges, width, batch, 0, row + 1, column)
+        for c in range(image.shape[3]):
+            own = along_row(image, batch, row, column, c, flat)
+            value = own
+            if steep[1] > 0.0:
+                value += steep[1] * (along_row(image, batch, row + 1, column, c, below) - own)
+            if steep[0] > 0.0:
+                value += steep[0] * (along_row(image, batch, row - 1, column, c, above) - own)
+            out[batch, row, column, c] = value
 
 
 @wp.func
 def kept_by_column(
-    grad_out: wp.array4d(dtype=wp.float32), batch: int, row: int, column: int, c: int, above: float, below: float
+    grad_out: wp.array4d(dtype=wp.float32), batch: int, row: int, column: int, c: int, leans: wp.vec2
 ) -> float:
-    """The gradient to a pixel before columns were blended, from the leans of its pairs with the pixels around it."""
-    own = grad_out[batch, row, column, c]
-    grad = own * (1.0 - wp.max(above, 0.0) - wp.max(-below, 0.0))
-    if below > 0.0:
-        grad += below * grad_out[batch, row + 1, column, c]
-    if above < 0.0:
-        grad -= above * grad_out[batch, row - 1, column, c]
+    """The gradient to a pixel as it was before columns were blended, from its leans along the column."""
+    grad = grad_out[batch, row, column, c] * (1.0 - wp.max(leans[0], 0.0) - wp.max(-leans[1], 0.0))
+    if leans[1] > 0.0:
+        grad += leans[1] * grad_out[batch, row + 1, column, c]
+    if leans[0] < 0.0:
+        grad -= leans[0] * grad_out[batch, row - 1, column, c]
     return grad
-
-
-@wp.func
-def add_to_edge(
-    screen: wp.array2d(dtype=wp.vec2),
-    faces: wp.array2d(dtype=wp.int32),
-    edge: int,
-    batch: int,
-    axis: int,
-    row: int,
-    column: int,
-    grad_u: float,
-    grad_screen: wp.array2d(dtype=wp.vec2),
-):
-    """Carry the gradient to where an edge crosses a pair on to the edge's ends."""
-    i = faces[edge / 3, edge % 3]
-    j = faces[edge / 3, (edge % 3 + 1) % 3]
-    a = local(screen[batch, i], row, column, axis, 1.0)
-    b = local(screen[batch, j], row, column, axis, 1.0)
-    ratio = -a[1] / (b[1] - a[1])
-    slope = (b[0] - a[0]) / (b[1] - a[1])
-    along_a = grad_u * (1.0 - ratio)
-    along_b = grad_u * ratio
-    if axis == 0:
-        wp.atomic_add(grad_screen, batch, i, wp.vec2(along_a, -along_a * slope))
-        wp.atomic_add(grad_screen, batch, j, wp.vec2(along_b, -along_b * slope))
-    else:
-        wp.atomic_add(grad_screen, batch, i, wp.vec2(-along_a * slope, along_a))
-        wp.atomic_add(grad_screen, batch, j, wp.vec2(-along_b * slope, along_b))
 
 
 @wp.kernel
 def blend_backward(
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array4d(dtype=wp.int32),
+    edges: wp.array2d(dtype=wp.int32),
+    counts: wp.array(dtype=wp.int32),
+    listed: wp.array2d(dtype=wp.int32),
+    strands: int,
     image: wp.array4d(dtype=wp.float32),
     grad_out: wp.array4d(dtype=wp.float32),
     grad_image: wp.array4d(dtype=wp.float32),
     grad_screen: wp.array2d(dtype=wp.vec2),
 ):
-    """Adjoint of `blend`; `grad_screen` is added to."""
-    batch, row, column = wp.tid()
-    left = lean(screen, faces, edges, batch, 0, row, column - 1)
-    right = lean(screen, faces, edges, batch, 0, row, column)
-    above = lean(screen, faces, edges, batch, 1, row - 1, column)
-    below = lean(screen, faces, edges, batch, 1, row, column)
-    edge = edges[batch, 0, row, column]
-    above_left = float(0.0)
-    below_left = float(0.0)
-    above_right = float(0.0)
-    below_right = float(0.0)
-    if left < 0.0:
-        above_left = lean(screen, faces, edges, batch, 1, row - 1, column - 1)
-        below_left = lean(screen, faces, edges, batch, 1, row, column - 1)
-    if edge >= 0 and right >= 0.0:
-        above_right = lean(screen, faces, edges, batch, 1, row - 1, column + 1)
-        below_right = lean(screen, faces, edges, batch, 1, row, column + 1)
-    grad_u = float(0.0)
-    for c in range(image.shape[3]):
-        own = kept_by_column(grad_out, batch, row, column, c, above, below)
-        grad = own * (1.0 - wp.max(left, 0.0) - wp.max(-right, 0.0))
-        if left < 0.0:
-            grad -= left * kept_by_column(grad_out, batch, row, column - 1, c, above_left, below_left)
-        if edge >= 0:
-            change = image[batch, row, column, c] - image[batch, row, column + 1, c]
-            if right < 0.0:
-                grad_u += own * change
-            else:
-                next = kept_by_column(grad_out, batch, row, column + 1, c, above_right, below_right)
-                grad += right * next
-                grad_u += next * change
-        grad_image[batch, row, column, c] = grad
-    if edge >= 0:
-        add_to_edge(screen, faces, edge, batch, 0, row, column, grad_u, grad_screen)
-    edge = edges[batch, 1, row, column]
-    if edge >= 0:
-        flat = shares(screen, faces, edges, batch, 0, row, column)
-        flat_below = shares(screen, faces, edges, batch, 0, row + 1, column)
-        grad_u = float(0.0)
+    """Adjoint of `blend`: `grad_image` starts as `grad_out`, `grad_screen` is added to."""
+    batch, strand = wp.tid()
+    width = image.shape[2]
+    for k in range(strand, 2 * counts[batch], strands):
+        pair = listed[batch, k / 2]
+        pixel = place(pair, k & 1, width)
+        row = pixel[0]
+        column = pixel[1]
+        flat = leans_of(screen, faces, edges, width, batch, 0, row, column)
+        steep = leans_of(screen, faces, edges, width, batch, 1, row, column)
+        steep_left = wp.vec2()
+        steep_right = wp.vec2()
+        if flat[0] < 0.0:
+            steep_left = leans_of(screen, faces, edges, width, batch, 1, row, column - 1)
+        if flat[1] > 0.0:
+            steep_right = leans_of(screen, faces, edges, width, batch, 1, row, column + 1)
         for c in range(image.shape[3]):
-            change = along_row(image, batch, row, column, c, flat)
-            change -= along_row(image, batch, row + 1, column, c, flat_below)
-            grad_u += grad_out[batch, row + wp.where(below < 0.0, 0, 1), column, c] * change
-        add_to_edge(screen, faces, edge, batch, 1, row, column, grad_u, grad_screen)
+            own = kept_by_column(grad_out, batch, row, column, c, steep)
+            grad = own * (1.0 - wp.max(flat[0], 0.0) - wp.max(-flat[1], 0.0))
+            if flat[0] < 0.0:
+                grad -= flat[0] * kept_by_column(grad_out, batch, row, column - 1, c, steep_left)
+            if flat[1] > 0.0:
+                grad += flat[1] * kept_by_column(grad_out, batch, row, column + 1, c, steep_right)
+            grad_image[batch, row, column, c] = grad
+        if k & 1 == 0:
+            add_to_edge(screen, faces, edges, width, batch, pair, image, grad_out, grad_screen)
