@@ -39,58 +39,37 @@ def descended(
     """Levenberg-Marquardt. With `share` also for focal length and shape, and then without ties between frames."""
     now, damping = start, 1e-3
     seen = visibility(problem, now)
-    value, gradients = _sum_and_gradients(problem, now, seen)
+    value = _sum(problem, now, seen)
     for done in range(rounds):
         system = _system(problem, now, seen, share=share)
         for _ in range(MAX_DAMPINGS):
-            trial = _stepped(now, _step(system, gradients, damping, share=share))
-            new_value, new_gradients = _sum_and_gradients(problem, trial, seen)
+            trial = _stepped(now, _step(system, damping, share=share))
+            new_value = _sum(problem, trial, seen)
             if new_value < value:
                 break
             damping *= 8
         else:
             break
         gain, damping = (value - new_value) / value, max(damping / 8, 1e-7)
-        now, value, gradients = trial, new_value, new_gradients
+        now, value = trial, new_value
         progress(done + 1)
         if gain < ENOUGH:
             break
         if done % 3 == 2:
             seen = visibility(problem, now)
-            value, gradients = _sum_and_gradients(problem, now, seen)
+            value = _sum(problem, now, seen)
     progress(rounds)
     return now
 
 
-def _sum_and_gradients(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> tuple[float, dict[str, Tensor]]:
-    """What is minimised, and its exact gradient."""
-    free = _free(now)
-    strained = strain(problem, free)
-    strained.backward()
-    value, gradients = strained.item(), {name: _gradient(free, name) for name in (*SHARED, *PER_FRAME)}
+def _sum(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> float:
+    """What is minimised."""
+    N = len(now.root)
 
-    def of_part(part: Tensor) -> tuple[Tensor, float, Unknowns]:
-        some = _free(now.frames(part))
-        away = misfit(problem.frames(part), some, seen[part]).sum() / len(now.root)
-        away.backward()
-        return part, away.item(), some
+    def of_part(part: Tensor) -> float:
+        return misfit(problem.frames(part), now.frames(part), seen[part]).sum().item() / N
 
-    for part, away, some in in_parallel(of_part, _parts(len(now.root), seen.device)):
-        value += away
-        for name in SHARED:
-            gradients[name] += _gradient(some, name)
-        for name in PER_FRAME:
-            gradients[name][part] += _gradient(some, name)
-    return value, gradients
-
-
-def _free(now: Unknowns) -> Unknowns:
-    return Unknowns(**{name: getattr(now, name).detach().clone().requires_grad_() for name in (*SHARED, *PER_FRAME)})
-
-
-def _gradient(of: Unknowns, name: str) -> Tensor:
-    leaf: Tensor = getattr(of, name)
-    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return sum(in_parallel(of_part, _parts(N, seen.device)), strain(problem, now).item())
 
 
 def _parts(N: int, device: torch.device) -> list[Tensor]:
@@ -100,43 +79,57 @@ def _parts(N: int, device: torch.device) -> list[Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _System:
-    """The normal matrix's parts, in float64. `cross` and `shared` are empty when only frames are solved for."""
+    """The normal matrix's parts and the gradient, in float64. What is shared is empty when only frames are solved for."""
 
     blocks: Float[Tensor, "N D D"]
     cross: Float[Tensor, "N D G"]
     shared: Float[Tensor, "G G"]
     next_one: Float[Tensor, "N D"]
     next_two: Float[Tensor, "N D"]
+    frame_gradient: Float[Tensor, "N D"]
+    shared_gradient: Float[Tensor, "G"]
 
 
 def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, share: bool) -> _System:
     """Gauss-Newton's matrix: the robust function's weights are held, priors count where they are active."""
     p, N = problem.priors, len(now.root)
 
-    def of_part(part: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def of_part(part: Tensor) -> list[Tensor]:
         some, at = problem.frames(part), now.frames(part)
         away = (projected_landmarks(some, at) - some.observed) / some.eye_distance[:, None, None]
-        held = (p.outlier**2 / (p.outlier**2 + away.square().sum(-1)) / p.noise).square()
-        weight = held * seen[part] * problem.weights * (p.points / (away.shape[1] * N))
-        scale = (weight / some.eye_distance[:, None].square()).double().sqrt()[..., None, None]
-        moved = landmark_jacobian(some, at, share=share)
-        own, others = ((scale * columns).flatten(1, 2) for columns in (moved.per_frame, moved.shared))
-        return own.transpose(1, 2) @ own, own.transpose(1, 2) @ others, (others.transpose(1, 2) @ others).sum(0)
+        held = p.outlier**2 / (p.outlier**2 + away.square().sum(-1)) / p.noise
+        root = held * (seen[part] * problem.weights * (p.points / (away.shape[1] * N))).sqrt()
+        moved = landmark_jacobian(some, at, root / some.eye_distance[:, None], share=share)
+        own, others = moved.per_frame.flatten(1, 2), moved.shared.flatten(1, 2)
+        left = (root[..., None] * away).flatten(1, 2)[..., None].to(own)
+        by_own, by_others = own.transpose(1, 2), others.transpose(1, 2)
+        return [by_own @ own, by_own @ others, by_others @ others, (by_own @ left)[..., 0], (by_others @ left)[..., 0]]
 
-    found = list(in_parallel(of_part, _parts(N, seen.device)))
-    blocks = torch.cat([own for own, _, _ in found]) + _prior_blocks(problem, now)
-    shared = torch.stack([both for _, _, both in found]).sum(0)
+    found = zip(*in_parallel(of_part, _parts(N, seen.device)), strict=True)
+    blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in found)
+    shared, shared_gradient = shared.sum(0), by_shared.sum(0)
+    prior = _strain_gradient(problem, now)
     if share:
         shape = now.shape.new_full((len(now.shape),), 1 / p.shape**2)
         shared = shared + torch.cat([shape.new_tensor([1 / p.focal**2]), shape]).diag()
+        shared_gradient = shared_gradient + torch.cat([prior[name].reshape(-1) for name in SHARED])
     rough = _roughness_bands(problem, now)
     return _System(
-        blocks=blocks + torch.diag_embed(rough[0]),
-        cross=torch.cat([cross for _, cross, _ in found]),
+        blocks=blocks + _prior_blocks(problem, now) + torch.diag_embed(rough[0]),
+        cross=cross,
         shared=shared,
         next_one=rough[1],
         next_two=rough[2],
+        frame_gradient=by_frame + torch.cat([prior[name].reshape(N, -1) for name in PER_FRAME], 1),
+        shared_gradient=shared_gradient,
     )
+
+
+def _strain_gradient(problem: Problem, now: Unknowns) -> dict[str, Tensor]:
+    names = (*SHARED, *PER_FRAME)
+    free = Unknowns(**{name: getattr(now, name).clone().requires_grad_() for name in names})
+    found = torch.autograd.grad(strain(problem, free), [getattr(free, name) for name in names])
+    return dict(zip(names, found, strict=True))
 
 
 def _prior_blocks(problem: Problem, now: Unknowns) -> Float[Tensor, "N D D"]:
@@ -181,18 +174,14 @@ def _roughness_bands(problem: Problem, now: Unknowns) -> tuple[Tensor, Tensor, T
     return own, one, two
 
 
-def _step(system: _System, gradients: dict[str, Tensor], damping: float, *, share: bool) -> dict[str, Tensor]:
+def _step(system: _System, damping: float, *, share: bool) -> dict[str, Tensor]:
     """The damped step of every unknown that is solved for."""
-    N, D = system.next_one.shape
-    frame_gradient = torch.cat([gradients[name].reshape(N, -1) for name in PER_FRAME], 1).double()
     diagonal = system.blocks.diagonal(dim1=1, dim2=2)
     blocks = system.blocks + torch.diag_embed(damping * diagonal + 1e-9)
     if not share:
-        return {"frames": step_with_neighbours(blocks, system.next_one, system.next_two, frame_gradient)}
+        return {"frames": step_with_neighbours(blocks, system.next_one, system.next_two, system.frame_gradient)}
     shared = system.shared + (damping * system.shared.diagonal() + 1e-9).diag()
-    shared_gradient = torch.cat([gradients[name].reshape(-1) for name in SHARED]).double()
-    frames, both = step_with_shared(blocks, system.cross, shared, frame_gradient, shared_gradient)
-    assert frames.shape == (N, D)
+    frames, both = step_with_shared(blocks, system.cross, shared, system.frame_gradient, system.shared_gradient)
     return {"frames": frames, "shared": both}
 
 

@@ -19,29 +19,36 @@ from flare_cli.track.posterior import Problem, Unknowns
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jacobian:
-    """Pixels per unit of each unknown, in the order of `PER_FRAME` and of `SHARED`."""
+    """Pixels per unit of each unknown, in the order of `PER_FRAME` and of `SHARED`, in float64."""
 
     per_frame: Float[Tensor, "N L 2 D"]
     shared: Float[Tensor, "N L 2 G"]
 
 
-def landmark_jacobian(problem: Problem, now: Unknowns, *, share: bool) -> Jacobian:
-    """Derivatives of `projected_landmarks`; `shared` is empty unless asked for."""
+def landmark_jacobian(problem: Problem, now: Unknowns, scale: Float[Tensor, "N L"], *, share: bool) -> Jacobian:
+    """Derivatives of `projected_landmarks`, each landmark's times its `scale`; `shared` is empty unless asked for."""
     head, pose = problem.head, now.pose()
-    rest = rest_vertices(head, now.shape, now.expression, pose)
-    posed = _posed(head, now, pose, rest)
-    world = posed.points + now.translation[:, None]
-    to_pixels, along_focal = _projection(problem, now, world)
+    posed = _posed(head, now, pose, rest_vertices(head, now.shape, now.expression, pose))
+    to_pixels, along_focal = _projection(problem, now, posed.points + now.translation[:, None])
+    to_pixels = to_pixels * scale[..., None, None]
     # Directions at rest, turned as the skin is turned there, and seen.
     seen_rest = to_pixels @ posed.rotation
-    turned = _turned(head, posed, to_pixels, seen_rest)
-    expression = _moved(seen_rest, head.expression_dirs) + _by_centres(posed, to_pixels, head.joint_expression_dirs)
-    columns = [expression, *turned[:3], turned[3][..., :2], turned[4][..., :2], to_pixels]
-    shared = to_pixels.new_zeros(*to_pixels.shape[:3], 0)
+    expression, turned = _moved(seen_rest, head.expression_dirs), _turned(head, posed, to_pixels, seen_rest)
+    per_frame = _side_by_side([expression, *turned[:3], turned[3][..., :2], turned[4][..., :2], to_pixels])
+    _add_by_centres(per_frame[..., : head.n_expression], posed, to_pixels, head.joint_expression_dirs)
+    shared = per_frame[..., :0]
     if share:
-        shape = _moved(seen_rest, head.shape_dirs) + _by_centres(posed, to_pixels, head.joint_shape_dirs)
-        shared = torch.cat([along_focal[..., None], shape], -1)
-    return Jacobian(per_frame=torch.cat(columns, -1), shared=shared)
+        shared = _side_by_side([(along_focal * scale[..., None])[..., None], _moved(seen_rest, head.shape_dirs)])
+        _add_by_centres(shared[..., 1:], posed, to_pixels, head.joint_shape_dirs)
+    return Jacobian(per_frame=per_frame, shared=shared)
+
+
+def _side_by_side(parts: list[Tensor]) -> Float[Tensor, "N L 2 D"]:
+    """The columns of all parts, written once."""
+    whole = parts[0].new_empty(*parts[0].shape[:3], sum(part.shape[3] for part in parts), dtype=torch.float64)
+    for place, part in zip(whole.split([part.shape[3] for part in parts], 3), parts, strict=True):
+        place.copy_(part)
+    return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +147,17 @@ def _turned(
     head: HeadModel, posed: _Posed, to_pixels: Float[Tensor, "N L 2 3"], seen_rest: Float[Tensor, "N L 2 3"]
 ) -> list[Float[Tensor, "N L 2 3"]]:
     """For every joint: pixels per radian of its axis-angle, by what it carries and by its pose correctives."""
+    # A turn about an axis moves by axis x lever, seen by a row of `to_pixels`: the same as (lever x row) . axis.
+    a, b, c = posed.lever[:, :, None].unbind(-1)
+    x, y, z = to_pixels[..., None, :].unbind(-1)
+    around = torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], -1)
     moved: list[Tensor] = []
     for j in range(len(head.parents)):
-        axes, lever = posed.axes[:, None, j].transpose(2, 3), posed.lever[:, :, j, None]
-        columns = to_pixels @ torch.linalg.cross(axes, lever, dim=-1).transpose(2, 3)
-        if j > 0:
-            dirs = head.pose_dirs[..., 9 * (j - 1) : 9 * j]
-            columns = columns + seen_rest @ torch.einsum("lck,nik->nlci", dirs, posed.local[:, j].flatten(2))
-        moved.append(columns)
+        columns = around[..., j, :].flatten(1, 2) @ posed.axes[:, j]
+        dirs = head.pose_dirs[..., 9 * (j - 1) : 9 * j]
+        if j > 0 and dirs.any():
+            columns = columns + _moved(seen_rest, dirs).flatten(1, 2) @ posed.local[:, j].flatten(2).transpose(1, 2)
+        moved.append(columns.unflatten(1, (-1, 2)))
     return moved
 
 
@@ -157,9 +167,10 @@ def _moved(seen_rest: Float[Tensor, "N L 2 3"], dirs: Float[Tensor, "L 3 K"]) ->
     return (seen_rest.transpose(0, 1).reshape(L, N * 2, 3) @ dirs).unflatten(1, (N, 2)).transpose(0, 1)
 
 
-def _by_centres(
-    posed: _Posed, to_pixels: Float[Tensor, "N L 2 3"], dirs: Float[Tensor, "J 3 K"]
-) -> Float[Tensor, "N L 2 K"]:
-    """Pixels per unit of what moves the joints' places."""
-    slid = posed.slide @ dirs
-    return to_pixels @ torch.einsum("lj,njck->nlck", posed.carried, slid)
+def _add_by_centres(
+    columns: Float[Tensor, "N L 2 K"], posed: _Posed, to_pixels: Float[Tensor, "N L 2 3"], dirs: Float[Tensor, "J 3 K"]
+) -> None:
+    """Add pixels per unit of what moves the joints' places. On the open head expressions don't."""
+    if dirs.any():
+        carried = (posed.carried[:, None, :, None] * to_pixels[:, :, :, None]).flatten(3).flatten(1, 2)
+        columns += (carried @ (posed.slide @ dirs).flatten(1, 2)).view_as(columns)
