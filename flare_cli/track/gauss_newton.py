@@ -79,9 +79,13 @@ def _parts(N: int, device: torch.device) -> list[Tensor]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _System:
-    """The normal matrix's parts and the gradient, in float64. What is shared is empty when only frames are solved for."""
+    """The normal matrix's parts and the gradient, in float64; those of `SHARED` are empty if it isn't solved for.
+
+    `own` is the part of the diagonal that no landmark is needed for.
+    """
 
     blocks: Float[Tensor, "N D D"]
+    own: Float[Tensor, "N D"]
     cross: Float[Tensor, "N D G"]
     shared: Float[Tensor, "G G"]
     next_one: Float[Tensor, "N D"]
@@ -108,6 +112,7 @@ def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, shar
     found = zip(*in_parallel(of_part, _parts(N, seen.device)), strict=True)
     blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in found)
     shared, shared_gradient = shared.sum(0), by_shared.sum(0)
+    _eyes_of(blocks).add_(_eyes_together(problem).to(blocks) / N)
     prior = _strain_gradient(problem, now)
     if share:
         shape = now.shape.new_full((len(now.shape),), 1 / p.shape**2)
@@ -115,7 +120,8 @@ def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, shar
         shared_gradient = shared_gradient + torch.cat([prior[name].reshape(-1) for name in SHARED])
     rough = _roughness_bands(problem, now)
     return _System(
-        blocks=blocks + _prior_blocks(problem, now) + torch.diag_embed(rough[0]),
+        blocks=blocks,
+        own=_prior_diagonal(problem, now) + rough[0],
         cross=cross,
         shared=shared,
         next_one=rough[1],
@@ -132,8 +138,8 @@ def _strain_gradient(problem: Problem, now: Unknowns) -> dict[str, Tensor]:
     return dict(zip(names, found, strict=True))
 
 
-def _prior_blocks(problem: Problem, now: Unknowns) -> Float[Tensor, "N D D"]:
-    """Second derivatives of the strain within a frame, over N."""
+def _prior_diagonal(problem: Problem, now: Unknowns) -> Float[Tensor, "N D"]:
+    """Second derivatives of the strain within a frame but for what ties the eyes, over N."""
     p, N = problem.priors, len(now.root)
     units = now.expression
     outside = (beyond_bounds(problem.head, units) > 0).to(units)
@@ -145,15 +151,20 @@ def _prior_blocks(problem: Problem, now: Unknowns) -> Float[Tensor, "N D D"]:
         "root": even(3, p.root),
         "neck": even(3, p.neck),
         "jaw": torch.cat([closed, even(2, p.jaw_side)], 1),
-        "eyes": even(4, p.eyes) + 1 / p.eyes_apart**2,
+        "eyes": even(4, p.eyes),
         "translation": even(3, p.translation),
     }
-    blocks = torch.diag_embed(torch.cat([parts[name] for name in PER_FRAME], 1).double())
-    first = sum(parts[name].shape[1] for name in PER_FRAME[: PER_FRAME.index("eyes")])
-    for k in range(2):
-        blocks[:, first + k, first + 2 + k] -= 1 / p.eyes_apart**2
-        blocks[:, first + 2 + k, first + k] -= 1 / p.eyes_apart**2
-    return blocks / N
+    return torch.cat([parts[name] for name in PER_FRAME], 1).double() / N
+
+
+def _eyes_of(blocks: Float[Tensor, "N D D"]) -> Float[Tensor, "N 4 4"]:
+    """The part of the blocks (not a copy) for both eyes' angles; only translation comes after them."""
+    return blocks[:, -7:-3, -7:-3]
+
+
+def _eyes_together(problem: Problem) -> Float[Tensor, "4 4"]:
+    """Second derivatives of the strain by the angles between the eyes."""
+    return torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).kron(torch.eye(2)) / problem.priors.eyes_apart**2
 
 
 def _roughness_bands(problem: Problem, now: Unknowns) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,11 +187,14 @@ def _roughness_bands(problem: Problem, now: Unknowns) -> tuple[Tensor, Tensor, T
 
 def _step(system: _System, damping: float, *, share: bool) -> dict[str, Tensor]:
     """The damped step of every unknown that is solved for."""
-    diagonal = system.blocks.diagonal(dim1=1, dim2=2)
-    blocks = system.blocks + torch.diag_embed(damping * diagonal + 1e-9)
+    diagonal = system.blocks.diagonal(dim1=1, dim2=2) + system.own
+    own = system.own + damping * diagonal + 1e-9
     if not share:
-        return {"frames": step_with_neighbours(blocks, system.next_one, system.next_two, system.frame_gradient)}
+        return {
+            "frames": step_with_neighbours(system.blocks, own, system.next_one, system.next_two, system.frame_gradient)
+        }
     shared = system.shared + (damping * system.shared.diagonal() + 1e-9).diag()
+    blocks = system.blocks + torch.diag_embed(own)
     frames, both = step_with_shared(blocks, system.cross, shared, system.frame_gradient, system.shared_gradient)
     return {"frames": frames, "shared": both}
 

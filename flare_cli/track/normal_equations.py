@@ -25,56 +25,68 @@ def step_with_shared(
 
 def step_with_neighbours(
     blocks: Float[Tensor, "N D D"],
+    own: Float[Tensor, "N D"],
     next_one: Float[Tensor, "N D"],
     next_two: Float[Tensor, "N D"],
     gradient: Float[Tensor, "N D"],
 ) -> Float[Tensor, "N D"]:
     """Solve for frames that are tied to the next and the one after it, each unknown to itself.
 
-    `next_one[n]` is the entry between frames n and n + 1, `next_two[n]` between n and n + 2; the last ones are unused.
+    `own` is added to the blocks' diagonals. `next_one[n]` is the entry between frames n and n + 1, `next_two[n]`
+    between n and n + 2; the last ones are unused.
     Pairs of frames are tied to the next pair only: Cholesky's method, pair by pair, on blocks that fill a core. LAPACK
-    for banded matrices shares out pieces of 32 x 32: 1.8 s on two cores, 8 s where they were busy, instead of 0.4 s.
+    for banded matrices shares out pieces of 32 x 32: 1.8 s on two cores, 8 s where they were busy, instead of 0.25 s.
     """
     N, D = gradient.shape
-    pairs, below = _pairs(blocks, next_one, next_two)
-    right = gradient.new_zeros(len(pairs), 2 * D, 1)
-    right.view(-1)[: N * D] = -gradient.reshape(-1)
-    for k in range(len(pairs)):
-        if k > 0:
-            ahead = torch.linalg.solve_triangular(pairs[k - 1], _between(*below[k - 1]).T, upper=False)
-            pairs[k] -= ahead.T @ ahead
-            right[k] -= ahead.T @ right[k - 1]
-        pairs[k] = torch.linalg.cholesky(pairs[k])
-        right[k] = torch.linalg.solve_triangular(pairs[k], right[k], upper=False)
-    for k in reversed(range(len(pairs))):
-        if k + 1 < len(pairs):
-            known = _between(*below[k]).T @ right[k + 1]
-            right[k] -= torch.linalg.solve_triangular(pairs[k], known, upper=False)
-        right[k] = torch.linalg.solve_triangular(pairs[k].T, right[k], upper=True)
-    return right.view(-1)[: N * D].view(N, D)
+    own, within, ties, right = _by_pairs(own, next_one, next_two, -gradient)
+    # Both are written again for each pair, the second only where it isn't 0: `tie` is between it and the next pair.
+    pair, tie = gradient.new_zeros(2, 2 * D, 2 * D)
+    places = tie.view(2, D, 2, D).diagonal(dim1=1, dim2=3)
+    factors: list[Tensor] = []
+    step = right.new_zeros(len(right) + 1, 2 * D, 1)
+    ahead, known = torch.zeros_like(tie), step[-1]
+    for k in range(len(right)):
+        _write_pair(pair, blocks[2 * k : 2 * k + 2], own[k], within[k])
+        factors.append(torch.linalg.cholesky(pair.addmm_(ahead.T, ahead, alpha=-1)))
+        known = torch.linalg.solve_triangular(factors[k], right[k] - ahead.T @ known, upper=False)
+        places.copy_(ties[k])
+        ahead = torch.linalg.solve_triangular(factors[k], tie, upper=False)
+        step[k] = known
+    for k in reversed(range(len(right))):
+        coming = (ties[k] * step[k + 1].view(2, D)).sum(1).view(-1, 1)
+        known = step[k] - torch.linalg.solve_triangular(factors[k], coming, upper=False)
+        step[k] = torch.linalg.solve_triangular(factors[k].T, known, upper=True)
+    return step.view(-1, D)[:N]
 
 
-def _pairs(
-    blocks: Float[Tensor, "N D D"], next_one: Float[Tensor, "N D"], next_two: Float[Tensor, "N D"]
-) -> tuple[Float[Tensor, "K D2 D2"], Float[Tensor, "K 3 D"]]:
-    """The blocks of two frames each, an odd one filled up; and the three diagonals that `_between` takes."""
-    N, D = next_one.shape
-    K = (N + 1) // 2
-    one, two = next_one.new_zeros(2, 2 * K, D)
+def _by_pairs(
+    own: Float[Tensor, "N D"],
+    next_one: Float[Tensor, "N D"],
+    next_two: Float[Tensor, "N D"],
+    right: Float[Tensor, "N D"],
+) -> tuple[Float[Tensor, "K D2"], Float[Tensor, "K D"], Float[Tensor, "K 2 2 D"], Float[Tensor, "K D2 1"]]:
+    """Diagonals of the pairs, between their frames, between them and the next ones; and their right sides.
+
+    An odd frame is paired with one that is 1 on the diagonal and tied to nothing.
+    """
+    N, D = own.shape
+    alone, one, two, known = own.new_zeros(4, N + N % 2, D)
+    alone[:N], alone[N:], known[:N] = own, 1, right
     one[: N - 1], two[: max(N - 2, 0)] = next_one[: N - 1], next_two[: max(N - 2, 0)]
-    pairs = torch.eye(2 * D).to(blocks).repeat(K, 1, 1)
-    pairs[:, :D, :D], pairs[: N // 2, D:, D:] = blocks[::2], blocks[1::2]
-    tied = torch.diag_embed(one[::2])
-    pairs[:, D:, :D], pairs[:, :D, D:] = tied, tied
-    return pairs, torch.stack([two[::2], one[1::2], two[1::2]], 1)
+    ties = torch.stack([two[::2], torch.zeros_like(two[::2]), one[1::2], two[1::2]], 1).unflatten(1, (2, 2))
+    return alone.view(-1, 2 * D), one[::2], ties, known.view(-1, 2 * D, 1)
 
 
-def _between(
-    firsts: Float[Tensor, "D"], second_to_first: Float[Tensor, "D"], seconds: Float[Tensor, "D"]
-) -> Float[Tensor, "D2 D2"]:
-    """The matrix between a pair of frames (columns) and the next pair (rows)."""
-    D = len(firsts)
-    matrix = firsts.new_zeros(2 * D, 2 * D)
-    matrix.diagonal()[:] = torch.cat([firsts, seconds])
-    matrix.diagonal(D)[:] = second_to_first
-    return matrix
+def _write_pair(
+    pair: Float[Tensor, "D2 D2"],
+    blocks: Float[Tensor, "n D D"],
+    own: Float[Tensor, "D2"],
+    within: Float[Tensor, "D"],
+) -> None:
+    D = len(within)
+    pair.zero_()
+    for at, block in zip((slice(D), slice(D, None)), blocks, strict=False):
+        pair[at, at] = block
+    pair.diagonal().add_(own)
+    pair.diagonal(D).copy_(within)
+    pair.diagonal(-D).copy_(within)

@@ -1,5 +1,6 @@
 """The sparse solvers against a dense one."""
 
+import pytest
 import torch
 
 from flare_cli.track.normal_equations import step_with_neighbours, step_with_shared
@@ -30,19 +31,19 @@ def test_shared_unknowns_are_eliminated_exactly():
     torch.testing.assert_close(torch.cat([step.reshape(-1), shared]), expected)
 
 
-def test_neighbouring_frames_are_solved_together():
+@pytest.mark.parametrize("N", [2, 3, 4, 5, 8])
+def test_neighbouring_frames_are_solved_together(N: int):
     generator = torch.Generator().manual_seed(2)
     blocks = torch.stack([positive(D, generator) + 20 * torch.eye(D, dtype=torch.float64) for _ in range(N)])
-    one, two, gradient = (torch.randn(N, D, generator=generator, dtype=torch.float64) for _ in range(3))
-    whole = torch.block_diag(*blocks)
+    own, one, two, gradient = (torch.randn(N, D, generator=generator, dtype=torch.float64) for _ in range(4))
+    whole = torch.block_diag(*blocks) + own.flatten().diag()
     for n in range(N):
         for d in range(D):
             for reach, value in ((1, one), (2, two)):
                 if n + reach < N:
                     whole[n * D + d, (n + reach) * D + d] = whole[(n + reach) * D + d, n * D + d] = value[n, d]
     expected = -torch.linalg.solve(whole, gradient.reshape(-1)).reshape(N, D)
-    one[-1], two[-2:] = 0, 0
-    torch.testing.assert_close(step_with_neighbours(blocks, one, two, gradient), expected)
+    torch.testing.assert_close(step_with_neighbours(blocks, own, one, two, gradient), expected)
 
 
 def test_a_single_frame_is_a_plain_system():
@@ -50,4 +51,4 @@ def test_a_single_frame_is_a_plain_system():
     gradient = torch.ones(1, D, dtype=torch.float64)
     zero = torch.zeros(1, D, dtype=torch.float64)
     expected = -torch.linalg.solve(block[0], gradient[0])[None]
-    torch.testing.assert_close(step_with_neighbours(block, zero, zero, gradient), expected)
+    torch.testing.assert_close(step_with_neighbours(block, zero, zero, zero, gradient), expected)
