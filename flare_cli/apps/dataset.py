@@ -23,7 +23,7 @@ from flare_cli.subject.importers.placing import check_edition, place
 from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame
 from flare_cli.subject.track import Track
 from flare_cli.subject.verify import Proof, checked_indices, prove
-from flare_cli.track.matte import PersonMatte, refined
+from flare_cli.track.matte import PersonMatte, guide_of, refined
 from flare_cli.track.projected_head import ProjectedHead
 from flare_cli.track.regions import HeadProjector
 
@@ -154,7 +154,7 @@ class _Masks:
             return mask
         self._matte = self._matte or PersonMatte()
         rgb = read_rgb(source.image)
-        return (refined(self._matte(rgb).astype(np.float32) / 255, rgb) * 255 + 0.5).astype(np.uint8)
+        return (refined(self._matte(rgb).astype(np.float32) / 255, guide_of(rgb)) * 255 + 0.5).astype(np.uint8)
 
 
 def _proofs(sequences: ImportedSequences, track: Track, head: HeadModel, masks: _Masks) -> dict[str, Proof]:

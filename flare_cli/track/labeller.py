@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 
 from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.track.labels import ColourModels, FrameView, fit_mask, label_image
-from flare_cli.track.matte import refined, steadied
+from flare_cli.track.matte import guide_of, refined, steadied
 from flare_cli.track.preview import PreviewFrame, contact_row, overlay_frame
 from flare_cli.track.projected_head import SeenFrame
 from flare_cli.track.work import WorkFolder
@@ -32,8 +32,9 @@ class Views:
     def __call__(self, frame: SeenFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
         """A frame, its picture `rgb`, and its matte."""
         before, now, after = (self._coarse(frame.number + step, frame.number) for step in (-1, 0, 1))
-        matte = refined(steadied(before, now, after), rgb) * self.inside
-        return FrameView(rgb=rgb, matte=matte, head=frame.head, points=frame.points)
+        guide = guide_of(rgb)
+        matte = refined(steadied(before, now, after), guide) * self.inside
+        return FrameView(rgb=rgb, guide=guide, matte=matte, head=frame.head, points=frame.points)
 
     def _coarse(self, number: int, instead: int) -> UInt8[np.ndarray, "256 256"]:
         path = self.work.picture("matte", number)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy.ndimage import gaussian_filter
 
 from flare_cli.track.landmarks import FACE_OVAL, LEFT_LIDS, RIGHT_LIDS
-from flare_cli.track.matte import guided_filter
+from flare_cli.track.matte import Guide, guided_filter
 from flare_cli.track.projected_head import ProjectedHead
 from flare_cli.track.threads import in_parallel
 
@@ -36,7 +36,6 @@ OUTLINES = {
     MOUTH: (*UPPER_INNER, *LOWER_INNER[::-1]),
 }
 FOREHEAD, CHIN, BROW_TOPS = 10, 152, (105, 334)
-MATERIALS = ("skin", "hair", "cloth")
 BINS = 32
 
 
@@ -45,6 +44,7 @@ class FrameView:
     """One frame as labelling sees it; points are landmarks in pixels of the crop."""
 
     rgb: UInt8[np.ndarray, "H W 3"]
+    guide: Guide
     matte: Float[np.ndarray, "H W"]
     head: ProjectedHead
     points: Float[np.ndarray, "478 2"]
@@ -59,117 +59,144 @@ class FrameView:
 class ColourModels:
     """How likely each Lab colour is in skin, hair and cloth."""
 
-    likelihood: Float[np.ndarray, "3 b b b"]
+    likelihood: Float[np.ndarray, "3 bbb"]
 
-    def of(self, rgb: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
-        """Likelihoods of every pixel."""
-        L, a, b = _bins(rgb)
-        place = (L.astype(np.int32) * BINS + a) * BINS + b
-        return np.take(np.moveaxis(self.likelihood, 0, -1).reshape(-1, len(MATERIALS)), place, axis=0)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clues:
+    """What is known of each pixel before it is known what colour skin, hair and cloth have.
+
+    How likely (0..1) position makes skin and hair, else it is cloth; the bin of its colour; whether it lies under the
+    jaw, or in the face's outline; how far the next ear is, as far as that matters.
+    """
+
+    skin: Float[np.ndarray, "H W"]
+    hair: Float[np.ndarray, "H W"]
+    colour: Int[np.ndarray, "H W"]
+    below: Bool[np.ndarray, "H W"]
+    oval: Bool[np.ndarray, "H W"]
+    from_ears: Float[np.ndarray, "H W"]
 
 
 def learn_colours(views: list[FrameView]) -> ColourModels:
     """Colour models from frames spread over the recording: first from what position says, then once more refined."""
-    models = ColourModels(likelihood=np.full((3, BINS, BINS, BINS), 1.0, np.float32))
+    models = ColourModels(likelihood=np.full((3, BINS**3), 1.0, np.float32))
+    known = list(zip(views, in_parallel(clues_of, views), strict=True))
 
-    def counts_in(view: FrameView) -> Float[np.ndarray, "3 b b b"]:
-        counts = np.zeros((3, BINS, BINS, BINS))
-        sure = materials(view, models) * (view.matte > 0.9)[..., None]
-        L, a, b = _bins(view.rgb)
-        for k in range(3):
-            chosen = sure[..., k] > 0.7
-            np.add.at(counts[k], (L[chosen], a[chosen], b[chosen]), 1)
-        return counts
+    def counts_in(frame: tuple[FrameView, Clues]) -> Float[np.ndarray, "3 bbb"]:
+        view, clues = frame
+        certain = view.matte > 0.9
+        chosen = [certain & (chance > 0.7) for chance in materials(view, clues, models)]
+        return np.stack([np.bincount(clues.colour[there], minlength=BINS**3) for there in chosen])
 
     for _ in range(3):
-        counts = np.sum(list(in_parallel(counts_in, views)), 0)
-        smooth = np.stack([gaussian_filter(count, 0.8) for count in counts])
-        total = smooth.sum((1, 2, 3), keepdims=True)
+        counts = np.sum(list(in_parallel(counts_in, known)), 0).astype(float)
+        smooth = np.stack([gaussian_filter(count.reshape(BINS, BINS, BINS), 0.8).ravel() for count in counts])
+        total = smooth.sum(1, keepdims=True)
         # A little of everything, so that a colour never seen decides nothing.
         models = ColourModels(likelihood=(smooth / np.maximum(total, 1) + 1e-5).astype(np.float32))
     return models
 
 
-def materials(view: FrameView, models: ColourModels) -> Float[np.ndarray, "H W 3"]:
-    """How much each pixel of the person is skin, hair or cloth: position times colour, smoothed along edges."""
-    chance = _position_prior(view) * models.of(view.rgb)
-    chance /= chance.sum(-1, keepdims=True)
-    guide = view.rgb.astype(np.float32) / 255
+def materials(view: FrameView, clues: Clues, models: ColourModels) -> list[Float[np.ndarray, "H W"]]:
+    """How much each pixel of the person is skin, hair and cloth: position times colour, smoothed along edges."""
+    likely = [chance.take(clues.colour) for chance in models.likelihood]
+    skin, hair = clues.skin * likely[0], clues.hair * likely[1]
+    total = 1 - clues.skin
+    total -= clues.hair
+    total *= likely[2]
+    total += skin
+    total += hair
+    skin /= total
+    hair /= total
     radius = max(2, round(view.rgb.shape[0] / 128))
-    return np.clip(guided_filter(guide, chance, radius=radius, epsilon=1e-3), 0, 1)
+    skin, hair = guided_filter(view.guide, [skin, hair], radius=radius, epsilon=1e-3)
+    # The filter is linear and keeps constants: the three still add up to 1.
+    return [np.clip(chance, 0, 1, out=chance) for chance in (skin, hair, 1 - skin - hair)]
 
 
 def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W"]:
     """CelebAMask-19 ids of one frame."""
+    clues = clues_of(view)
+    skin, hair, cloth = materials(view, clues, models)
     # Specks are patterns on cloth and highlights on skin.
-    kind = _middle(materials(view, models).argmax(-1), 2 * max(1, view.rgb.shape[0] // 170) + 1)
-    below = _below_jaw(view)
-    labels = np.where(kind == 0, np.where(below, NECK, SKIN), np.where(kind == 1, HAIR, CLOTH)).astype(np.uint8)
-    skin = labels == SKIN
-    ears = skin & ~_filled(view, FACE_OVAL) & (_near(view.head.shows("ears"), 0.12 * view.tall))
+    window = 2 * max(1, view.rgb.shape[0] // 170) + 1
+    person = _mostly((skin >= cloth) | (hair >= cloth), window)
+    skin = _mostly((skin >= cloth) & (skin >= hair), window)
+    labels = np.full_like(clues.below, CLOTH, np.uint8)
+    labels[person] = HAIR
+    labels[skin] = SKIN
+    labels[skin & clues.below] = NECK
+    skin &= ~clues.below
+    ears = skin & ~clues.oval & (clues.from_ears <= 0.12 * view.tall)
     middle = view.points[[FOREHEAD, CHIN], 0].mean()
     left = np.arange(labels.shape[1])[None] > middle
     labels[ears & left], labels[ears & ~left] = EAR_LEFT, EAR_RIGHT
     labels[skin & view.head.shows("nose")] = NOSE
     for name, outline in OUTLINES.items():
-        labels[_filled(view, outline)] = name
-    return np.where(view.matte >= 0.5, labels, 0).astype(np.uint8)
+        _fill(labels, view, outline, name)
+    return labels * (view.matte >= 0.5)
 
 
-def _middle(kind: Int[np.ndarray, "H W"], window: int) -> UInt8[np.ndarray, "H W"]:
-    """The median of three kinds in a window: where most are below it. Counting is much faster than sorting."""
-    at_most = lambda k: cv2.boxFilter(  # noqa: E731
-        (kind <= k).astype(np.float32), -1, (window, window), normalize=False, borderType=cv2.BORDER_REPLICATE
+def _mostly(there: Bool[np.ndarray, "H W"], window: int) -> Bool[np.ndarray, "H W"]:
+    """The median in a window. Counting is much faster than sorting."""
+    count = cv2.boxFilter(
+        there.view(np.uint8), cv2.CV_16U, (window, window), normalize=False, borderType=cv2.BORDER_REPLICATE
     )
-    half = window * window / 2
-    return np.where(at_most(0) > half, 0, np.where(at_most(1) > half, 1, 2)).astype(np.uint8)
+    return count > window * window // 2
 
 
 def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
     """What the head model can explain: the matte of head, hair, neck and collar, cut softly where the model ends."""
     height = view.matte.shape[0]
-    solid = view.head.regions > 0
-    away = cv2.distanceTransform((~solid).astype(np.uint8), cv2.DIST_L2, 5)
+    away = cv2.distanceTransform((view.head.regions == 0).view(np.uint8), cv2.DIST_L2, 5)
     # The rim's sides are its highest points: above them everything of the person belongs to the head.
     shoulder = float(np.percentile(view.head.rim[:, 1], 10))
     ramp = 0.25 * view.tall
-    rows = (np.arange(height) + 0.5)[:, None]
+    rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
     above = np.clip((shoulder - rows) / ramp, 0, 1)
     reach = 2.0 + above**2 * 1.5 * view.tall
     soft = 2.0 * height / 512
-    cut = np.clip((reach - away) / (2 * soft) + 0.5, 0, 1)
-    cut = cv2.GaussianBlur(cut.astype(np.float32), (0, 0), soft / 2)
-    return view.matte * cut * _connected(view)
+    cut = reach - away
+    cut /= 2 * soft
+    cut += 0.5
+    np.clip(cut, 0, 1, out=cut)
+    cut = cv2.GaussianBlur(cut, (0, 0), soft / 2)
+    cut *= view.matte
+    cut *= _connected(view)
+    return cut
 
 
-def _position_prior(view: FrameView) -> Float[np.ndarray, "H W 3"]:
-    """What position alone says, before any colour. Only chances above 0.7 teach the colour models."""
-    height = view.matte.shape[0]
-    below, oval = _below_jaw(view), _filled(view, FACE_OVAL)
-    rows = np.arange(height, dtype=np.float32) + 0.5
+def clues_of(view: FrameView) -> Clues:
+    """What position and colour say. Only chances above 0.7 teach the colour models."""
+    rows = np.arange(view.matte.shape[0], dtype=np.float32) + 0.5
+    below, oval = _below_jaw(view), np.zeros(view.matte.shape, np.uint8)
+    _fill(oval, view, FACE_OVAL, 1)
+    from_oval, oval = cv2.distanceTransform(1 - oval, cv2.DIST_L2, 5), oval.view(bool)
+    from_ears = _distance(view.head.shows("ears"), 0.12 * view.tall)
     # Places in the order of their say: beside the head there is hair; below it cloth, or long hair near the head; then
-    # ears, the face, and the forehead.
-    chances = np.array(
-        [(0.08, 0.9, 0.02), (0.03, 0.07, 0.9), (0.65, 0.33, 0.02), (0.97, 0.02, 0.01), (0.69, 0.30, 0.01)], np.float32
-    )
+    # ears, the face, and the forehead; the neck.
     place = below.astype(np.uint8)
-    ears = _near(view.head.shows("ears"), 0.06 * view.tall) & ~oval
+    ears = (from_ears <= 0.06 * view.tall) & ~oval
     place[ears] = 2
     place[oval] = 3
     place[oval & (rows < view.points[list(BROW_TOPS), 1].mean())[:, None]] = 4
-    prior = np.take(chances, place, axis=0)
     open_to_more = ~(ears | oval)
     neck = view.head.shows("neck") | (view.head.shows("skin") & below)
-    skin = 0.15 + 0.65 * np.clip(1 - (rows - view.points[CHIN, 1]) / (0.45 * view.tall), 0.05, 1)
-    by_row = np.stack([skin, np.full_like(skin, 0.02), 0.98 - skin], -1).astype(np.float32)
     there = neck & open_to_more
-    prior[there] = by_row[np.nonzero(there)[0]]
+    place[there] = 5
+    skin, hair = (
+        cv2.LUT(place, np.array(chances + [0] * 250, np.float32))
+        for chances in ([0.08, 0.03, 0.65, 0.97, 0.69, 0], [0.9, 0.07, 0.33, 0.02, 0.30, 0.02])
+    )
+    by_row = 0.15 + 0.65 * np.clip(1 - (rows - view.points[CHIN, 1]) / (0.45 * view.tall), 0.05, 1)
+    np.copyto(skin, by_row[:, None], where=there)
     # The hairline can be anywhere between the top of the landmarks and well up the skull: there colour decides.
     skull = (view.head.regions > 0) & ~below & ~neck & open_to_more
-    up = cv2.distanceTransform((~oval).astype(np.uint8), cv2.DIST_L2, 5)[skull] / view.tall
-    hair = np.clip(0.45 + 1.5 * (up - 0.1), 0.45, 0.97)
-    prior[skull] = np.stack([0.99 - hair, hair, np.full_like(hair, 0.01)], -1)
-    return prior
+    upwards = np.clip(0.45 + 1.5 * (from_oval / view.tall - 0.1), 0.45, 0.97)
+    np.copyto(hair, upwards, where=skull)
+    np.copyto(skin, 0.99 - upwards, where=skull)
+    return Clues(skin=skin, hair=hair, colour=_bins(view.rgb), below=below, oval=oval, from_ears=from_ears)
 
 
 def _below_jaw(view: FrameView) -> Bool[np.ndarray, "H W"]:
@@ -186,15 +213,20 @@ def _sorted_by_x(points: Float[np.ndarray, "K 2"]) -> tuple[np.ndarray, np.ndarr
     return points[order, 0], points[order, 1]
 
 
-def _filled(view: FrameView, outline: tuple[int, ...]) -> Bool[np.ndarray, "H W"]:
-    canvas = np.zeros(view.matte.shape, np.uint8)
+def _fill(canvas: UInt8[np.ndarray, "H W"], view: FrameView, outline: tuple[int, ...], value: int) -> None:
     polygon = np.rint((view.points[list(outline)] - 0.5) * 16).astype(np.int32)
-    cv2.fillPoly(canvas, [polygon], 1, shift=4)
-    return canvas > 0
+    cv2.fillPoly(canvas, [polygon], value, shift=4)
 
 
-def _near(region: Bool[np.ndarray, "H W"], distance: float) -> Bool[np.ndarray, "H W"]:
-    return cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, 5) <= distance
+def _distance(region: Bool[np.ndarray, "H W"], reach: float) -> Float[np.ndarray, "H W"]:
+    """Pixels to the next pixel of `region`; infinite where that is further than `reach`."""
+    away = np.full(region.shape, np.inf, np.float32)
+    x, y, width, height = cv2.boundingRect(region.view(np.uint8))
+    if width:
+        margin = int(np.ceil(reach)) + 1
+        near = np.s_[max(y - margin, 0) : y + height + margin, max(x - margin, 0) : x + width + margin]
+        away[near] = cv2.distanceTransform((~region[near]).view(np.uint8), cv2.DIST_L2, 5)
+    return away
 
 
 def _connected(view: FrameView) -> Float[np.ndarray, "H W"]:
@@ -206,10 +238,13 @@ def _connected(view: FrameView) -> Float[np.ndarray, "H W"]:
     return cv2.GaussianBlur(cv2.dilate(mine.astype(np.float32), np.ones((7, 7), np.uint8)), (0, 0), 1.0)
 
 
-def _bins(rgb: UInt8[np.ndarray, "H W 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    L, a, b = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB))
+def _bins(rgb: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
+    """The bin of each pixel's Lab colour."""
     # People use the middle of the a and b axes only: finer bins there.
     value = np.arange(256)
-    lightness = (value * BINS // 256).astype(np.uint8)
-    chroma = (np.clip((value - 128) * 2 + 128, 0, 255) * BINS // 256).astype(np.uint8)
-    return cv2.LUT(L, lightness), cv2.LUT(a, chroma), cv2.LUT(b, chroma)
+    lightness = value * BINS // 256
+    chroma = np.clip((value - 128) * 2 + 128, 0, 255) * BINS // 256
+    steps = [step.astype(np.uint16) for step in (lightness * BINS * BINS, chroma * BINS, chroma)]
+    channels = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB))
+    L, a, b = (cv2.LUT(channel, step) for channel, step in zip(channels, steps, strict=True))
+    return np.add(cv2.add(L, a), b, dtype=np.intp)

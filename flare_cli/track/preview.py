@@ -44,9 +44,8 @@ def overlay_frame(
 
 def head_over(rgb: UInt8[np.ndarray, "H W 3"], head: ProjectedHead) -> UInt8[np.ndarray, "H W 3"]:
     """The shaded head laid half transparent over the picture."""
-    solid, out = head.regions > 0, rgb.copy()
-    out[solid] = (rgb[solid] * 0.45 + head.shading[solid][:, None] * 0.55).astype(np.uint8)
-    return out
+    mixed = cv2.addWeighted(rgb, 0.45, cv2.cvtColor(head.shading, cv2.COLOR_GRAY2RGB), 0.55, 0)
+    return cv2.copyTo(mixed, head.regions, rgb.copy())
 
 
 def contact_row(

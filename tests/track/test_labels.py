@@ -1,5 +1,7 @@
 """Labels and fit masks on a drawn person: every region is where it was drawn."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from flare_cli.track.labels import (
     learn_colours,
 )
 from flare_cli.track.landmarks import FACE_OVAL
+from flare_cli.track.matte import guide_of
 from flare_cli.track.projected_head import REGION_NAMES, ProjectedHead
 
 SIZE = 256
@@ -61,7 +64,8 @@ def view() -> FrameView:
     draw(SKIN_COLOUR, "ears", cv2.rectangle, (164, 95), (176, 118))
     draw(SKIN_COLOUR, "face", cv2.ellipse, MIDDLE, RADII, 0, 0, 360)
     head = ProjectedHead(regions=regions, shading=regions, rim=np.array([[70.0, 190], [186, 190], [128, 215]]))
-    return FrameView(rgb=rgb, matte=matte.astype(np.float32) / 255, head=head, points=_points())
+    share = matte.astype(np.float32) / 255
+    return FrameView(rgb=rgb, guide=guide_of(rgb), matte=share, head=head, points=_points())
 
 
 def _points() -> np.ndarray:
@@ -113,7 +117,7 @@ def test_nothing_is_labelled_outside_the_person(view, labels):
 def test_specks_on_cloth_stay_cloth(view):
     speckled = view.rgb.copy()
     speckled[200:250:10, 30:226:12] = SKIN_COLOUR
-    marked = FrameView(rgb=speckled, matte=view.matte, head=view.head, points=view.points)
+    marked = replace(view, rgb=speckled, guide=guide_of(speckled))
     labels = label_image(marked, learn_colours([marked]))
     assert (labels[220:, 20:236] == CLOTH).mean() > 0.99
 
@@ -135,5 +139,4 @@ def test_the_mask_never_exceeds_the_matte(view):
 def test_another_person_is_left_out(view):
     matte = view.matte.copy()
     matte[60:120, 225:250] = 1
-    crowd = FrameView(rgb=view.rgb, matte=matte, head=view.head, points=view.points)
-    assert fit_mask(crowd)[90, 240] < 0.05
+    assert fit_mask(replace(view, matte=matte))[90, 240] < 0.05
