@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-# (stage, done, total); called from one thread, as often as the stage likes.
+# (stage, done, total); called from one thread at a time, as often as the stage likes.
 ProgressCallback: TypeAlias = Callable[[str, int, int], None]
 
 
 def quiet(stage: str, done: int, total: int) -> None:
     """A callback for nobody."""
+
+
+def one_at_a_time(progress: ProgressCallback) -> ProgressCallback:
+    """`progress` for stages that run side by side."""
+    lock = threading.Lock()
+
+    def told(stage: str, done: int, total: int) -> None:
+        with lock:
+            progress(stage, done, total)
+
+    return told

@@ -1,12 +1,12 @@
-"""Third stage: the head crop of every frame kept, and its coarse matte."""
+"""Second stage: the head crop of every frame with a face, and its coarse matte; beside the tracking."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 
 from flare_cli.data.image import write_png
 from flare_cli.data.video import VideoFrame, VideoReader
-from flare_cli.subject.track import Track
 from flare_cli.track.crop import Crop
 from flare_cli.track.matte import PersonMatte
 from flare_cli.track.threads import in_parallel, one_per_thread, read_ahead
@@ -14,14 +14,15 @@ from flare_cli.track.work import WorkFolder
 
 
 def cut_pictures(
-    reader: VideoReader, track: Track, crop: Crop, work: WorkFolder, progress: Callable[[int, int], None]
+    reader: VideoReader, wanted: Collection[int], crop: Crop, work: WorkFolder, progress: Callable[[int, int], None]
 ) -> None:
-    """Write the pictures and mattes that are missing; reads the video once more."""
-    wanted = set(track.frames.tolist())
+    """Write the pictures and mattes of the `wanted` frames that are missing; reads the video once more."""
     missing = {n for n in wanted if not all(work.picture(kind, n).is_file() for kind in ("image", "matte"))}
     if not missing:
         return
     matte_of = one_per_thread(PersonMatte)
+    # The tracking beside needs the other half of the cores.
+    threads = max(1, (os.cpu_count() or 1) // 2)
 
     def cut(item: tuple[int, VideoFrame]) -> int:
         number, frame = item
@@ -32,5 +33,6 @@ def cut_pictures(
         return number
 
     frames = read_ahead(reader)
-    for number in in_parallel(cut, zip(range(1, max(missing) + 1), frames)):  # noqa: B905 - frames may follow
+    numbered = zip(range(1, max(missing) + 1), frames)  # noqa: B905 - frames may follow
+    for number in in_parallel(cut, numbered, threads=threads):
         progress(min(number, max(wanted)), max(wanted))

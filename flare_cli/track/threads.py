@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Generic, TypeVar, final
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,6 +45,50 @@ def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item]:
         while (item := coming.popleft().result()) is not end:
             coming.append(thread.submit(next, iterator, end))
             yield item  # pyright: ignore[reportReturnType] - not `end`
+
+
+@final
+class Beside(Generic[Result]):
+    """Work on another thread during a `with` block; it ends with the block, however that ends.
+
+    `work` is given a callback `(done, total)` that it has to call often: it hands on to `progress`, and raises when the
+    block has ended.
+    """
+
+    def __init__(
+        self, work: Callable[[Callable[[int, int], None]], Result], progress: Callable[[int, int], None]
+    ) -> None:
+        self._progress = progress
+        self._ended = threading.Event()
+        self._thread = ThreadPoolExecutor(1)
+        self._coming = self._thread.submit(self._run, work)
+
+    def __enter__(self) -> Beside[Result]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.shutdown()
+
+    def check(self) -> None:
+        """Raise the error that ended the work, if one did. The block calls this now and then."""
+        if self._coming.done():
+            self._coming.result()
+
+    def result(self) -> tuple[Result, float]:
+        """Wait for the end; what came out, and the seconds that it took."""
+        return self._coming.result()
+
+    def _run(self, work: Callable[[Callable[[int, int], None]], Result]) -> tuple[Result, float]:
+        started = time.monotonic()
+        return work(self._tell), time.monotonic() - started
+
+    def _tell(self, done: int, total: int) -> None:
+        if self._ended.is_set():
+            raise CancelledError
+        self._progress(done, total)
 
 
 def one_per_thread(make: Callable[[], Result]) -> Callable[[], Result]:

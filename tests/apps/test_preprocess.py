@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from flare_cli.data.video import VideoReader, VideoWriter
 from flare_cli.errors import FlareError, HeadError, OutOfMemoryError, SubjectError, VideoError
 from flare_cli.head.open_head import load_open_head
 from flare_cli.subject.folder import load_subject
+from flare_cli.track import tracking
 
 FRAMES, WITHOUT_FACE, SIZE = 14, 6, 128
 
@@ -131,11 +133,43 @@ def test_a_gpu_without_room_keeps_the_work(recording, tmp_path, monkeypatch):
     def no_room(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    monkeypatch.setattr("flare_cli.apps.preprocess.label_pictures", no_room)
+    monkeypatch.setattr("flare_cli.apps.preprocess_stages.label_pictures", no_room)
     with pytest.raises(OutOfMemoryError) as caught:
         preprocess(PreprocessRequest(video=recording, out=tmp_path / "subject", size=64))
     assert "--device cpu" in caught.value.hint
     assert (tmp_path / "subject" / ".work" / "track.npz").is_file()
+
+
+def test_pictures_that_cannot_be_written_end_the_tracking_beside_them(recording, tmp_path, monkeypatch):
+    def no_space(*_: object) -> None:
+        raise OSError("no space left")
+
+    def endless(head: object, sightings: object, crop: object, work: object, progress: Callable[[int, int], None]):
+        while True:
+            progress(0, 1)
+
+    monkeypatch.setattr("flare_cli.apps.preprocess_stages.cut_pictures", no_space)
+    monkeypatch.setattr("flare_cli.apps.preprocess_stages.track_head", endless)
+    with pytest.raises(OSError, match="no space"):
+        preprocess(PreprocessRequest(video=recording, out=tmp_path / "subject", size=64))
+    assert (tmp_path / "subject" / ".work" / "landmarks.npz").is_file()
+
+
+def test_a_frame_that_could_not_be_tracked_has_no_picture(recording, tmp_path, monkeypatch):
+    def one_bad(*args: object) -> dict[str, np.ndarray]:
+        arrays = solved(*args)
+        arrays["error"][2] = 1.0
+        return arrays
+
+    solved = tracking._solved
+    monkeypatch.setattr(tracking, "_solved", one_bad)
+    request = PreprocessRequest(video=recording, out=tmp_path / "subject", size=64)
+    result = preprocess(request)
+    assert [number for number, _ in result.excluded] == [3, WITHOUT_FACE]
+    subject = load_subject(request.out)
+    for kind in ("image", "mask", "semantic"):
+        there = {int(path.stem) for path in (request.out / kind).iterdir()}
+        assert there == set(subject.track.frames.tolist()) == set(range(1, FRAMES + 1)) - {3, WITHOUT_FACE}
 
 
 def test_an_added_head_with_other_landmarks_is_another_setting(made, monkeypatch):
@@ -146,8 +180,10 @@ def test_an_added_head_with_other_landmarks_is_another_setting(made, monkeypatch
     keys: list[str] = []
     for landmarks in (head.landmarks, moved, head.landmarks):
         added = replace(head, name="flame-2020", landmarks=landmarks)
-        monkeypatch.setattr("flare_cli.apps.preprocess.load_head", lambda name, added=added: added)
-        monkeypatch.setattr("flare_cli.apps.preprocess._finished", lambda request, key: keys.append(key) or request)
+        monkeypatch.setattr("flare_cli.apps.preprocess_stages.load_head", lambda name, added=added: added)
+        monkeypatch.setattr(
+            "flare_cli.apps.preprocess_stages._finished", lambda request, key: keys.append(key) or request
+        )
         preprocess(request)
     assert keys[0] == keys[2] != keys[1]
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from flare_cli.track.threads import in_parallel, one_per_thread, read_ahead
+from flare_cli.track.threads import Beside, in_parallel, one_per_thread, read_ahead
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -76,3 +76,36 @@ def test_every_thread_has_its_own():
     thread.start()
     thread.join()
     assert others[0] is not made()
+
+
+def count_slowly(tell):
+    for k in range(1000):
+        time.sleep(0.002)
+        tell(k, 1000)
+
+
+def test_work_beside_the_block_gives_its_result_and_its_time():
+    told: list[int] = []
+    with Beside(lambda tell: [tell(k, 3) for k in range(3)] and "done", lambda done, total: told.append(done)) as work:
+        result, seconds = work.result()
+        work.check()
+    assert (result, told) == ("done", [0, 1, 2])
+    assert 0 <= seconds < 1
+
+
+def test_an_error_in_the_block_ends_the_work_beside_it():
+    told: list[int] = []
+    with pytest.raises(KeyboardInterrupt), Beside(count_slowly, lambda done, total: told.append(done)):
+        raise KeyboardInterrupt
+    assert len(told) < 500
+    assert not any("ThreadPoolExecutor" in thread.name for thread in threading.enumerate() if thread.is_alive())
+
+
+def test_an_error_in_the_work_is_told_to_the_block():
+    def fail(tell) -> None:
+        raise OSError("no space")
+
+    with Beside(fail, lambda done, total: None) as work:
+        time.sleep(0.05)
+        with pytest.raises(OSError, match="no space"):
+            work.check()
