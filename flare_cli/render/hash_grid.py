@@ -10,8 +10,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flare_cli.render.grid_table import GridTable
-from flare_cli.render.kernels.hash_grid import RUN, hash_grid_kernels
+from flare_cli.render.kernels.hash_grid import hash_grid_kernels
 from flare_cli.render.launch import Each, launch, vectors
+
+# Points of a thread, forward and backward. A GPU's threads read neighbouring points side by side; where they add, one
+# that sums up a few points first adds less often.
+_CPU_RUNS, _GPU_RUNS = (8, 8), (1, 4)
 
 
 @final
@@ -33,7 +37,7 @@ class _Encode(torch.autograd.Function):
         levels, features = len(resolutions), table.shape[1]
         out = points.new_empty(levels, features, len(points))
         encode, _ = hash_grid_kernels(features)
-        length = RUN if points.device.type == "cpu" else 1  # a GPU reads neighbouring points side by side
+        length, _ = _GPU_RUNS if points.is_cuda else _CPU_RUNS
         launch(
             encode,
             (levels, -(-len(points) // length)),
@@ -65,9 +69,10 @@ class _Encode(torch.autograd.Function):
         # Each level has its own share: summed afterwards, nobody waits for another to add.
         shares = points.new_empty(levels, len(points) if wants_points else 0, 3)
         _, encode_backward = hash_grid_kernels(features)
+        _, length = _GPU_RUNS if points.is_cuda else _CPU_RUNS
         launch(
             encode_backward,
-            (levels, -(-len(points) // RUN)),
+            (levels, -(-len(points) // length)),
             points.device,
             [
                 vectors(points),
@@ -76,6 +81,7 @@ class _Encode(torch.autograd.Function):
                 Each(offsets[:-1]),
                 Each(sizes),
                 Each(hashed),
+                length,
                 Each(grad_out),
                 vectors(grad_table),  # each level has its own rows
                 Each(shares, of_vectors=True),

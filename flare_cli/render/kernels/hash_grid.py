@@ -1,8 +1,7 @@
 """Look up and update a multiresolution hash grid (Müller et al., Instant Neural Graphics Primitives, 2022).
 
-A thread handles a run of points at one level (on a GPU, in the forward pass, of a single point), level by level, so
-that a level's table stays in cache. Neighbouring pixels often lie in one cell: a run reads a cell once, and adds up
-what it gets before it writes.
+A thread handles a run of `length` points at one level, level by level, so that a level's table stays in cache.
+Neighbouring pixels often lie in one cell: a run reads a cell once, and adds up what it gets before it writes.
 """
 
 import functools
@@ -13,9 +12,6 @@ import warp as wp
 from flare_cli.render.kernels.addition import row_adder
 
 wp.set_module_options({"enable_backward": False})
-
-RUN = 8  # points that one thread handles
-POINTS = wp.constant(RUN)
 
 PRIME_Y = wp.constant(wp.uint32(2654435761))
 PRIME_Z = wp.constant(wp.uint32(805459861))
@@ -121,6 +117,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         offsets: wp.array(dtype=wp.int32),
         sizes: wp.array(dtype=wp.int32),
         hashed: wp.array(dtype=wp.int32),
+        length: int,
         grad_out: wp.array3d(dtype=wp.float32),
         grad_table: wp.array(dtype=row),
         grad_points: wp.array2d(dtype=wp.vec3),
@@ -134,7 +131,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         at_y = int(-1)
         at_z = int(-1)
         sums = rows()
-        for point in range(run * POINTS, wp.min((run + 1) * POINTS, points.shape[0])):
+        for point in range(run * length, wp.min((run + 1) * length, points.shape[0])):
             g = row()
             for feature in range(features):
                 g[feature] = grad_out[level, feature, point]
