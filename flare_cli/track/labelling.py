@@ -15,6 +15,7 @@ from flare_cli.track.labeller import Labeller, Views
 from flare_cli.track.labels import ColourModels, learn_colours
 from flare_cli.track.processes import Processes
 from flare_cli.track.sightings import Sightings
+from flare_cli.track.threads import in_parallel
 from flare_cli.track.tracking import Tracked
 from flare_cli.track.work import WorkFolder
 
@@ -44,4 +45,4 @@ def _colours(head: HeadModel, track: Track, sightings: Sightings, crop: Crop, vi
     numbers = track.frames.tolist()
     spread = np.linspace(0, len(numbers) - 1, min(len(numbers), COLOUR_FRAMES)).round().astype(int).tolist()
     examples = drawn_frames(head, track, sightings, crop, {numbers[k] for k in spread})
-    return learn_colours([views(frame, views.picture(frame.number)) for frame in examples])
+    return learn_colours(list(in_parallel(lambda frame: views(frame, views.picture(frame.number)), examples)))

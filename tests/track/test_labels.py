@@ -5,8 +5,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from flare_cli.track.labels import (
+    BINS,
     BROW_LEFT,
     CLOTH,
     EAR_LEFT,
@@ -21,6 +23,8 @@ from flare_cli.track.labels import (
     OUTLINES,
     SKIN,
     FrameView,
+    _blurred,
+    _distance,
     fit_mask,
     label_image,
     learn_colours,
@@ -120,6 +124,21 @@ def test_specks_on_cloth_stay_cloth(view):
     marked = replace(view, rgb=speckled, guide=guide_of(speckled))
     labels = label_image(marked, learn_colours([marked]))
     assert (labels[220:, 20:236] == CLOTH).mean() > 0.99
+
+
+def test_counts_of_colours_are_blurred_as_scipy_does():
+    counts = np.random.default_rng(0).random((BINS, BINS, BINS))
+    assert np.allclose(_blurred(counts.ravel()).reshape(counts.shape), gaussian_filter(counts, 0.8), atol=1e-12)
+
+
+def test_distances_near_a_region_are_those_in_the_whole_picture():
+    region = np.zeros((60, 80), bool)
+    region[20:25, 10:14] = region[30, 40:44] = True
+    whole = cv2.distanceTransform((~region).view(np.uint8), cv2.DIST_L2, 5)
+    near = _distance(region, 9.0)
+    assert np.array_equal(near[whole <= 9], whole[whole <= 9])
+    assert np.isinf(near[50]).all()
+    assert np.isinf(_distance(np.zeros_like(region), 9.0)).all()
 
 
 def test_the_mask_keeps_head_and_hair_and_leaves_the_torso_out(view):
