@@ -104,10 +104,12 @@ def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, shar
         held = p.outlier**2 / (p.outlier**2 + away.square().sum(-1)) / p.noise
         root = held * (seen[part] * problem.weights * (p.points / (away.shape[1] * N))).sqrt()
         moved = landmark_jacobian(some, at, root / some.eye_distance[:, None], share=share)
-        own, others = moved.per_frame.flatten(1, 2), moved.shared.flatten(1, 2)
-        left = (root[..., None] * away).flatten(1, 2)[..., None].to(own)
-        by_own, by_others = own.transpose(1, 2), others.transpose(1, 2)
-        return [by_own @ own, by_own @ others, by_others @ others, (by_own @ left)[..., 0], (by_others @ left)[..., 0]]
+        left = (root[..., None] * away).mT[:, :, None].double()
+        products = _products([moved.expression, torch.cat([moved.pose.mT, left], 2).mT, moved.shared])
+        # One column of `left` lies between what is each frame's and what is shared.
+        D = moved.expression.shape[3] + moved.pose.shape[3]
+        own, others = products[:, :D], products[:, D + 1 :]
+        return [own[..., :D], own[..., D + 1 :], others[..., D + 1 :], own[..., D], others[..., D]]
 
     found = zip(*in_parallel(of_part, _parts(N, seen.device)), strict=True)
     blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in found)
@@ -129,6 +131,19 @@ def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, shar
         frame_gradient=by_frame + torch.cat([prior[name].reshape(N, -1) for name in PER_FRAME], 1),
         shared_gradient=shared_gradient,
     )
+
+
+def _products(parts: list[Float[Tensor, "N 2 L _"]]) -> Float[Tensor, "N T T"]:
+    """Each frame's products of all columns with each other, summed over its landmarks."""
+    widths = [part.shape[3] for part in parts]
+    whole = parts[0].new_empty(len(parts[0]), sum(widths), sum(widths))
+    places = [rows.split(widths, 2) for rows in whole.split(widths, 1)]
+    for i, one in enumerate(parts):
+        for j, other in enumerate(parts[: i + 1]):
+            product = (one.mT @ other).sum(1)
+            places[i][j].copy_(product)
+            places[j][i].copy_(product.mT)
+    return whole
 
 
 def _strain_gradient(problem: Problem, now: Unknowns) -> dict[str, Tensor]:

@@ -19,62 +19,57 @@ from flare_cli.track.posterior import Problem, Unknowns
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jacobian:
-    """Pixels per unit of each unknown, in the order of `PER_FRAME` and of `SHARED`, in float64."""
+    """Pixels per unit of each unknown, in float64: `expression`, then all else of `PER_FRAME`; and `SHARED`."""
 
-    per_frame: Float[Tensor, "N L 2 D"]
-    shared: Float[Tensor, "N L 2 G"]
+    expression: Float[Tensor, "N 2 L E"]
+    pose: Float[Tensor, "N 2 L _"]
+    shared: Float[Tensor, "N 2 L G"]
 
 
 def landmark_jacobian(problem: Problem, now: Unknowns, scale: Float[Tensor, "N L"], *, share: bool) -> Jacobian:
     """Derivatives of `projected_landmarks`, each landmark's times its `scale`; `shared` is empty unless asked for."""
-    head, pose = problem.head, now.pose()
-    posed = _posed(head, now, pose, rest_vertices(head, now.shape, now.expression, pose))
-    to_pixels, along_focal = _projection(problem, now, posed.points + now.translation[:, None])
-    to_pixels = to_pixels * scale[..., None, None]
-    # Directions at rest, turned as the skin is turned there, and seen.
-    seen_rest = to_pixels @ posed.rotation
-    expression, turned = _moved(seen_rest, head.expression_dirs), _turned(head, posed, to_pixels, seen_rest)
-    per_frame = _side_by_side([expression, *turned[:3], turned[3][..., :2], turned[4][..., :2], to_pixels])
-    _add_by_centres(per_frame[..., : head.n_expression], posed, to_pixels, head.joint_expression_dirs)
-    shared = per_frame[..., :0]
+    head, posed = problem.head, _posed(problem.head, now)
+    to_pixels, along_focal = _projection(problem, now, posed.points + now.translation[..., None])
+    to_pixels = to_pixels * scale[:, None, None]
+    seen_rest = _seen_rest(to_pixels, posed.rotation)
+    expression = _moved(seen_rest, head.expression_dirs)
+    _add_by_centres(expression, posed, to_pixels, head.joint_expression_dirs)
+    turned = _turned(head, posed, to_pixels, seen_rest)
+    pose = [turned[:, :, :3].flatten(2, 3), turned[:, :, 3, :2], turned[:, :, 4, :2], to_pixels]
+    shared = expression[..., :0]
     if share:
-        shared = _side_by_side([(along_focal * scale[..., None])[..., None], _moved(seen_rest, head.shape_dirs)])
-        _add_by_centres(shared[..., 1:], posed, to_pixels, head.joint_shape_dirs)
-    return Jacobian(per_frame=per_frame, shared=shared)
-
-
-def _side_by_side(parts: list[Tensor]) -> Float[Tensor, "N L 2 D"]:
-    """The columns of all parts, written once."""
-    whole = parts[0].new_empty(*parts[0].shape[:3], sum(part.shape[3] for part in parts), dtype=torch.float64)
-    for place, part in zip(whole.split([part.shape[3] for part in parts], 3), parts, strict=True):
-        place.copy_(part)
-    return whole
+        shape = _moved(seen_rest, head.shape_dirs)
+        _add_by_centres(shape, posed, to_pixels, head.joint_shape_dirs)
+        shared = torch.cat([(along_focal * scale[:, None])[..., None], shape], 3)
+    return Jacobian(expression=expression, pose=torch.cat(pose, 2).double().mT, shared=shared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Posed:
-    """Points after skinning, and what their derivatives need.
+    """Points after skinning, and what their derivatives need; landmarks last, as processors like it.
 
     `lever` is what a joint carries of a point, as seen from the joint's place and times its weight; `axes` are the
     directions about which a joint turns when its axis-angle grows, and `local` how its own rotation changes then;
     `slide` is how its place moves what it carries.
     """
 
-    points: Float[Tensor, "N L 3"]
-    rotation: Float[Tensor, "N L 3 3"]
-    carried: Float[Tensor, "L J"]
-    lever: Float[Tensor, "N L J 3"]
+    points: Float[Tensor, "N 3 L"]
+    rotation: Float[Tensor, "N 3 3 L"]
+    carried: Float[Tensor, "J L"]
+    lever: Float[Tensor, "N J 3 L"]
     axes: Float[Tensor, "N J 3 3"]
     local: Float[Tensor, "N J 3 3 3"]
     slide: Float[Tensor, "N J 3 3"]
 
 
-def _posed(head: HeadModel, now: Unknowns, pose: Float[Tensor, "N J 3"], rest: Float[Tensor, "N L 3"]) -> _Posed:
+def _posed(head: HeadModel, now: Unknowns) -> _Posed:
+    pose = now.pose()
+    rest = rest_vertices(head, now.shape, now.expression, pose)
     joints = shaped_joints(head, now.shape, now.expression)
     transforms = joint_transforms(joints, pose, head.parents)[:, :, :3]
     N, J = transforms.shape[:2]
-    each = (rest @ transforms[..., :3].reshape(N, J * 3, 3).transpose(1, 2)).unflatten(2, (J, 3))
-    each = (each + transforms[:, None, :, :, 3]) * head.weights[:, :, None]
+    each = (transforms[..., :3].reshape(N, J * 3, 3) @ rest.mT).unflatten(1, (J, 3))
+    each = (each + transforms[..., 3:]) * head.weights.T[:, None]
     behind = _behind(head).to(rest)
     rotation, turns = rotation_from_axis_angle(pose), _turning_axes(pose)
     own = torch.eye(3, dtype=rest.dtype, device=rest.device)
@@ -85,12 +80,12 @@ def _posed(head: HeadModel, now: Unknowns, pose: Float[Tensor, "N J 3"], rest: F
         outer.append(before)
         places.append((before @ joints[:, j, :, None])[..., 0] + shift)
     outer, places = torch.stack(outer, 1), torch.stack(places, 1)
-    carried = head.weights @ behind.T
+    carried = behind @ head.weights.T
     return _Posed(
-        points=each.sum(2),
-        rotation=(head.weights @ transforms[..., :3].flatten(2)).unflatten(2, (3, 3)),
+        points=each.sum(1),
+        rotation=(transforms[..., :3].flatten(2).mT @ head.weights.T).unflatten(1, (3, 3)),
         carried=carried,
-        lever=torch.einsum("jk,nlkc->nljc", behind, each) - carried[..., None] * places[:, None],
+        lever=(behind @ each.flatten(2)).view_as(each) - carried[:, None] * places[..., None],
         axes=outer @ turns,
         local=_cross(turns.transpose(2, 3)) @ rotation[:, :, None],
         slide=outer @ (own - rotation),
@@ -128,49 +123,52 @@ def _cross(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _projection(
-    problem: Problem, now: Unknowns, world: Float[Tensor, "N L 3"]
-) -> tuple[Float[Tensor, "N L 2 3"], Float[Tensor, "N L 2"]]:
+    problem: Problem, now: Unknowns, world: Float[Tensor, "N 3 L"]
+) -> tuple[Float[Tensor, "N 2 3 L"], Float[Tensor, "N 2 L"]]:
     """Pixels per metre in the world, and pixels per unit of the logarithm of the focal length."""
     camera = problem.view.camera(now.log_focal)
-    rotation, shift = camera.camera_from_world[0, :, :3], camera.camera_from_world[0, :, 3]
-    seen = world @ rotation.T + shift
-    depth = seen[..., 2:]
-    slope = seen[..., :2] / depth
-    focal = camera.intrinsics[0, :2]
-    to_pixels = (focal / depth)[..., None] * (rotation[:2] - slope[..., None] * rotation[2])
+    rotation, shift = camera.camera_from_world[0, :, :3, None], camera.camera_from_world[0, :, 3:]
+    seen = rotation[..., 0] @ world + shift
+    depth = seen[:, 2:]
+    slope = seen[:, :2] / depth
+    focal = camera.intrinsics[0, :2, None]
+    to_pixels = (focal / depth)[:, :, None] * (rotation[:2] - slope[:, :, None] * rotation[2])
     # The camera steps back as its focal length grows.
     along_focal = focal * slope * (1 - shift[2] / depth)
     return to_pixels, along_focal
 
 
-def _turned(
-    head: HeadModel, posed: _Posed, to_pixels: Float[Tensor, "N L 2 3"], seen_rest: Float[Tensor, "N L 2 3"]
-) -> list[Float[Tensor, "N L 2 3"]]:
-    """For every joint: pixels per radian of its axis-angle, by what it carries and by its pose correctives."""
-    # A turn about an axis moves by axis x lever, seen by a row of `to_pixels`: the same as (lever x row) . axis.
-    a, b, c = posed.lever[:, :, None].unbind(-1)
-    x, y, z = to_pixels[..., None, :].unbind(-1)
-    around = torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], -1)
-    moved: list[Tensor] = []
-    for j in range(len(head.parents)):
-        columns = around[..., j, :].flatten(1, 2) @ posed.axes[:, j]
-        dirs = head.pose_dirs[..., 9 * (j - 1) : 9 * j]
-        if j > 0 and dirs.any():
-            columns = columns + _moved(seen_rest, dirs).flatten(1, 2) @ posed.local[:, j].flatten(2).transpose(1, 2)
-        moved.append(columns.unflatten(1, (-1, 2)))
-    return moved
+def _seen_rest(to_pixels: Float[Tensor, "N 2 3 L"], rotation: Float[Tensor, "N 3 3 L"]) -> Float[Tensor, "L N2 3"]:
+    """Pixels per metre at rest, where directions are turned as the skin is; by landmarks, as `_moved` wants it."""
+    first, second, third = (to_pixels[:, :, c, None] * rotation[:, None, c] for c in range(3))
+    return (first + second + third).permute(3, 0, 1, 2).flatten(1, 2).double().contiguous()
 
 
-def _moved(seen_rest: Float[Tensor, "N L 2 3"], dirs: Float[Tensor, "L 3 K"]) -> Float[Tensor, "N L 2 K"]:
+def _moved(seen_rest: Float[Tensor, "L N2 3"], dirs: Float[Tensor, "L 3 K"]) -> Float[Tensor, "N 2 L K"]:
     """Pixels per unit of directions at rest: one matrix product per landmark, for all frames."""
-    N, L = seen_rest.shape[:2]
-    return (seen_rest.transpose(0, 1).reshape(L, N * 2, 3) @ dirs).unflatten(1, (N, 2)).transpose(0, 1)
+    return (seen_rest @ dirs.double()).unflatten(1, (-1, 2)).permute(1, 2, 0, 3)
+
+
+def _turned(
+    head: HeadModel, posed: _Posed, to_pixels: Float[Tensor, "N 2 3 L"], seen_rest: Float[Tensor, "L N2 3"]
+) -> Float[Tensor, "N 2 J 3 L"]:
+    """Pixels per radian of every joint's axis-angle, by what it carries and by its pose correctives."""
+    # A turn about an axis moves by axis x lever, seen by a row of `to_pixels`: the same as (lever x row) . axis.
+    a, b, c = posed.lever[:, None].unbind(3)
+    x, y, z = to_pixels[:, :, None].unbind(3)
+    around = torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], 3)
+    turned = posed.axes.mT[:, None] @ around
+    for j in range(1, len(head.parents)):
+        dirs = head.pose_dirs[..., 9 * (j - 1) : 9 * j]
+        if dirs.any():  # most joints have none
+            turned[:, :, j] += posed.local[:, None, j].flatten(3).double() @ _moved(seen_rest, dirs).mT
+    return turned
 
 
 def _add_by_centres(
-    columns: Float[Tensor, "N L 2 K"], posed: _Posed, to_pixels: Float[Tensor, "N L 2 3"], dirs: Float[Tensor, "J 3 K"]
+    columns: Float[Tensor, "N 2 L K"], posed: _Posed, to_pixels: Float[Tensor, "N 2 3 L"], dirs: Float[Tensor, "J 3 K"]
 ) -> None:
-    """Add pixels per unit of what moves the joints' places. On the open head expressions don't."""
+    """Add pixels per unit of what moves the joints' places; on the open head expressions don't."""
     if dirs.any():
-        carried = (posed.carried[:, None, :, None] * to_pixels[:, :, :, None]).flatten(3).flatten(1, 2)
-        columns += (carried @ (posed.slide @ dirs).flatten(1, 2)).view_as(columns)
+        carried = (to_pixels[:, :, None] * posed.carried[:, None]).flatten(2, 3)
+        columns += carried.mT @ (posed.slide @ dirs).flatten(1, 2)[:, None]
