@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flare_cli.track.jacobian import landmark_jacobian
+from flare_cli.track.jacobian import landmark_jacobian, posed_landmarks
 from flare_cli.track.normal_equations import step_with_neighbours, step_with_shared
 from flare_cli.track.posterior import (
     PER_FRAME,
@@ -19,7 +19,6 @@ from flare_cli.track.posterior import (
     beyond_bounds,
     expression_deviation,
     misfit,
-    projected_landmarks,
     smoothness,
     strain,
     unseen_units,
@@ -100,11 +99,12 @@ def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, shar
 
     def of_part(part: Tensor) -> list[Tensor]:
         some, at = problem.frames(part), now.frames(part)
-        away = (projected_landmarks(some, at) - some.observed) / some.eye_distance[:, None, None]
-        held = p.outlier**2 / (p.outlier**2 + away.square().sum(-1)) / p.noise
-        root = held * (seen[part] * problem.weights * (p.points / (away.shape[1] * N))).sqrt()
-        moved = landmark_jacobian(some, at, root / some.eye_distance[:, None], share=share)
-        left = (root[..., None] * away).mT[:, :, None].double()
+        posed = posed_landmarks(some, at)
+        away = (posed.pixels - some.observed.mT) / some.eye_distance[:, None, None]
+        held = p.outlier**2 / (p.outlier**2 + away.square().sum(1)) / p.noise
+        root = held * (seen[part] * problem.weights * (p.points / (away.shape[2] * N))).sqrt()
+        moved = landmark_jacobian(some.head, posed, root / some.eye_distance[:, None], share=share)
+        left = (root[:, None] * away)[:, :, None].double()
         products = _products([moved.expression, torch.cat([moved.pose.mT, left], 2).mT, moved.shared])
         # One column of `left` lies between what is each frame's and what is shared.
         D = moved.expression.shape[3] + moved.pose.shape[3]

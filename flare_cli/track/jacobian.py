@@ -26,11 +26,9 @@ class Jacobian:
     shared: Float[Tensor, "N 2 L G"]
 
 
-def landmark_jacobian(problem: Problem, now: Unknowns, scale: Float[Tensor, "N L"], *, share: bool) -> Jacobian:
-    """Derivatives of `projected_landmarks`, each landmark's times its `scale`; `shared` is empty unless asked for."""
-    head, posed = problem.head, _posed(problem.head, now)
-    to_pixels, along_focal = _projection(problem, now, posed.points + now.translation[..., None])
-    to_pixels = to_pixels * scale[:, None, None]
+def landmark_jacobian(head: HeadModel, posed: PosedLandmarks, scale: Float[Tensor, "N L"], *, share: bool) -> Jacobian:
+    """Derivatives of `posed.pixels`, each landmark's times its `scale`; `shared` is empty unless asked for."""
+    to_pixels = posed.to_pixels * scale[:, None, None]
     seen_rest = _seen_rest(to_pixels, posed.rotation)
     expression = _moved(seen_rest, head.expression_dirs)
     _add_by_centres(expression, posed, to_pixels, head.joint_expression_dirs)
@@ -40,20 +38,23 @@ def landmark_jacobian(problem: Problem, now: Unknowns, scale: Float[Tensor, "N L
     if share:
         shape = _moved(seen_rest, head.shape_dirs)
         _add_by_centres(shape, posed, to_pixels, head.joint_shape_dirs)
-        shared = torch.cat([(along_focal * scale[:, None])[..., None], shape], 3)
+        shared = torch.cat([(posed.along_focal * scale[:, None])[..., None], shape], 3)
     return Jacobian(expression=expression, pose=torch.cat(pose, 2).double().mT, shared=shared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Posed:
-    """Points after skinning, and what their derivatives need; landmarks last, as processors like it.
+class PosedLandmarks:
+    """Landmarks as the camera sees them, and what their derivatives need; landmarks last, as processors like it.
 
+    `to_pixels` is by metres in the world, `along_focal` by the logarithm of the focal length.
     `lever` is what a joint carries of a point, as seen from the joint's place and times its weight; `axes` are the
     directions about which a joint turns when its axis-angle grows, and `local` how its own rotation changes then;
     `slide` is how its place moves what it carries.
     """
 
-    points: Float[Tensor, "N 3 L"]
+    pixels: Float[Tensor, "N 2 L"]
+    to_pixels: Float[Tensor, "N 2 3 L"]
+    along_focal: Float[Tensor, "N 2 L"]
     rotation: Float[Tensor, "N 3 3 L"]
     carried: Float[Tensor, "J L"]
     lever: Float[Tensor, "N J 3 L"]
@@ -62,8 +63,9 @@ class _Posed:
     slide: Float[Tensor, "N J 3 3"]
 
 
-def _posed(head: HeadModel, now: Unknowns) -> _Posed:
-    pose = now.pose()
+def posed_landmarks(problem: Problem, now: Unknowns) -> PosedLandmarks:
+    """The same as `projected_landmarks`, with what `landmark_jacobian` needs."""
+    head, pose = problem.head, now.pose()
     rest = rest_vertices(head, now.shape, now.expression, pose)
     joints = shaped_joints(head, now.shape, now.expression)
     transforms = joint_transforms(joints, pose, head.parents)[:, :, :3]
@@ -81,8 +83,11 @@ def _posed(head: HeadModel, now: Unknowns) -> _Posed:
         places.append((before @ joints[:, j, :, None])[..., 0] + shift)
     outer, places = torch.stack(outer, 1), torch.stack(places, 1)
     carried = behind @ head.weights.T
-    return _Posed(
-        points=each.sum(1),
+    pixels, to_pixels, along_focal = _projection(problem, now, each.sum(1) + now.translation[..., None])
+    return PosedLandmarks(
+        pixels=pixels,
+        to_pixels=to_pixels,
+        along_focal=along_focal,
         rotation=(transforms[..., :3].flatten(2).mT @ head.weights.T).unflatten(1, (3, 3)),
         carried=carried,
         lever=(behind @ each.flatten(2)).view_as(each) - carried[:, None] * places[..., None],
@@ -124,18 +129,18 @@ def _cross(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 def _projection(
     problem: Problem, now: Unknowns, world: Float[Tensor, "N 3 L"]
-) -> tuple[Float[Tensor, "N 2 3 L"], Float[Tensor, "N 2 L"]]:
-    """Pixels per metre in the world, and pixels per unit of the logarithm of the focal length."""
+) -> tuple[Float[Tensor, "N 2 L"], Float[Tensor, "N 2 3 L"], Float[Tensor, "N 2 L"]]:
+    """Pixels, and how they change by metres in the world and by the logarithm of the focal length."""
     camera = problem.view.camera(now.log_focal)
     rotation, shift = camera.camera_from_world[0, :, :3, None], camera.camera_from_world[0, :, 3:]
     seen = rotation[..., 0] @ world + shift
     depth = seen[:, 2:]
     slope = seen[:, :2] / depth
-    focal = camera.intrinsics[0, :2, None]
+    focal, principal = camera.intrinsics[0, :, None].split(2)
     to_pixels = (focal / depth)[:, :, None] * (rotation[:2] - slope[:, :, None] * rotation[2])
     # The camera steps back as its focal length grows.
     along_focal = focal * slope * (1 - shift[2] / depth)
-    return to_pixels, along_focal
+    return focal * slope + principal, to_pixels, along_focal
 
 
 def _seen_rest(to_pixels: Float[Tensor, "N 2 3 L"], rotation: Float[Tensor, "N 3 3 L"]) -> Float[Tensor, "L N2 3"]:
@@ -150,7 +155,7 @@ def _moved(seen_rest: Float[Tensor, "L N2 3"], dirs: Float[Tensor, "L 3 K"]) -> 
 
 
 def _turned(
-    head: HeadModel, posed: _Posed, to_pixels: Float[Tensor, "N 2 3 L"], seen_rest: Float[Tensor, "L N2 3"]
+    head: HeadModel, posed: PosedLandmarks, to_pixels: Float[Tensor, "N 2 3 L"], seen_rest: Float[Tensor, "L N2 3"]
 ) -> Float[Tensor, "N 2 J 3 L"]:
     """Pixels per radian of every joint's axis-angle, by what it carries and by its pose correctives."""
     # A turn about an axis moves by axis x lever, seen by a row of `to_pixels`: the same as (lever x row) . axis.
@@ -166,7 +171,10 @@ def _turned(
 
 
 def _add_by_centres(
-    columns: Float[Tensor, "N 2 L K"], posed: _Posed, to_pixels: Float[Tensor, "N 2 3 L"], dirs: Float[Tensor, "J 3 K"]
+    columns: Float[Tensor, "N 2 L K"],
+    posed: PosedLandmarks,
+    to_pixels: Float[Tensor, "N 2 3 L"],
+    dirs: Float[Tensor, "J 3 K"],
 ) -> None:
     """Add pixels per unit of what moves the joints' places; on the open head expressions don't."""
     if dirs.any():

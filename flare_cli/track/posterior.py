@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flare_cli.head.model import HeadModel
-from flare_cli.head.skinning import pose_vertices
+from flare_cli.head.skinning import joint_transforms, pose_vertices
 from flare_cli.render.camera import Cameras
 
 OPENCV_FROM_WORLD = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -157,15 +157,11 @@ def misfit(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> Float
 def visibility(problem: Problem, now: Unknowns) -> Float[Tensor, "N L"]:
     """How much each landmark faces the camera, 0.05 .. 1: behind the face's edge the network guesses."""
     with torch.no_grad():
-        bare = replace(problem.head, template=problem.normals)
-        blank = {n: torch.zeros_like(getattr(bare, n)) for n in ("shape_dirs", "expression_dirs", "pose_dirs")}
-        still = replace(bare, **blank, joints=torch.zeros_like(bare.joints))
-        still = replace(still, joint_shape_dirs=torch.zeros_like(bare.joint_shape_dirs))
-        still = replace(still, joint_expression_dirs=torch.zeros_like(bare.joint_expression_dirs))
-        turned = {"shape": now.shape, "expression": now.expression, "pose": now.pose()}
-        normals = pose_vertices(still, **turned, translation=torch.zeros_like(now.translation))
+        still = torch.zeros_like(problem.head.joints)
+        turns = joint_transforms(still, now.pose(), problem.head.parents)[:, :, 2, :3]
+        towards = ((problem.head.weights @ turns) * problem.normals).sum(-1)
         # The camera looks along -z and is far away compared with the head.
-        return ((normals[..., 2] + 0.05) / 0.4).clamp(0.05, 1)
+        return ((towards + 0.05) / 0.4).clamp(0.05, 1)
 
 
 def strain(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flare_cli.head.model import HeadModel
-from flare_cli.track.jacobian import landmark_jacobian
+from flare_cli.track.jacobian import landmark_jacobian, posed_landmarks
 from flare_cli.track.landmark_head import landmark_head
 from flare_cli.track.posterior import PER_FRAME, SHARED, Priors, Problem, Unknowns, View, projected_landmarks
 
@@ -73,11 +73,13 @@ def test_closed_form_is_what_automatic_differentiation_gives(which: str, scale: 
     head = request.getfixturevalue(which)
     problem, now = problem_of(head), state_of(head, scale)
     scale = torch.rand(problem.observed.shape[:2], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    found = landmark_jacobian(problem, now, scale, share=True)
+    posed = posed_landmarks(problem, now)
+    torch.testing.assert_close(posed.pixels.mT, projected_landmarks(problem, now))
+    found = landmark_jacobian(problem.head, posed, scale, share=True)
     per_frame = torch.cat([found.expression, found.pose], 3)
     for names, columns in ((PER_FRAME, per_frame), (SHARED, found.shared)):
         expected = torch.cat([automatic(problem, now, name) for name in names], -1) * scale[..., None, None]
         torch.testing.assert_close(
             columns.transpose(1, 2), expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max())
         )
-    assert landmark_jacobian(problem, now, scale, share=False).shared.shape[-1] == 0
+    assert landmark_jacobian(problem.head, posed, scale, share=False).shared.shape[-1] == 0
