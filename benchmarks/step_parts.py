@@ -25,8 +25,8 @@ BEGINS = {
     "shading": ("look_", "mirror_", "compose_"),
     "picture loss": ("compare_",),
     "rasterize, interpolate, antialias": (
-        "to_pixels_", "to_screen_", "nearest_", "resolve_", "interpolate_", "find_silhouettes_", "blend_", "lay_",
-        "pick_", "list_pixels_",
+        "to_pixels_", "to_screen_", "nearest_", "resolve_", "interpolate_", "list_seams_", "find_silhouettes_",
+        "blend_", "lay_", "pick_", "list_pixels_",
     ),
     "normals, bending, Laplacian": ("area_vectors_", "force_on_", "bends_", "laplacian_"),
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from flare_cli.render.kernels import antialias as kernels
 from flare_cli.render.launch import Each, launch
 from flare_cli.render.topology import Topology
 
-# Threads that share the silhouettes of one picture; at 512 x 512 a head has some thousand.
 _GPU_STRANDS = 16384
 
 
@@ -28,22 +26,35 @@ def blend_silhouettes(
 ) -> Float[Tensor, "B H W C"]:
     """What `Rasterizer.antialias` asks for, by our own kernels, from the fragments of any rasterizer."""
     screen = _ToScreen.apply(clip.contiguous(), *fragments.triangle.shape[1:])
-    silhouettes = _silhouettes(screen, topology.int32(faces), topology.twins(faces), fragments)
-    return _Blend.apply(image.contiguous(), screen, topology.int32(faces), *silhouettes)
+    leans, counts, pairs, edges = _silhouettes(screen, topology.int32(faces), topology.twins(faces), fragments)
+    return _Blend.apply(image.contiguous(), screen, topology.int32(faces), leans, counts, pairs, edges)
 
 
 def _silhouettes(
     screen: Float[Tensor, "B V 2"], faces: Int[Tensor, "F 3"], twins: Int[Tensor, "F 3"], fragments: Fragments
-) -> tuple[Int[Tensor, "B pairs"], Int[Tensor, "B"], Int[Tensor, "B pairs"]]:
-    """The silhouette half-edge of every pair of neighbours, or -1; how many have one in each picture, and which."""
+) -> tuple[Float[Tensor, "B 2HW"], Int[Tensor, "B"], Int[Tensor, "B 2HW"], Int[Tensor, "B 2HW"]]:
+    """Where outlines pass between neighbouring pixels.
+
+    The leans of all pairs (0 without outline); in each picture the number of pairs with an outline, these pairs, and
+    their half-edges.
+    """
     triangle, width = fragments.triangle.flatten(1), fragments.triangle.shape[2]
-    pairs = (len(triangle), 2 * triangle.shape[1])
-    edges, listed = triangle.new_empty(pairs), triangle.new_empty(pairs)
-    counts = triangle.new_zeros(len(triangle))
-    found = [Each(edges), Each(counts), Each(listed)]
+    B, pixels = triangle.shape
+    strands = _strands(screen)
+    leans = screen.new_empty(B, 2 * pixels)
+    seam_counts, counts = triangle.new_zeros(2, B)
+    seams, pairs, edges = triangle.new_empty(3, B, 2 * pixels)
+    listed = [Each(seam_counts), Each(seams)]
+    launch(kernels.list_seams, (B, pixels), screen.device, [twins, Each(triangle), width, Each(leans), *listed])
     seen = [Each(triangle), Each(fragments.depth.flatten(1)), width]
-    launch(kernels.find_silhouettes, pairs, edges.device, [Each(screen, of_vectors=True), faces, twins, *seen, *found])
-    return edges, counts, listed
+    found = [Each(leans), Each(counts), Each(pairs), Each(edges)]
+    launch(
+        kernels.find_silhouettes,
+        (B, strands),
+        screen.device,
+        [Each(screen, of_vectors=True), faces, twins, *seen, *listed, strands, *found],
+    )
+    return leans, counts, pairs, edges
 
 
 class _ToScreen(torch.autograd.Function):
@@ -72,11 +83,19 @@ class _ToScreen(torch.autograd.Function):
 class _Blend(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, image: Tensor, screen: Tensor, faces: Tensor, edges: Tensor, counts: Tensor, listed: Tensor
+        ctx: Any,
+        image: Tensor,
+        screen: Tensor,
+        faces: Tensor,
+        leans: Tensor,
+        counts: Tensor,
+        pairs: Tensor,
+        edges: Tensor,
     ) -> Tensor:
-        out = image.clone()
-        _over_silhouettes(kernels.blend, screen, faces, (edges, counts, listed), [Each(image), Each(out)])
-        ctx.save_for_backward(image, screen, faces, edges, counts, listed)
+        out, strands = image.clone(), _strands(image)
+        arguments = [Each(leans), Each(counts), Each(pairs), strands, Each(image), Each(out)]
+        launch(kernels.blend, (len(image), strands), image.device, arguments)
+        ctx.save_for_backward(image, screen, faces, leans, counts, pairs, edges)
         return out
 
     @staticmethod
@@ -85,18 +104,15 @@ class _Blend(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         (grad_out,) = grad_outputs
-        image, screen, faces, *silhouettes = ctx.saved_tensors
+        image, screen, faces, leans, counts, pairs, edges = ctx.saved_tensors
         grad_image, grad_screen = grad_out.clone(memory_format=torch.contiguous_format), torch.zeros_like(screen)
-        gradients = [Each(grad_out.contiguous()), Each(grad_image), Each(grad_screen, of_vectors=True)]
-        _over_silhouettes(kernels.blend_backward, screen, faces, silhouettes, [Each(image), *gradients])
-        return grad_image, grad_screen, None, None, None, None
+        strands = _strands(image)
+        outlines = [Each(leans), Each(counts), Each(pairs), strands, Each(screen, of_vectors=True), faces, Each(edges)]
+        pictures = [Each(image), Each(grad_out.contiguous()), Each(grad_image), Each(grad_screen, of_vectors=True)]
+        launch(kernels.blend_backward, (len(image), strands), image.device, [*outlines, *pictures])
+        return grad_image, grad_screen, None, None, None, None, None
 
 
-def _over_silhouettes(
-    kernel: Any, screen: Tensor, faces: Tensor, silhouettes: Sequence[Tensor], pictures: Sequence[Each]
-) -> None:
-    """Run a kernel over the listed pairs; how many there are, only the device knows."""
-    strands = _GPU_STRANDS if screen.is_cuda else 1
-    found = [Each(part) for part in silhouettes]
-    arguments = [Each(screen, of_vectors=True), faces, *found, strands, *pictures]
-    launch(kernel, (len(screen), strands), screen.device, arguments)
+def _strands(like: Tensor) -> int:
+    """Threads that share the listed pairs of one picture; how many these are, only the device knows."""
+    return _GPU_STRANDS if like.is_cuda else 1

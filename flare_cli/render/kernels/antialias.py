@@ -9,8 +9,10 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
-# Pairs are numbered 2 (row * width + column) + axis within a picture. Few have an edge: these are listed, and only
-# their pixels are worked on.
+# Pairs are numbered 2 (row * width + column) + axis within a picture. Fewer and fewer are listed: those that see two
+# triangles without a common edge, and of these the ones with a silhouette between. Only their pixels are worked on.
+#
+# The `lean` of a pair is how much of its second pixel shows the surface of the first one; below 0 the other way round.
 
 # Triangles crossed between two pixel centres before we give up: silhouettes are rich in edge-on slivers.
 MAX_WALK = wp.constant(64)
@@ -152,15 +154,59 @@ def walk_to_silhouette(
     const int lane = threadIdx.x & 31;
     int start = 0;
     if (lane == first) start = atomicAdd(counts.data + batch, __popc(together));
-    start = __shfl_sync(together, start, first) + __popc(together & ((1u << lane) - 1u));
+    return __shfl_sync(together, start, first) + __popc(together & ((1u << lane) - 1u));
     #else
-    const int start = counts.data[batch]++;
+    return counts.data[batch]++;
     #endif
-    listed.data[batch * listed.shape[1] + start] = pair;
     """
 )
-def append(counts: wp.array(dtype=wp.int32), listed: wp.array2d(dtype=wp.int32), batch: int, pair: int):
-    """Put a pair at the end of its picture's list."""
+def next_place(counts: wp.array(dtype=wp.int32), batch: int) -> int:
+    """A place at the end of a picture's list."""
+
+
+@wp.func
+def place(pair: int, end: int, width: int) -> wp.vec2i:
+    """Row and column of the first (0) or second (1) pixel of a pair."""
+    axis = pair & 1
+    pixel = pair >> 1
+    return wp.vec2i(pixel / width + end * axis, pixel % width + end * (1 - axis))
+
+
+@wp.func
+def neighbours(twins: wp.array2d(dtype=wp.int32), face: int, other: int) -> wp.bool:
+    """Whether two triangles have an edge in common."""
+    found = wp.bool(False)
+    for k in range(3):
+        twin = twins[face, k]
+        found = found or (twin >= 0 and twin / 3 == other)
+    return found
+
+
+@wp.kernel
+def list_seams(
+    twins: wp.array2d(dtype=wp.int32),
+    triangle: wp.array2d(dtype=wp.int32),
+    width: int,
+    leans: wp.array2d(dtype=wp.float32),
+    counts: wp.array(dtype=wp.int32),
+    seams: wp.array2d(dtype=wp.int32),
+):
+    """List the pairs of pixels between which the surface may end: they see two triangles without a common edge."""
+    batch, pixel = wp.tid()
+    here = triangle[batch, pixel]
+    for axis in range(2):
+        there = here
+        if axis == 0:
+            if (pixel + 1) % width != 0:
+                there = triangle[batch, pixel + 1]
+        elif pixel + width < triangle.shape[1]:
+            there = triangle[batch, pixel + width]
+        seam = here != there
+        if seam and here >= 0 and there >= 0:
+            seam = not neighbours(twins, here, there)
+        if seam:
+            seams[batch, next_place(counts, batch)] = 2 * pixel + axis
+        leans[batch, 2 * pixel + axis] = 0.0
 
 
 @wp.kernel
@@ -171,155 +217,56 @@ def find_silhouettes(
     triangle: wp.array2d(dtype=wp.int32),
     depth: wp.array2d(dtype=wp.float32),
     width: int,
-    edges: wp.array2d(dtype=wp.int32),
+    seam_counts: wp.array(dtype=wp.int32),
+    seams: wp.array2d(dtype=wp.int32),
+    strands: int,
+    leans: wp.array2d(dtype=wp.float32),
     counts: wp.array(dtype=wp.int32),
-    listed: wp.array2d(dtype=wp.int32),
+    pairs: wp.array2d(dtype=wp.int32),
+    edges: wp.array2d(dtype=wp.int32),
 ):
-    """Per pair of neighbours: the silhouette half-edge (3 face + corner) of the nearer surface between them, or -1."""
-    batch, pair = wp.tid()
-    axis = pair & 1
-    pixel = pair >> 1
-    row = pixel / width
-    column = pixel - row * width
-    next = pixel + wp.where(axis == 0, 1, width)
-    found = int(-1)
-    if wp.where(axis == 0, column + 1 < width, next < triangle.shape[1]):
+    """Of the listed pairs, list those with a silhouette of the nearer surface between them, and its half-edge."""
+    batch, strand = wp.tid()
+    for k in range(strand, seam_counts[batch], strands):
+        pair = seams[batch, k]
+        axis = pair & 1
+        pixel = pair >> 1
+        next = pixel + wp.where(axis == 0, 1, width)
         here = triangle[batch, pixel]
         there = triangle[batch, next]
-        if here != there:
-            forward = there < 0
-            if here >= 0 and there >= 0:
-                forward = depth[batch, pixel] <= depth[batch, next]
-            start = here
-            goal = there
-            direction = float(1.0)
-            if not forward:
-                start = there
-                goal = here
-                direction = -1.0
-                row += axis
-                column += 1 - axis
-            found = walk_to_silhouette(screen, faces, twins, batch, row, column, axis, direction, start, goal)
-            if found >= 0:
-                append(counts, listed, batch, pair)
-    edges[batch, pair] = found
+        forward = there < 0
+        if here >= 0 and there >= 0:
+            forward = depth[batch, pixel] <= depth[batch, next]
+        begin = place(pair, wp.where(forward, 0, 1), width)
+        direction = wp.where(forward, 1.0, -1.0)
+        start = wp.where(forward, here, there)
+        goal = wp.where(forward, there, here)
+        edge = walk_to_silhouette(screen, faces, twins, batch, begin[0], begin[1], axis, direction, start, goal)
+        if edge >= 0:
+            first = place(pair, 0, width)
+            a = local(screen[batch, faces[edge / 3, edge % 3]], first[0], first[1], axis, 1.0)
+            b = local(screen[batch, faces[edge / 3, (edge % 3 + 1) % 3]], first[0], first[1], axis, 1.0)
+            leans[batch, pair] = wp.clamp(meets_axis(a, b), 0.0, 1.0) - 0.5
+            at = next_place(counts, batch)
+            pairs[batch, at] = pair
+            edges[batch, at] = edge
 
 
 @wp.func
-def crossing(
-    screen: wp.array2d(dtype=wp.vec2),
-    faces: wp.array2d(dtype=wp.int32),
-    edge: int,
-    batch: int,
-    axis: int,
-    row: int,
-    column: int,
-) -> float:
-    """Where between the pixel (0) and its neighbour (1) the edge passes."""
-    a = local(screen[batch, faces[edge / 3, edge % 3]], row, column, axis, 1.0)
-    b = local(screen[batch, faces[edge / 3, (edge % 3 + 1) % 3]], row, column, axis, 1.0)
-    return wp.clamp(meets_axis(a, b), 0.0, 1.0)
-
-
-@wp.func
-def lean(
-    screen: wp.array2d(dtype=wp.vec2),
-    faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array2d(dtype=wp.int32),
-    width: int,
-    batch: int,
-    axis: int,
-    row: int,
-    column: int,
-) -> float:
-    """How much of a pair's second pixel shows the first one's surface; below 0 the other way round; 0 without edge."""
-    if row < 0 or column < 0:
-        return 0.0
-    edge = edges[batch, 2 * (row * width + column) + axis]
-    if edge < 0:
-        return 0.0
-    return crossing(screen, faces, edge, batch, axis, row, column) - 0.5
-
-
-@wp.func
-def leans_of(
-    screen: wp.array2d(dtype=wp.vec2),
-    faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array2d(dtype=wp.int32),
-    width: int,
-    batch: int,
-    axis: int,
-    row: int,
-    column: int,
-) -> wp.vec2:
+def leans_of(leans: wp.array2d(dtype=wp.float32), width: int, batch: int, axis: int, row: int, column: int) -> wp.vec2:
     """The leans of a pixel's pairs with the pixel before it and the one after it."""
-    before = lean(screen, faces, edges, width, batch, axis, row - axis, column - 1 + axis)
-    return wp.vec2(before, lean(screen, faces, edges, width, batch, axis, row, column))
+    pair = 2 * (row * width + column) + axis
+    before = float(0.0)
+    if (axis == 0 and column > 0) or (axis == 1 and row > 0):
+        before = leans[batch, pair - 2 * wp.where(axis == 0, 1, width)]
+    return wp.vec2(before, leans[batch, pair])
 
 
 @wp.func
-def add_to_edge(
-    screen: wp.array2d(dtype=wp.vec2),
-    faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array2d(dtype=wp.int32),
-    width: int,
-    batch: int,
-    pair: int,
-    image: wp.array4d(dtype=wp.float32),
-    grad_out: wp.array4d(dtype=wp.float32),
-    grad_screen: wp.array2d(dtype=wp.vec2),
-):
-    """Carry the gradient to where the edge crosses a pair on to the edge's ends."""
-    axis = pair & 1
-    edge = edges[batch, pair]
-    here = place(pair, 0, width)
-    there = place(pair, 1, width)
-    end = here
-    if lean(screen, faces, edges, width, batch, axis, here[0], here[1]) >= 0.0:
-        end = there
-    grad_u = float(0.0)
-    if axis == 0:
-        steep = leans_of(screen, faces, edges, width, batch, 1, end[0], end[1])
-        for c in range(image.shape[3]):
-            change = image[batch, here[0], here[1], c] - image[batch, there[0], there[1], c]
-            grad_u += kept_by_column(grad_out, batch, end[0], end[1], c, steep) * change
-    else:
-        flat_here = shares(screen, faces, edges, width, batch, 0, here[0], here[1])
-        flat_there = shares(screen, faces, edges, width, batch, 0, there[0], there[1])
-        for c in range(image.shape[3]):
-            change = along_row(image, batch, here[0], here[1], c, flat_here)
-            change -= along_row(image, batch, there[0], there[1], c, flat_there)
-            grad_u += grad_out[batch, end[0], end[1], c] * change
-    i = faces[edge / 3, edge % 3]
-    j = faces[edge / 3, (edge % 3 + 1) % 3]
-    a = local(screen[batch, i], here[0], here[1], axis, 1.0)
-    b = local(screen[batch, j], here[0], here[1], axis, 1.0)
-    ratio = -a[1] / (b[1] - a[1])
-    slope = (b[0] - a[0]) / (b[1] - a[1])
-    along_a = grad_u * (1.0 - ratio)
-    along_b = grad_u * ratio
-    if axis == 0:
-        wp.atomic_add(grad_screen, batch, i, wp.vec2(along_a, -along_a * slope))
-        wp.atomic_add(grad_screen, batch, j, wp.vec2(along_b, -along_b * slope))
-    else:
-        wp.atomic_add(grad_screen, batch, i, wp.vec2(-along_a * slope, along_a))
-        wp.atomic_add(grad_screen, batch, j, wp.vec2(-along_b * slope, along_b))
-
-
-@wp.func
-def shares(
-    screen: wp.array2d(dtype=wp.vec2),
-    faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array2d(dtype=wp.int32),
-    width: int,
-    batch: int,
-    axis: int,
-    row: int,
-    column: int,
-) -> wp.vec2:
+def shares(leans: wp.array2d(dtype=wp.float32), width: int, batch: int, axis: int, row: int, column: int) -> wp.vec2:
     """How much of a pixel shows the surface of the pixel before it and of the one after it."""
-    leans = leans_of(screen, faces, edges, width, batch, axis, row, column)
-    return wp.vec2(wp.max(leans[0], 0.0), wp.max(-leans[1], 0.0))
+    around = leans_of(leans, width, batch, axis, row, column)
+    return wp.vec2(wp.max(around[0], 0.0), wp.max(-around[1], 0.0))
 
 
 @wp.func
@@ -334,21 +281,11 @@ def along_row(image: wp.array4d(dtype=wp.float32), batch: int, row: int, column:
     return value
 
 
-@wp.func
-def place(pair: int, end: int, width: int) -> wp.vec2i:
-    """Row and column of the first (0) or second (1) pixel of a pair."""
-    axis = pair & 1
-    pixel = pair >> 1
-    return wp.vec2i(pixel / width + end * axis, pixel % width + end * (1 - axis))
-
-
 @wp.kernel
 def blend(
-    screen: wp.array2d(dtype=wp.vec2),
-    faces: wp.array2d(dtype=wp.int32),
-    edges: wp.array2d(dtype=wp.int32),
+    leans: wp.array2d(dtype=wp.float32),
     counts: wp.array(dtype=wp.int32),
-    listed: wp.array2d(dtype=wp.int32),
+    pairs: wp.array2d(dtype=wp.int32),
     strands: int,
     image: wp.array4d(dtype=wp.float32),
     out: wp.array4d(dtype=wp.float32),
@@ -360,17 +297,17 @@ def blend(
     batch, strand = wp.tid()
     width = image.shape[2]
     for k in range(strand, 2 * counts[batch], strands):
-        pixel = place(listed[batch, k / 2], k & 1, width)
+        pixel = place(pairs[batch, k / 2], k & 1, width)
         row = pixel[0]
         column = pixel[1]
-        flat = shares(screen, faces, edges, width, batch, 0, row, column)
-        steep = shares(screen, faces, edges, width, batch, 1, row, column)
+        flat = shares(leans, width, batch, 0, row, column)
+        steep = shares(leans, width, batch, 1, row, column)
         above = wp.vec2()
         below = wp.vec2()
         if steep[0] > 0.0:
-            above = shares(screen, faces, edges, width, batch, 0, row - 1, column)
+            above = shares(leans, width, batch, 0, row - 1, column)
         if steep[1] > 0.0:
-            below = shares(screen, faces, edges, width, batch, 0, row + 1, column)
+            below = shares(leans, width, batch, 0, row + 1, column)
         for c in range(image.shape[3]):
             own = along_row(image, batch, row, column, c, flat)
             value = own
@@ -394,14 +331,64 @@ def kept_by_column(
     return grad
 
 
+@wp.func
+def add_to_edge(
+    leans: wp.array2d(dtype=wp.float32),
+    width: int,
+    batch: int,
+    pair: int,
+    screen: wp.array2d(dtype=wp.vec2),
+    faces: wp.array2d(dtype=wp.int32),
+    edge: int,
+    image: wp.array4d(dtype=wp.float32),
+    grad_out: wp.array4d(dtype=wp.float32),
+    grad_screen: wp.array2d(dtype=wp.vec2),
+):
+    """Carry the gradient to where the edge crosses a pair on to the edge's ends."""
+    axis = pair & 1
+    here = place(pair, 0, width)
+    there = place(pair, 1, width)
+    end = here
+    if leans[batch, pair] >= 0.0:
+        end = there
+    grad_u = float(0.0)
+    if axis == 0:
+        steep = leans_of(leans, width, batch, 1, end[0], end[1])
+        for c in range(image.shape[3]):
+            change = image[batch, here[0], here[1], c] - image[batch, there[0], there[1], c]
+            grad_u += kept_by_column(grad_out, batch, end[0], end[1], c, steep) * change
+    else:
+        flat_here = shares(leans, width, batch, 0, here[0], here[1])
+        flat_there = shares(leans, width, batch, 0, there[0], there[1])
+        for c in range(image.shape[3]):
+            change = along_row(image, batch, here[0], here[1], c, flat_here)
+            change -= along_row(image, batch, there[0], there[1], c, flat_there)
+            grad_u += grad_out[batch, end[0], end[1], c] * change
+    i = faces[edge / 3, edge % 3]
+    j = faces[edge / 3, (edge % 3 + 1) % 3]
+    a = local(screen[batch, i], here[0], here[1], axis, 1.0)
+    b = local(screen[batch, j], here[0], here[1], axis, 1.0)
+    ratio = -a[1] / (b[1] - a[1])
+    slope = (b[0] - a[0]) / (b[1] - a[1])
+    along_a = grad_u * (1.0 - ratio)
+    along_b = grad_u * ratio
+    if axis == 0:
+        wp.atomic_add(grad_screen, batch, i, wp.vec2(along_a, -along_a * slope))
+        wp.atomic_add(grad_screen, batch, j, wp.vec2(along_b, -along_b * slope))
+    else:
+        wp.atomic_add(grad_screen, batch, i, wp.vec2(-along_a * slope, along_a))
+        wp.atomic_add(grad_screen, batch, j, wp.vec2(-along_b * slope, along_b))
+
+
 @wp.kernel
 def blend_backward(
+    leans: wp.array2d(dtype=wp.float32),
+    counts: wp.array(dtype=wp.int32),
+    pairs: wp.array2d(dtype=wp.int32),
+    strands: int,
     screen: wp.array2d(dtype=wp.vec2),
     faces: wp.array2d(dtype=wp.int32),
     edges: wp.array2d(dtype=wp.int32),
-    counts: wp.array(dtype=wp.int32),
-    listed: wp.array2d(dtype=wp.int32),
-    strands: int,
     image: wp.array4d(dtype=wp.float32),
     grad_out: wp.array4d(dtype=wp.float32),
     grad_image: wp.array4d(dtype=wp.float32),
@@ -411,18 +398,18 @@ def blend_backward(
     batch, strand = wp.tid()
     width = image.shape[2]
     for k in range(strand, 2 * counts[batch], strands):
-        pair = listed[batch, k / 2]
+        pair = pairs[batch, k / 2]
         pixel = place(pair, k & 1, width)
         row = pixel[0]
         column = pixel[1]
-        flat = leans_of(screen, faces, edges, width, batch, 0, row, column)
-        steep = leans_of(screen, faces, edges, width, batch, 1, row, column)
+        flat = leans_of(leans, width, batch, 0, row, column)
+        steep = leans_of(leans, width, batch, 1, row, column)
         steep_left = wp.vec2()
         steep_right = wp.vec2()
         if flat[0] < 0.0:
-            steep_left = leans_of(screen, faces, edges, width, batch, 1, row, column - 1)
+            steep_left = leans_of(leans, width, batch, 1, row, column - 1)
         if flat[1] > 0.0:
-            steep_right = leans_of(screen, faces, edges, width, batch, 1, row, column + 1)
+            steep_right = leans_of(leans, width, batch, 1, row, column + 1)
         for c in range(image.shape[3]):
             own = kept_by_column(grad_out, batch, row, column, c, steep)
             grad = own * (1.0 - wp.max(flat[0], 0.0) - wp.max(-flat[1], 0.0))
@@ -432,4 +419,4 @@ def blend_backward(
                 grad += flat[1] * kept_by_column(grad_out, batch, row, column + 1, c, steep_right)
             grad_image[batch, row, column, c] = grad
         if k & 1 == 0:
-            add_to_edge(screen, faces, edges, width, batch, pair, image, grad_out, grad_screen)
+            add_to_edge(leans, width, batch, pair, screen, faces, edges[batch, k / 2], image, grad_out, grad_screen)
