@@ -14,7 +14,8 @@ from flare_cli.render.kernels import antialias as kernels
 from flare_cli.render.launch import Each, launch
 from flare_cli.render.topology import Topology
 
-_GPU_STRANDS = 16384
+# Threads that share the seams and the outlines of one picture on a GPU: how many there are, only the device knows.
+_SEAM_STRANDS, _OUTLINE_STRANDS = 65536, 16384
 
 
 def blend_silhouettes(
@@ -40,7 +41,7 @@ def _silhouettes(
     """
     triangle, width = fragments.triangle.flatten(1), fragments.triangle.shape[2]
     B, pixels = triangle.shape
-    strands = _strands(screen)
+    strands = _SEAM_STRANDS if screen.is_cuda else 1
     leans = screen.new_empty(B, 2 * pixels)
     seam_counts, counts = triangle.new_zeros(2, B)
     seams, pairs, edges = triangle.new_empty(3, B, 2 * pixels)
@@ -92,7 +93,7 @@ class _Blend(torch.autograd.Function):
         pairs: Tensor,
         edges: Tensor,
     ) -> Tensor:
-        out, strands = image.clone(), _strands(image)
+        out, strands = image.clone(), _OUTLINE_STRANDS if image.is_cuda else 1
         arguments = [Each(leans), Each(counts), Each(pairs), strands, Each(image), Each(out)]
         launch(kernels.blend, (len(image), strands), image.device, arguments)
         ctx.save_for_backward(image, screen, faces, leans, counts, pairs, edges)
@@ -106,13 +107,8 @@ class _Blend(torch.autograd.Function):
         (grad_out,) = grad_outputs
         image, screen, faces, leans, counts, pairs, edges = ctx.saved_tensors
         grad_image, grad_screen = grad_out.clone(memory_format=torch.contiguous_format), torch.zeros_like(screen)
-        strands = _strands(image)
+        strands = _OUTLINE_STRANDS if image.is_cuda else 1
         outlines = [Each(leans), Each(counts), Each(pairs), strands, Each(screen, of_vectors=True), faces, Each(edges)]
         pictures = [Each(image), Each(grad_out.contiguous()), Each(grad_image), Each(grad_screen, of_vectors=True)]
         launch(kernels.blend_backward, (len(image), strands), image.device, [*outlines, *pictures])
         return grad_image, grad_screen, None, None, None, None, None
-
-
-def _strands(like: Tensor) -> int:
-    """Threads that share the listed pairs of one picture; how many these are, only the device knows."""
-    return _GPU_STRANDS if like.is_cuda else 1
