@@ -40,7 +40,7 @@ def descended(
     seen = visibility(problem, now)
     value = _sum(problem, now, seen)
     for done in range(rounds):
-        system = _system(problem, now, seen, share=share)
+        system = normal_system(problem, now, seen, share=share)
         for _ in range(MAX_DAMPINGS):
             trial = _stepped(now, _step(system, damping, share=share))
             new_value = _sum(problem, trial, seen)
@@ -77,7 +77,7 @@ def _parts(N: int, device: torch.device) -> list[Tensor]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _System:
+class NormalSystem:
     """The normal matrix's parts and the gradient, in float64; those of `SHARED` are empty if it isn't solved for.
 
     `own` is the part of the diagonal that no landmark is needed for.
@@ -93,7 +93,7 @@ class _System:
     shared_gradient: Float[Tensor, "G"]
 
 
-def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, share: bool) -> _System:
+def normal_system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, share: bool) -> NormalSystem:
     """Gauss-Newton's matrix: the robust function's weights are held, priors count where they are active."""
     p, N = problem.priors, len(now.root)
 
@@ -121,7 +121,7 @@ def _system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, shar
         shared = shared + torch.cat([shape.new_tensor([1 / p.focal**2]), shape]).diag()
         shared_gradient = shared_gradient + torch.cat([prior[name].reshape(-1) for name in SHARED])
     rough = _roughness_bands(problem, now)
-    return _System(
+    return NormalSystem(
         blocks=blocks,
         own=_prior_diagonal(problem, now) + rough[0],
         cross=cross,
@@ -200,7 +200,7 @@ def _roughness_bands(problem: Problem, now: Unknowns) -> tuple[Tensor, Tensor, T
     return own, one, two
 
 
-def _step(system: _System, damping: float, *, share: bool) -> dict[str, Tensor]:
+def _step(system: NormalSystem, damping: float, *, share: bool) -> dict[str, Tensor]:
     """The damped step of every unknown that is solved for."""
     diagonal = system.blocks.diagonal(dim1=1, dim2=2) + system.own
     own = system.own + damping * diagonal + 1e-9

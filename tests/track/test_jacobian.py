@@ -6,9 +6,20 @@ import pytest
 import torch
 
 from flare_cli.head.model import HeadModel
+from flare_cli.track.gauss_newton import normal_system
 from flare_cli.track.jacobian import landmark_jacobian, posed_landmarks
 from flare_cli.track.landmark_head import landmark_head
-from flare_cli.track.posterior import PER_FRAME, SHARED, Priors, Problem, Unknowns, View, projected_landmarks
+from flare_cli.track.posterior import (
+    PER_FRAME,
+    SHARED,
+    Priors,
+    Problem,
+    Unknowns,
+    View,
+    misfit,
+    projected_landmarks,
+    strain,
+)
 
 N = 3
 
@@ -83,3 +94,21 @@ def test_closed_form_is_what_automatic_differentiation_gives(which: str, scale: 
             columns.transpose(1, 2), expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max())
         )
     assert landmark_jacobian(problem.head, posed, scale, share=False).shared.shape[-1] == 0
+
+
+@pytest.mark.parametrize("which", ["open_head", "flame_head"])
+def test_gradient_is_that_of_the_sum(which: str, request):
+    head = request.getfixturevalue(which)
+    problem, now = problem_of(head), state_of(head, 0.2)
+    random = torch.Generator().manual_seed(4)
+    near = projected_landmarks(problem, now)
+    near = near + 20 * torch.randn(near.shape, generator=random, dtype=torch.float64)
+    problem = replace(problem, observed=near, eye_distance=torch.full((N,), 200.0, dtype=torch.float64))
+    seen = torch.rand(near.shape[:2], generator=random, dtype=torch.float64)
+    free = replace(now, **{name: getattr(now, name).clone().requires_grad_() for name in (*SHARED, *PER_FRAME)})
+    (strain(problem, free) + misfit(problem, free, seen).mean()).backward()
+    system = normal_system(problem, now, seen, share=True)
+    frames = torch.cat([getattr(free, name).grad.reshape(N, -1) for name in PER_FRAME], 1)
+    shared = torch.cat([getattr(free, name).grad.reshape(-1) for name in SHARED])
+    torch.testing.assert_close(system.frame_gradient, frames, rtol=1e-6, atol=1e-6 * float(frames.abs().max()))
+    torch.testing.assert_close(system.shared_gradient, shared, rtol=1e-6, atol=1e-6 * float(shared.abs().max()))
