@@ -28,7 +28,9 @@ Result = TypeVar("Result")
 
 MAX_PROCESSES = 16  # of 100 MB each; by then drawing heads and encoding films take as long
 # There is one worker for each core: what its libraries would share out, they would only wait for.
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
+)
 # glibc gives every array of a picture's size back to the system, and takes it again, zeroed, page by page: 8,500 page
 # faults a frame. A worker keeps what it has had once (other systems ignore this).
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}

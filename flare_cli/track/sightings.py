@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import final
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -103,7 +102,6 @@ class _LandmarkReader:
 
     def __call__(self, _: object) -> tuple[list[_Landmarks], str | None]:
         if self._coming is None:
-            cv2.setNumThreads(1)  # its operations are small
             self._coming = read_ahead(_landmarks(self._reader), AHEAD)
         return list(islice(self._coming, BATCH)), self._reader.warning
 

@@ -34,6 +34,11 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def test_a_worker_keeps_to_one_thread(processes: Processes):
+    # By default OpenCV takes every core, in every worker.
+    assert set(processes.in_parallel(eval, ["__import__('cv2').getNumThreads()"] * 4)) == {1}
+
+
 def test_results_come_in_the_order_of_the_items(processes: Processes):
     assert list(processes.in_parallel(sqrt, range(40))) == [sqrt(k) for k in range(40)]
 
