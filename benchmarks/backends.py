@@ -7,7 +7,9 @@ import argparse
 
 import torch
 
-from flare_cli.apps.bench import BenchRequest, Clock, bench, head_scene, markdown
+from flare_cli.apps.bench import BenchRequest, bench, head_scene
+from flare_cli.apps.bench_tables import markdown
+from flare_cli.apps.clock import Clock
 from flare_cli.apps.runs import choose_device
 from flare_cli.render.optional import NVDIFFRAST
 

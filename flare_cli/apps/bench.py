@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, final
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from flare_cli.apps.agreement import Agreement, agreements
 from flare_cli.apps.bench_fit import StepTime, fit_steps
+from flare_cli.apps.clock import Clock, Duration
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.runs import choose_device
 from flare_cli.config.loading import load_config
@@ -36,7 +34,6 @@ from flare_cli.render.backend import (
 from flare_cli.render.camera import look_at
 from flare_cli.render.geometry import subdivide
 
-CALLS = 20  # in a row, between two looks at the clock
 FIT_STEPS = {"cpu": 6, "cuda": 200}
 
 T = TypeVar("T")
@@ -61,17 +58,6 @@ class BenchCommand:
     subject: Path | None = None
     size: int | None = None
     device: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """Milliseconds of one call: as the host sees calls one after the other, and of that a GPU's own work.
-
-    Latency is what drawing waits for. A fit replays its steps from a graph, where only the GPU's own work counts.
-    """
-
-    latency: float
-    busy: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,72 +228,3 @@ def _encoding_times(encoding: Encoding, points: Float[Tensor, "P 3"], clock: Clo
         "encode, gradient to the table": clock.time_gradient((encoding(points),), (table,)),
         "encode, gradient to table and points": clock.time_gradient((encoding(moving),), (table, moving)),
     }
-
-
-@final
-class Clock:
-    """Times calls after a warm-up: their latency, and on a GPU what its kernels take."""
-
-    def __init__(self, device: torch.device, repeats: int) -> None:
-        self.device, self.repeats = device, repeats
-
-    def time(self, work: Callable[[], object]) -> Duration:
-        """Time `work`; a latency is the median over means of some calls in a row."""
-        work()
-        once = self._milliseconds(work, 1)
-        calls = max(1, min(CALLS, int(CALLS / once))) if self.device.type == "cuda" else 1
-        repeats = self.repeats if once < CALLS else min(self.repeats, 3)
-        latency = statistics.median(self._milliseconds(work, calls) for _ in range(repeats))
-        return Duration(latency, self._busy(work, calls) if self.device.type == "cuda" else None)
-
-    def time_gradient(self, outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> Duration:
-        """Time the gradient of `outputs` to `inputs`."""
-        ones = [torch.ones_like(output) for output in outputs]
-        return self.time(lambda: torch.autograd.grad(outputs, inputs, ones, retain_graph=True))
-
-    def _milliseconds(self, work: Callable[[], object], calls: int) -> float:
-        self._wait()
-        before = time.perf_counter()
-        for _ in range(calls):
-            work()
-        self._wait()
-        return 1e3 * (time.perf_counter() - before) / calls
-
-    def _busy(self, work: Callable[[], object], calls: int) -> float:
-        with profile(activities=[ProfilerActivity.CUDA]) as recorded:
-            for _ in range(calls):
-                work()
-            self._wait()
-        return 1e-3 * sum(event.self_device_time_total for event in recorded.key_averages()) / calls
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-
-def markdown(result: BenchResult) -> str:
-    """The result as Markdown tables: milliseconds, in brackets how many times Warp's."""
-    lines = [f"Measured on {result.device}, torch {torch.__version__}; milliseconds per call (times Warp).", ""]
-    for names, timings in ((result.rasterizers, result.rasterizing), (result.encodings, result.encoding)):
-        if timings[0].durations[0].busy is not None:
-            lines += _table(["GPU time", *names], [_row(t.part, [d.busy or 0.0 for d in t.durations]) for t in timings])
-        lines += _table(["latency", *names], [_row(t.part, [d.latency for d in t.durations]) for t in timings])
-    if result.agreements:
-        columns = [agreement.rows() for agreement in result.agreements]
-        rows = [[row[0][0], *(f"{value:.2g}" for _, value in row)] for row in zip(*columns, strict=True)]
-        lines += _table(["difference from Warp", *(agreement.name for agreement in result.agreements)], rows)
-    if result.steps:
-        rows = [
-            [f"fit step, {s.triangles} triangles, batch {s.batch}", f"{s.median:.2f}", f"{s.least:.2f} to {s.most:.2f}"]
-            for s in result.steps
-        ]
-        lines += _table(["", "median ms", "range"], rows)
-    return "\n".join([*lines, *(f"Not measured: {reason}" for reason in result.missing.values())])
-
-
-def _row(part: str, milliseconds: list[float]) -> list[str]:
-    return [part, *(f"{ms:.3f} ({ms / milliseconds[0]:.2f})" for ms in milliseconds)]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [*("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)), ""]

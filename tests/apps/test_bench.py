@@ -1,6 +1,7 @@
 import torch
 
-from flare_cli.apps.bench import BenchRequest, bench, markdown
+from flare_cli.apps.bench import BenchRequest, bench
+from flare_cli.apps.bench_tables import markdown
 from flare_cli.apps.progress import quiet
 
 
