@@ -65,6 +65,8 @@ def contact_row(
         rgb, head_over(rgb, head), coloured, cut
     )]  # fmt: skip
     row = np.concatenate(cells, 1)
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(row, caption, (6, edge - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)
+    # White on a dark rim. Not by thicker strokes: OpenCV 5 sets bold text wider.
+    for x, y, grey in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, 255)):
+        place = (6 + x, edge - 8 + y)
+        cv2.putText(row, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (grey, grey, grey), 1, cv2.LINE_AA)
     return row
