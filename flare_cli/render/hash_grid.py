@@ -38,22 +38,9 @@ class _Encode(torch.autograd.Function):
         out = points.new_empty(levels, features, len(points))
         encode, _ = hash_grid_kernels(features)
         length, _ = _GPU_RUNS if points.is_cuda else _CPU_RUNS
-        launch(
-            encode,
-            (levels, -(-len(points) // length)),
-            points.device,
-            [
-                vectors(points),
-                vectors(table),
-                Each(resolutions),
-                Each(offsets[:-1]),
-                Each(sizes),
-                Each(hashed),
-                length,
-                Each(out),
-            ],
-        )
-        ctx.save_for_backward(points, table, resolutions, offsets, sizes, hashed)
+        grid = (points, table, resolutions, offsets, sizes, hashed)
+        _over_levels(encode, grid, length, [Each(out)])
+        ctx.save_for_backward(*grid)
         return out.flatten(0, 1).T
 
     @staticmethod
@@ -61,7 +48,7 @@ class _Encode(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        points, table, resolutions, offsets, sizes, hashed = ctx.saved_tensors
+        points, table, resolutions, *_ = grid = ctx.saved_tensors
         levels, features = len(resolutions), table.shape[1]
         grad_out = grad_outputs[0].T.contiguous().view(levels, features, len(points))
         grad_table = torch.zeros_like(table)
@@ -70,22 +57,15 @@ class _Encode(torch.autograd.Function):
         shares = points.new_empty(levels, len(points) if wants_points else 0, 3)
         _, encode_backward = hash_grid_kernels(features)
         _, length = _GPU_RUNS if points.is_cuda else _CPU_RUNS
-        launch(
-            encode_backward,
-            (levels, -(-len(points) // length)),
-            points.device,
-            [
-                vectors(points),
-                vectors(table),
-                Each(resolutions),
-                Each(offsets[:-1]),
-                Each(sizes),
-                Each(hashed),
-                length,
-                Each(grad_out),
-                vectors(grad_table),  # each level has its own rows
-                Each(shares, of_vectors=True),
-                wants_points,
-            ],
-        )
+        # Each level has its own rows of the table, too.
+        gradients = [Each(grad_out), vectors(grad_table), Each(shares, of_vectors=True)]
+        _over_levels(encode_backward, grid, length, [*gradients, wants_points])
         return shares.sum(0) if wants_points else None, grad_table, None, None, None, None
+
+
+def _over_levels(kernel: Any, grid: tuple[Tensor, ...], length: int, more: list[object]) -> None:
+    """Run a kernel over runs of `length` points on every level of a grid; `more` is what only this kernel is given."""
+    points, table, resolutions, offsets, sizes, hashed = grid
+    levels = [Each(resolutions), Each(offsets[:-1]), Each(sizes), Each(hashed)]
+    runs = (len(resolutions), -(-len(points) // length))
+    launch(kernel, runs, points.device, [vectors(points), vectors(table), *levels, length, *more])
