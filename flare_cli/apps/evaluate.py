@@ -22,7 +22,8 @@ from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames, load_frames
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
 from flare_cli.score.truth import TruthScore, load_truth, score_truth
-from flare_cli.subject.folder import Subject, load_subject, write_json
+from flare_cli.subject.folder import Subject, load_subject
+from flare_cli.subject.json_file import write_json
 
 SHEET_FRAMES = 5
 CLOTHES = (15, 16)  # labels that the published protocol leaves out: necklace and cloth

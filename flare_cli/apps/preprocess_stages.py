@@ -23,7 +23,8 @@ from flare_cli.errors import FlareError, SubjectError, VideoError, WorkerError
 from flare_cli.head import open_head
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
-from flare_cli.subject.folder import Subject, load_subject, save_subject, write_json
+from flare_cli.subject.folder import Subject, load_subject, save_subject
+from flare_cli.subject.json_file import write_json
 from flare_cli.track.crop import Crop, head_crop
 from flare_cli.track.cutting import cut_pictures
 from flare_cli.track.labelling import label_pictures
@@ -35,7 +36,7 @@ from flare_cli.track.tracking import Tracked, track_head
 from flare_cli.track.work import WorkFolder
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
-VERSION = 2
+VERSION = 3
 MIN_USABLE_FRAMES = 10
 PARTS = ("image", "mask", "semantic", "preview", "flame_params.json", "flare.json")
 

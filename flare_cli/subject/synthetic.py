@@ -30,7 +30,8 @@ from flare_cli.head.skinning import rest_vertices, shaped_joints, skin
 from flare_cli.render.camera import Cameras, look_at
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.geometry import vertex_normals
-from flare_cli.subject.folder import FrameQuality, Subject, load_subject, read_json, save_subject, write_json
+from flare_cli.subject.folder import FrameQuality, Subject, load_subject, save_subject
+from flare_cli.subject.json_file import read_json, write_json
 from flare_cli.subject.loop_subdivision import SmoothMesh, loop_subdivision
 from flare_cli.subject.paint import Look, clothed, painted
 from flare_cli.subject.performance import Performance, perform

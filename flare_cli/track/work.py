@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from flare_cli.subject.json_file import read_json, write_json
+
 
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
@@ -19,9 +21,6 @@ class WorkFolder:
 
     def claim(self, key: str) -> None:
         """Make the folder the place for the input that `key` stands for; what another input left is removed."""
-        # Workers import this module for its paths, and should not have to import torch.
-        from flare_cli.subject.folder import read_json, write_json
-
         note = self.folder / "key.json"
         if self.folder.exists() and (not note.is_file() or read_json(note).get("key") != key):
             shutil.rmtree(self.folder)

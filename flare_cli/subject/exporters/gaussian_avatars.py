@@ -21,7 +21,8 @@ from flare_cli.subject.exporters.parts import (
     shortened,
     videos_of,
 )
-from flare_cli.subject.folder import Subject, write_json
+from flare_cli.subject.folder import Subject
+from flare_cli.subject.json_file import write_json
 from flare_cli.subject.track import Track
 
 N_SHAPE, N_EXPRESSION = 300, 100
