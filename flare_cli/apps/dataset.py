@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from flare_cli.apps.progress import ProgressCallback, quiet
+from flare_cli.data.celebamask import Label
 from flare_cli.data.image import read_rgb, write_png
 from flare_cli.errors import HeadError, SubjectError
 from flare_cli.head.library import load_head
@@ -29,9 +30,16 @@ from flare_cli.track.regions import HeadProjector
 
 PARTS = ("image", "mask", "semantic", "flame_params.json", "flare.json")
 DEFAULT_FPS = 25.0
-HAIR, CLOTH = 17, 16
-REGION_LABELS = {"scalp": HAIR, "neck": 14, "nose": 10, "lips": 12, "inner_mouth": 11, "teeth": 11, "tongue": 11}
-SIDED_LABELS = {"ears": (7, 8), "eyes": (4, 5)}
+REGION_LABELS = {
+    "scalp": Label.HAIR,
+    "neck": Label.NECK,
+    "nose": Label.NOSE,
+    "lips": Label.LIP_UPPER,
+    "inner_mouth": Label.MOUTH,
+    "teeth": Label.MOUTH,
+    "tongue": Label.MOUTH,
+}
+SIDED_LABELS = {"ears": (Label.EAR_LEFT, Label.EAR_RIGHT), "eyes": (Label.EYE_LEFT, Label.EYE_RIGHT)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,5 +227,5 @@ def labels_of_head(head: ProjectedHead, mask: UInt8[np.ndarray, "H W"]) -> UInt8
         labels[head.shows(name)] = label
     for name, (left, right) in SIDED_LABELS.items():
         labels[head.shows(name)] = np.where(columns > middle, left, right).repeat(len(labels), 0)[head.shows(name)]
-    beside = np.where(rows <= chin, HAIR, CLOTH).repeat(labels.shape[1], 1)
+    beside = np.where(rows <= chin, Label.HAIR, Label.CLOTH).repeat(labels.shape[1], 1)
     return np.where(mask < 128, 0, np.where(head.regions > 0, labels, beside)).astype(np.uint8)

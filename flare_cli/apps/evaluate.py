@@ -17,6 +17,7 @@ from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
 from flare_cli.apps.runs import choose_device, load_run, newest_run
 from flare_cli.avatar.avatar import Avatar
+from flare_cli.data.celebamask import CLOTHES
 from flare_cli.data.image import write_png
 from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames, load_frames
@@ -26,7 +27,6 @@ from flare_cli.subject.folder import Subject, load_subject
 from flare_cli.subject.json_file import write_json
 
 SHEET_FRAMES = 5
-CLOTHES = (15, 16)  # labels that the published protocol leaves out: necklace and cloth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flare_cli.avatar.material import Material
+from flare_cli.data.celebamask import BARE_SKIN
 from flare_cli.fit.kernels import skin as kernels
 from flare_cli.render.backend import Pixels
 from flare_cli.render.launch import Each, launch, vectors
 
-SKIN_LABELS = (1, 7, 8, 10, 14)  # face, ears, nose, neck (docs/conventions.md)
 ROUGHNESS = (0.5, 0.1)  # mean and standard deviation on skin (docs/method.md)
 SPECULAR = (0.3753, 0.1655)
 USUAL = (ROUGHNESS[0], 2 * ROUGHNESS[1], SPECULAR[0], 2 * SPECULAR[1])
@@ -39,7 +39,7 @@ def skin_terms(
 @functools.cache
 def _is_skin(device: torch.device) -> Float[Tensor, "256"]:
     table = torch.zeros(256)
-    table[list(SKIN_LABELS)] = 1
+    table[list(BARE_SKIN)] = 1
     return table.to(device)
 
 

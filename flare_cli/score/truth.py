@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
+from flare_cli.data.celebamask import Label
 from flare_cli.score.metrics import psnr
 
-CLOTH = 16
 WHOLLY_COVERED = 0.99
 
 
@@ -38,7 +38,7 @@ class TruthScore:
 def load_truth(path: Path, label: Float[np.ndarray, "H W"]) -> Truth:
     """Read `truth/<n>.npz` (docs/formats.md)."""
     with np.load(path) as arrays:
-        inside = (arrays["coverage"].astype(np.float32) > WHOLLY_COVERED) & (label != CLOTH)
+        inside = (arrays["coverage"].astype(np.float32) > WHOLLY_COVERED) & (label != Label.CLOTH)
         return Truth(
             albedo=arrays["albedo"].astype(np.float32), normal=arrays["normal"].astype(np.float32), inside=inside
         )

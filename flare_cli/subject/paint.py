@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.spatial import KDTree
 
+from flare_cli.data.celebamask import Label
 from flare_cli.head.model import HeadModel
 
 # Linear albedo. The seed picks one of each.
@@ -25,22 +26,6 @@ SCLERA, PUPIL = (0.74, 0.70, 0.66), (0.008, 0.008, 0.008)
 IRIS_EDGE, PUPIL_EDGE = np.radians(23.0), np.radians(8.5)
 
 HAIR_DEPTH, COLLAR_DEPTH, COLLAR_WIDTH = 0.016, 0.005, 0.042  # metres
-LABELS = {
-    "skin": 1,
-    "brow_left": 2,
-    "brow_right": 3,
-    "eye_left": 4,
-    "eye_right": 5,
-    "ear_left": 7,
-    "ear_right": 8,
-    "nose": 10,
-    "mouth": 11,
-    "upper_lip": 12,
-    "lower_lip": 13,
-    "neck": 14,
-    "cloth": 16,
-    "hair": 17,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +101,25 @@ def painted(
     upper = (carry @ head.weights[:, 2].cpu().numpy()) < 0.5
     lips = soft["lips"] > 0.45
     put(lips, (np.array(LIPS) * (1 + 0.15 * noise(places, 0.004))[:, None])[lips], 0.3)
-    labels[lips & upper], labels[lips & ~upper] = LABELS["upper_lip"], LABELS["lower_lip"]
-    put(soft["inner_mouth"] > 0.5, INNER_MOUTH, 0.35, LABELS["mouth"])
-    put(soft["teeth"] > 0.5, TEETH, 0.2, LABELS["mouth"])
-    put(soft["tongue"] > 0.5, TONGUE, 0.35, LABELS["mouth"])
+    labels[lips & upper], labels[lips & ~upper] = Label.LIP_UPPER, Label.LIP_LOWER
+    put(soft["inner_mouth"] > 0.5, INNER_MOUTH, 0.35, Label.MOUTH)
+    put(soft["teeth"] > 0.5, TEETH, 0.2, Label.MOUTH)
+    put(soft["tongue"] > 0.5, TONGUE, 0.35, Label.MOUTH)
 
     hair_colour = np.array(HAIRS[pick[1]])
     strands = 1 + 0.5 * noise(places * [1, 0.25, 1], 0.003, octaves=2) + 0.25 * noise(places, 0.03)
     brows = soft["brows"] + 0.25 * grain > 0.5
     put(brows, (hair_colour * np.clip(strands, 0.3, 2)[:, None])[brows], 0.55)
-    labels[brows & left], labels[brows & ~left] = LABELS["brow_left"], LABELS["brow_right"]
+    labels[brows & left], labels[brows & ~left] = Label.BROW_LEFT, Label.BROW_RIGHT
     wig = (carry @ hair) + 0.12 * noise(places, 0.006, octaves=2, shift=2) > 0.5
-    put(wig, (hair_colour * np.clip(strands, 0.3, 2)[:, None])[wig], 0.5, LABELS["hair"])
+    put(wig, (hair_colour * np.clip(strands, 0.3, 2)[:, None])[wig], 0.5, Label.HAIR)
     cloth = (carry @ collar) > 0.5
     weave = 1 + 0.5 * np.sin(places[:, 1] * 2 * np.pi / 0.012) * 0.4 + 0.15 * grain
-    put(cloth, (np.array(CLOTHS[pick[2]]) * weave[:, None])[cloth], 0.9, LABELS["cloth"])
+    put(cloth, (np.array(CLOTHS[pick[2]]) * weave[:, None])[cloth], 0.9, Label.CLOTH)
     eyes = soft["eyes"] > 0.5
-    for side, name in enumerate(("eye_left", "eye_right")):
+    for side, label in enumerate((Label.EYE_LEFT, Label.EYE_RIGHT)):
         own = eyes & (left if side == 0 else ~left)
-        put(own, _eye(places[own] - eye_centres[side], noise, np.array(IRISES[pick[3]])), 0.1, LABELS[name])
+        put(own, _eye(places[own] - eye_centres[side], noise, np.array(IRISES[pick[3]])), 0.1, label)
     return Look(albedo.clip(0.005, 0.95), roughness.clip(0.05, 1.0), labels)
 
 
@@ -148,11 +133,11 @@ def _skin(places: np.ndarray, soft: dict[str, np.ndarray], noise: Noise, tone: n
     freckled = np.clip(cheek + soft["nose"], 0, 1) * _step(noise(places, 0.0035, shift=3), 0.45, 0.65)
     albedo *= 1 - freckled[:, None] * np.array([0.3, 0.4, 0.45])
     roughness = 0.5 + 0.06 * noise(places, 0.01) - 0.1 * soft["nose"]
-    labels = np.full(len(places), LABELS["skin"])
-    labels[soft["neck"] > 0.5] = LABELS["neck"]
-    labels[soft["nose"] > 0.5] = LABELS["nose"]
+    labels = np.full(len(places), Label.SKIN)
+    labels[soft["neck"] > 0.5] = Label.NECK
+    labels[soft["nose"] > 0.5] = Label.NOSE
     ears = soft["ears"] > 0.5
-    labels[ears & (places[:, 0] > 0)], labels[ears & (places[:, 0] <= 0)] = LABELS["ear_left"], LABELS["ear_right"]
+    labels[ears & (places[:, 0] > 0)], labels[ears & (places[:, 0] <= 0)] = Label.EAR_LEFT, Label.EAR_RIGHT
     return Look(albedo, roughness, labels)
 
 

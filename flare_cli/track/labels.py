@@ -12,27 +12,24 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from flare_cli.data.celebamask import Label
 from flare_cli.track.landmarks import FACE_OVAL, LEFT_LIDS, RIGHT_LIDS
 from flare_cli.track.matte import Guide, guided_filter
 from flare_cli.track.projected_head import ProjectedHead
 from flare_cli.track.threads import in_parallel
-
-# CelebAMask-19 ids; left and right are the subject's.
-SKIN, BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, EAR_LEFT, EAR_RIGHT = 1, 2, 3, 4, 5, 7, 8
-NOSE, MOUTH, LIP_UPPER, LIP_LOWER, NECK, CLOTH, HAIR = 10, 11, 12, 13, 14, 16, 17
 
 UPPER_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 OUTLINES = {
-    BROW_RIGHT: (70, 63, 105, 66, 107, 55, 65, 52, 53, 46),
-    BROW_LEFT: (300, 293, 334, 296, 336, 285, 295, 282, 283, 276),
-    EYE_RIGHT: (*RIGHT_LIDS[:9], *RIGHT_LIDS[15:8:-1]),
-    EYE_LEFT: (*LEFT_LIDS[:9], *LEFT_LIDS[15:8:-1]),
-    LIP_UPPER: (*UPPER_OUTER, *UPPER_INNER[::-1]),
-    LIP_LOWER: (*LOWER_OUTER, *LOWER_INNER[::-1]),
-    MOUTH: (*UPPER_INNER, *LOWER_INNER[::-1]),
+    Label.BROW_RIGHT: (70, 63, 105, 66, 107, 55, 65, 52, 53, 46),
+    Label.BROW_LEFT: (300, 293, 334, 296, 336, 285, 295, 282, 283, 276),
+    Label.EYE_RIGHT: (*RIGHT_LIDS[:9], *RIGHT_LIDS[15:8:-1]),
+    Label.EYE_LEFT: (*LEFT_LIDS[:9], *LEFT_LIDS[15:8:-1]),
+    Label.LIP_UPPER: (*UPPER_OUTER, *UPPER_INNER[::-1]),
+    Label.LIP_LOWER: (*LOWER_OUTER, *LOWER_INNER[::-1]),
+    Label.MOUTH: (*UPPER_INNER, *LOWER_INNER[::-1]),
 }
 FOREHEAD, CHIN, BROW_TOPS = 10, 152, (105, 334)
 BINS = 32
@@ -129,18 +126,18 @@ def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W
     window = 2 * max(1, view.rgb.shape[0] // 170) + 1
     person = _mostly((skin >= cloth) | (hair >= cloth), window)
     skin = _mostly((skin >= cloth) & (skin >= hair), window)
-    labels = np.full_like(clues.below, CLOTH, np.uint8)
-    labels[person] = HAIR
-    labels[skin] = SKIN
-    labels[skin & clues.below] = NECK
+    labels = np.full_like(clues.below, Label.CLOTH, np.uint8)
+    labels[person] = Label.HAIR
+    labels[skin] = Label.SKIN
+    labels[skin & clues.below] = Label.NECK
     skin &= ~clues.below
     ears = skin & ~clues.oval & (clues.from_ears <= 0.12 * view.tall)
     middle = view.points[[FOREHEAD, CHIN], 0].mean()
     left = np.arange(labels.shape[1])[None] > middle
-    labels[ears & left], labels[ears & ~left] = EAR_LEFT, EAR_RIGHT
-    labels[skin & view.head.shows("nose")] = NOSE
-    for name, outline in OUTLINES.items():
-        _fill(labels, view, outline, name)
+    labels[ears & left], labels[ears & ~left] = Label.EAR_LEFT, Label.EAR_RIGHT
+    labels[skin & view.head.shows("nose")] = Label.NOSE
+    for label, outline in OUTLINES.items():
+        _fill(labels, view, outline, label)
     return labels * (view.matte >= 0.5)
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from flare_cli.data.celebamask import Label
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.errors import SubjectError
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.library import load_head
 from flare_cli.head.skinning import landmark_points, pose_vertices
 from flare_cli.subject.folder import load_subject
-from flare_cli.subject.paint import LABELS
 from flare_cli.subject.performance import perform
 from flare_cli.subject.synthetic import make_synthetic_subject, studio_light
 
@@ -50,7 +50,7 @@ def test_eyes_and_lips_appear_where_the_track_projects_them(recording):
     # MediaPipe 13 and 14 are the inner middle of the lips; brows and eyes may be turned away, lips never are.
     for i in range(FRAMES):
         labels = read_grey(recording.label_path(i + 1))
-        mouth = np.isin(labels, [LABELS["upper_lip"], LABELS["lower_lip"], LABELS["mouth"]])
+        mouth = np.isin(labels, [Label.LIP_UPPER, Label.LIP_LOWER, Label.MOUTH])
         rows, columns = np.nonzero(mouth)
         middle = pixels[i, [0, 17, 61, 291]].mean(0)
         assert abs(columns.mean() + 0.5 - float(middle[0])) < 0.02 * SIZE
@@ -67,7 +67,7 @@ def test_buffers_agree_with_each_other(recording):
     solid = truth["coverage"] == 1
     assert (labels[solid] > 0).all()
     assert (labels[mask == 0] == 0).all()
-    assert {LABELS[n] for n in ("skin", "hair", "cloth", "neck", "nose", "eye_left", "brow_right")} <= set(
+    assert {Label.SKIN, Label.HAIR, Label.CLOTH, Label.NECK, Label.NOSE, Label.EYE_LEFT, Label.BROW_RIGHT} <= set(
         np.unique(labels)
     )
     normals = truth["normal"][solid].astype(float)

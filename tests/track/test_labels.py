@@ -7,21 +7,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from flare_cli.data.celebamask import Label
 from flare_cli.track.labels import (
     BINS,
-    BROW_LEFT,
-    CLOTH,
-    EAR_LEFT,
-    EAR_RIGHT,
-    EYE_LEFT,
-    EYE_RIGHT,
-    HAIR,
-    LIP_LOWER,
-    LIP_UPPER,
-    MOUTH,
-    NECK,
     OUTLINES,
-    SKIN,
     FrameView,
     _blurred,
     _distance,
@@ -38,12 +27,12 @@ SKIN_COLOUR, HAIR_COLOUR, CLOTH_COLOUR, WALL = (205, 150, 120), (60, 40, 25), (4
 MIDDLE, RADII = (128, 110), (38, 52)
 # The subject's left is on the right of the picture.
 BOXES = {
-    BROW_LEFT: ((138, 86), (156, 90)),
-    EYE_LEFT: ((138, 96), (154, 102)),
-    EYE_RIGHT: ((102, 96), (118, 102)),
-    LIP_UPPER: ((116, 134), (140, 137)),
-    LIP_LOWER: ((116, 141), (140, 146)),
-    MOUTH: ((118, 137), (138, 141)),
+    Label.BROW_LEFT: ((138, 86), (156, 90)),
+    Label.EYE_LEFT: ((138, 96), (154, 102)),
+    Label.EYE_RIGHT: ((102, 96), (118, 102)),
+    Label.LIP_UPPER: ((116, 134), (140, 137)),
+    Label.LIP_LOWER: ((116, 141), (140, 146)),
+    Label.MOUTH: ((118, 137), (138, 141)),
 }
 
 
@@ -94,17 +83,17 @@ def labels(view) -> np.ndarray:
 @pytest.mark.parametrize(
     ("place", "label"),
     [
-        ((128, 115), SKIN),
-        ((110, 125), SKIN),
-        ((128, 40), HAIR),
-        ((85, 70), HAIR),
-        ((128, 175), NECK),
-        ((128, 205), CLOTH),
-        ((40, 230), CLOTH),
-        ((170, 108), EAR_LEFT),
-        ((85, 108), EAR_RIGHT),
-        ((146, 99), EYE_LEFT),
-        ((110, 99), EYE_RIGHT),
+        ((128, 115), Label.SKIN),
+        ((110, 125), Label.SKIN),
+        ((128, 40), Label.HAIR),
+        ((85, 70), Label.HAIR),
+        ((128, 175), Label.NECK),
+        ((128, 205), Label.CLOTH),
+        ((40, 230), Label.CLOTH),
+        ((170, 108), Label.EAR_LEFT),
+        ((85, 108), Label.EAR_RIGHT),
+        ((146, 99), Label.EYE_LEFT),
+        ((110, 99), Label.EYE_RIGHT),
         ((20, 20), 0),
     ],
 )
@@ -123,7 +112,7 @@ def test_specks_on_cloth_stay_cloth(view):
     speckled[200:250:10, 30:226:12] = SKIN_COLOUR
     marked = replace(view, rgb=speckled, guide=guide_of(speckled))
     labels = label_image(marked, learn_colours([marked]))
-    assert (labels[220:, 20:236] == CLOTH).mean() > 0.99
+    assert (labels[220:, 20:236] == Label.CLOTH).mean() > 0.99
 
 
 def test_counts_of_colours_are_blurred_as_scipy_does():

@@ -8,32 +8,13 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from flare_cli.data.celebamask import Label
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.errors import SubjectError
 from flare_cli.subject.importers.sequences import LabelCode, SourceFrame
 
 # INSTA paints its classes; the red channel tells them apart.
-CELEB_OF_INSTA_RED = {
-    250: 1,
-    240: 2,
-    230: 3,
-    210: 4,
-    200: 5,
-    190: 6,
-    180: 7,
-    170: 8,
-    160: 9,
-    150: 10,
-    140: 11,
-    130: 12,
-    120: 13,
-    110: 14,
-    100: 15,
-    90: 16,
-    80: 17,
-    70: 18,
-}
-N_LABELS = 19
+CELEB_OF_INSTA_RED = {260 - 10 * label: label for label in Label if label != Label.BACKGROUND}
 
 
 def source_mask(source: SourceFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "H W"] | None:
@@ -73,9 +54,9 @@ def source_label(source: SourceFrame, size: tuple[int, int], code: LabelCode) ->
         labels = table[read_rgb(source.label)[..., 0]]
     else:
         labels = read_grey(source.label)
-        if labels.max() >= N_LABELS:
+        if labels.max() >= len(Label):
             raise SubjectError(
-                f"{source.label} holds the label {labels.max()}, CelebAMask-19 ends at {N_LABELS - 1}",
+                f"{source.label} holds the label {labels.max()}, CelebAMask-19 ends at {len(Label) - 1}",
                 hint="use label images of face-parsing (one channel, ids 0 to 18)",
             )
     if labels.shape != size:
