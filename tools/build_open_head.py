@@ -29,7 +29,7 @@ from topology import HeadMesh, head_mesh  # noqa: E402
 from units import cleared_of_eyes, face_units, gaze_angles, with_clear_lids  # noqa: E402
 
 from flare_cli.head.arkit import ARKIT_NAMES, EXPRESSION_NAMES, JAW_OPEN  # noqa: E402
-from flare_cli.head.model import JOINT_NAMES  # noqa: E402
+from flare_cli.head.joints import JOINT_NAMES, Joint  # noqa: E402
 from flare_cli.head.open_head import FORMAT_VERSION, NAME, content_digest  # noqa: E402
 
 SHAPE_COMPONENTS, SAMPLES, SEED = 100, 2000, 0
@@ -121,14 +121,14 @@ def _arrays(
 
 def _arkit_pose(mesh: HeadMesh, rig: Rig) -> np.ndarray:
     """(52, 5, 3): jawOpen turns the jaw; a look turns its eyeball by what MakeHuman's artist turned it, mirrored."""
-    pose = np.zeros((len(ARKIT_NAMES), len(JOINT_NAMES), 3))
-    pose[ARKIT_NAMES.index(JAW_OPEN), JOINT_NAMES.index("jaw"), 0] = rig.jaw_angle
+    pose = np.zeros((len(ARKIT_NAMES), len(Joint), 3))
+    pose[ARKIT_NAMES.index(JAW_OPEN), Joint.JAW, 0] = rig.jaw_angle
     looks = gaze_angles(mesh)
     for name, turn in looks.items():
         other = name.replace("Left", "Right") if name.endswith("Left") else name.replace("Right", "Left")
         mirrored = looks[other] * [1, -1, -1]  # rotations are axial vectors
-        side = "eye_left" if name.endswith("Left") else "eye_right"
-        pose[ARKIT_NAMES.index(name), JOINT_NAMES.index(side)] = (turn + mirrored) / 2
+        side = Joint.EYE_LEFT if name.endswith("Left") else Joint.EYE_RIGHT
+        pose[ARKIT_NAMES.index(name), side] = (turn + mirrored) / 2
         print(f"  {name}: {np.round(np.degrees(turn), 1)} deg")
     return pose
 

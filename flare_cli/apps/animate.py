@@ -15,6 +15,7 @@ from flare_cli.apps.output import open_output
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import draw_track
 from flare_cli.apps.runs import choose_device, load_run, newest_run
+from flare_cli.head.joints import Joint
 from flare_cli.subject.track import Track
 
 CACHE = ".flare-drivers"
@@ -95,7 +96,7 @@ def transfer(driver: Driver, own: Track, *, absolute: bool) -> Track:
 def _relative_pose(driver: Driver, own: Tensor) -> Tensor:
     """Per joint: own neutral · driver neutral⁻¹ · driver, as rotations. Jaw and eyes stay: they have a true zero."""
     moved = driver.pose.clone()
-    for joint in (0, 1):
+    for joint in (Joint.ROOT, Joint.NECK):
         mine, theirs = (
             Rotation.from_rotvec(values.numpy()) for values in (_median(own[:, joint]), driver.neutral.pose[joint])
         )

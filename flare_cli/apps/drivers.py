@@ -21,11 +21,11 @@ from flare_cli.apps.progress import ProgressCallback, quiet
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.conversion import convert_expressions
+from flare_cli.head.joints import Joint
 from flare_cli.head.library import load_head
-from flare_cli.head.model import JOINT_NAMES, HeadModel
+from flare_cli.head.model import HeadModel
 from flare_cli.subject.folder import load_subject
 
-ROOT, NECK = JOINT_NAMES.index("root"), JOINT_NAMES.index("neck")
 DEFAULT_FPS = 25.0
 HINT = f"use a subject folder, a .csv, .json or .npz, a video, or one of {', '.join(PRESETS)}"
 
@@ -87,7 +87,7 @@ def _of_capture(capture: Capture, head: HeadModel) -> Driver:
     """ARKit weights have a true zero, which is the neutral; the head's neutral turn is the median of the capture."""
     weights = torch.from_numpy(capture.weights).float().clamp(0, 1)
     pose = torch.einsum("bk,kjc->bjc", weights, head.arkit.pose)
-    pose[:, ROOT] = torch.from_numpy(Rotation.from_euler("xyz", capture.head).as_rotvec()).float()
+    pose[:, Joint.ROOT] = torch.from_numpy(Rotation.from_euler("xyz", capture.head).as_rotvec()).float()
     rest = Neutral(
         expression=torch.zeros(head.n_expression), pose=torch.zeros_like(pose[0]), translation=torch.zeros(3)
     )
@@ -147,7 +147,8 @@ def _array(path: Path, arrays: dict[str, Any], name: str, shape: tuple[int, ...]
 def _with_medians(expression: Tensor, pose: Tensor, translation: Tensor, fps: float) -> Driver:
     """A tracked person's neutral is the median of the recording; jaw and eyes have a true zero."""
     rest = torch.zeros_like(pose[0])
-    rest[[ROOT, NECK]] = pose[:, [ROOT, NECK]].median(0).values
+    turned = [Joint.ROOT, Joint.NECK]
+    rest[turned] = pose[:, turned].median(0).values
     neutral = Neutral(expression=expression.median(0).values, pose=rest, translation=translation.median(0).values)
     return Driver(expression=expression, pose=pose, translation=translation, fps=fps, neutral=neutral)
 

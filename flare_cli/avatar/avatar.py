@@ -14,6 +14,7 @@ from flare_cli.avatar.light import NeuralLight
 from flare_cli.avatar.material import MaterialField
 from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.config.schema import Config
+from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_features, pose_vertices, shaped_joints
 from flare_cli.render.geometry import vertex_normals
@@ -207,7 +208,7 @@ class Avatar(nn.Module):
     def _canonical_positions(self) -> Float[Tensor, "V0 3"]:
         head = self.head
         pose = self._template.new_zeros(1, len(head.parents), 3)
-        pose[0, 2, 0] = self.config.mesh.jaw_open
+        pose[0, Joint.JAW, 0] = self.config.mesh.jaw_open
         positions = pose_vertices(
             head,
             shape=self.shape,

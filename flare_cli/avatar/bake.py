@@ -12,7 +12,7 @@ from flare_cli.avatar.texture import fill_gutters, rasterize_uv
 from flare_cli.data.gltf import GltfAvatar, Skin
 from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh
 from flare_cli.head.arkit import ARKIT_NAMES
-from flare_cli.head.model import JOINT_NAMES
+from flare_cli.head.joints import JOINT_NAMES
 from flare_cli.render.colour import srgb_from_linear
 
 CHUNK = 1 << 16  # texels whose materials are evaluated at once

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.head.joints import Joint
 from flare_cli.head.model import ArkitMap, HeadModel
-from flare_cli.head.registration import EYE_LEFT, EYE_RIGHT, JAW, Registration, Target
+from flare_cli.head.registration import Registration, Target
 from flare_cli.head.skinning import at_points, pose_vertices
 
 NOISE = 0.001  # metres, of the correspondence
@@ -38,10 +39,11 @@ def fit_arkit(
     )
     expression = torch.zeros(len(ARKIT_NAMES), head.n_expression)
     pose = torch.zeros(len(ARKIT_NAMES), len(head.parents), 3)
-    pose[:, [EYE_LEFT, EYE_RIGHT]] = open_head.arkit.pose[:, [EYE_LEFT, EYE_RIGHT]]
+    eyes = [Joint.EYE_LEFT, Joint.EYE_RIGHT]
+    pose[:, eyes] = open_head.arkit.pose[:, eyes]
     residual: dict[str, float] = {}
     for k, name in enumerate(ARKIT_NAMES):
-        expression[k], pose[k, JAW], left = _solved(points, wanted[k], turns_jaw=name.startswith("jaw"))
+        expression[k], pose[k, Joint.JAW], left = _solved(points, wanted[k], turns_jaw=name.startswith("jaw"))
         size = float(wanted[k].square().mean().sqrt())
         residual[name] = left / size if size > 1e-6 else 0.0
     return ArkitMap(expression=expression, pose=pose), residual
@@ -70,7 +72,7 @@ def _solved(points: HeadModel, wanted: Float[Tensor, "N 3"], *, turns_jaw: bool)
 
     def misfit(unknown: Tensor) -> Tensor:
         jaw = torch.zeros(1, len(points.parents), 3, dtype=unknown.dtype)
-        pose = torch.cat([jaw[:, :JAW], unknown[None, None, E:], jaw[:, JAW + 1 :]], 1)
+        pose = torch.cat([jaw[:, : Joint.JAW], unknown[None, None, E:], jaw[:, Joint.JAW + 1 :]], 1)
         posed = pose_vertices(
             points, shape=unknown.new_zeros(points.n_shape), expression=unknown[None, :E], pose=pose,
             translation=unknown.new_zeros(1, 3),

@@ -14,10 +14,10 @@ from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from flare_cli.errors import HeadError
-from flare_cli.head.model import JOINT_NAMES, HeadModel
+from flare_cli.head.joints import Joint
+from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import at_points, joint_transforms, pose_vertices
 
-JAW = JOINT_NAMES.index("jaw")
 FIRST_IRIS = 468
 """Landmarks from here on lie on the eyeballs, which turn with the eye joints."""
 LEAST_POINTS = 100
@@ -53,7 +53,7 @@ def convert_expressions(
     index = common_landmarks(source, target)
     theirs, ours = (_points(head, index) for head in (source, target))
     jaw = torch.zeros_like(pose)
-    jaw[:, JAW] = pose[:, JAW]
+    jaw[:, Joint.JAW] = pose[:, Joint.JAW]
     still = jaw.new_zeros(len(jaw), target.n_expression)
     scale = _size(ours) / _size(theirs)
     wanted = scale * (_posed(theirs, expression, jaw) - theirs.template)

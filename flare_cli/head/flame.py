@@ -21,14 +21,14 @@ from flare_cli.errors import HeadError
 from flare_cli.head.arkit_fit import fit_arkit
 from flare_cli.head.flame_extras import FlameExtras, uv_of_closed_mesh
 from flare_cli.head.holes import ClosedMesh, Eyeball, close_holes
+from flare_cli.head.joints import PARENTS, Joint
 from flare_cli.head.model import ArkitMap, HeadModel
 from flare_cli.head.open_head import content_digest, load_open_head
-from flare_cli.head.registration import EYE_LEFT, EYE_RIGHT, JAW, Target, register
+from flare_cli.head.registration import Target, register
 from flare_cli.head.surface import parts
 from flare_cli.head.transfer import known_anchors, transferred_68, transferred_landmarks, transferred_regions
 
-VERTICES, SHAPES, EXPRESSIONS, JOINTS, POSE_FEATURES = 5023, 300, 100, 5, 36
-PARENTS = (-1, 0, 1, 1, 1)
+VERTICES, SHAPES, EXPRESSIONS, POSE_FEATURES = 5023, 300, 100, 36
 # Raise when closing holes or naming regions changes: avatars know their head by a digest that holds this number.
 PREPARED = 1
 SMALLEST, LARGEST = 0.15, 0.8  # metres from chin or chest to crown
@@ -102,7 +102,7 @@ def read_flame(path: Path, edition: Edition | None = None) -> FlameFile:
         raise HeadError(f"{path} holds a {type(content).__name__}, not FLAME's dict of arrays", hint=DAMAGED)
     take = _Taker(path, content)
     dirs = take.floats("shapedirs", (VERTICES, 3, SHAPES + EXPRESSIONS))
-    _check_tree(path, take.integers("kintree_table", (2, JOINTS)))
+    _check_tree(path, take.integers("kintree_table", (2, len(Joint))))
     file = FlameFile(
         edition=edition,
         file_sha256=hashlib.sha256(read_bounded(path)).hexdigest(),
@@ -111,8 +111,8 @@ def read_flame(path: Path, edition: Edition | None = None) -> FlameFile:
         shape_dirs=np.ascontiguousarray(dirs[..., :SHAPES]),
         expression_dirs=np.ascontiguousarray(dirs[..., SHAPES:]),
         pose_dirs=take.floats("posedirs", (VERTICES, 3, POSE_FEATURES)),
-        regressor=take.floats("J_regressor", (JOINTS, VERTICES)),
-        weights=take.floats("weights", (VERTICES, JOINTS)),
+        regressor=take.floats("J_regressor", (len(Joint), VERTICES)),
+        weights=take.floats("weights", (VERTICES, len(Joint))),
     )
     _check_geometry(path, file)
     return file
@@ -150,7 +150,7 @@ class _Taker:
 
 def _check_tree(path: Path, table: Int[np.ndarray, "2 J"]) -> None:
     # The root's parent is written as -1, which is 4294967295 without a sign.
-    if tuple(table[0, 1:].tolist()) != PARENTS[1:] or table[1].tolist() != list(range(JOINTS)):
+    if tuple(table[0, 1:].tolist()) != PARENTS[1:] or table[1].tolist() != list(range(len(Joint))):
         raise HeadError(
             f"{path} is not FLAME: its joints hang together as {table.tolist()}",
             hint="FLAME has a root, a neck on it, and a jaw and two eyes on the neck",
@@ -191,8 +191,8 @@ def head_of_flame(file: FlameFile, name: str, extras: FlameExtras) -> tuple[Head
         faces=closed.faces,
         skin=~(eyes[0] | eyes[1]) & ~pockets[closed.faces].any(1),
         eyes=(eyes[0], eyes[1]),
-        eye_centres=joints[[EYE_LEFT, EYE_RIGHT]],
-        jaw=weights[:, JAW],
+        eye_centres=joints[[Joint.EYE_LEFT, Joint.EYE_RIGHT]],
+        jaw=weights[:, Joint.JAW],
     )
     open_head = load_open_head()
     registration = register(open_head, target, known_anchors(open_head, target, extras))
@@ -200,7 +200,7 @@ def head_of_flame(file: FlameFile, name: str, extras: FlameExtras) -> tuple[Head
     landmarks = transferred_landmarks(open_head, target, registration, extras)
     floats = lambda array: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))  # noqa: E731
     joint_dirs = lambda dirs: np.einsum("jv,vcs->jcs", file.regressor, dirs)  # noqa: E731
-    nothing = ArkitMap(expression=torch.zeros(52, EXPRESSIONS), pose=torch.zeros(52, JOINTS, 3))
+    nothing = ArkitMap(expression=torch.zeros(52, EXPRESSIONS), pose=torch.zeros(52, len(Joint), 3))
     head = HeadModel(
         name=name,
         sha256=file.digest(extras),
@@ -236,13 +236,13 @@ def head_of_flame(file: FlameFile, name: str, extras: FlameExtras) -> tuple[Head
 def _eyeball_masks(file: FlameFile) -> list[Bool[np.ndarray, "V"]]:
     """The left and the right eyeball: connected parts that mostly turn with an eye's joint."""
     part = parts(file.faces, VERTICES)
-    turning = [np.bincount(part, file.weights[:, j]) / np.bincount(part) for j in (EYE_LEFT, EYE_RIGHT)]
+    turning = [np.bincount(part, file.weights[:, j]) / np.bincount(part) for j in (Joint.EYE_LEFT, Joint.EYE_RIGHT)]
     return [np.asarray(turn[part] > 0.5) for turn in turning]
 
 
 def _eyeballs(file: FlameFile, joints: Float[np.ndarray, "J 3"]) -> list[Eyeball]:
     balls: list[Eyeball] = []
-    for joint, mask in zip((EYE_LEFT, EYE_RIGHT), _eyeball_masks(file), strict=True):
+    for joint, mask in zip((Joint.EYE_LEFT, Joint.EYE_RIGHT), _eyeball_masks(file), strict=True):
         radius = float(np.linalg.norm(file.template[mask] - joints[joint], axis=1).max())
         balls.append(Eyeball(centre=joints[joint], radius=radius))
     return balls

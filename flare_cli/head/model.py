@@ -10,8 +10,6 @@ from torch import Tensor
 
 from flare_cli.head.arkit import ARKIT_NAMES
 
-JOINT_NAMES = ("root", "neck", "jaw", "eye_left", "eye_right")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarkEmbedding:

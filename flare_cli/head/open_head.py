@@ -22,13 +22,13 @@ from torch import Tensor
 
 from flare_cli.errors import HeadError
 from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.head.joints import PARENTS
 from flare_cli.head.landmarks68 import among_mediapipe
 from flare_cli.head.model import ArkitMap, HeadModel, LandmarkEmbedding
 
 NAME = "open-head"
 FORMAT_VERSION = 1
 POSE_FEATURES = 36
-PARENTS = (-1, 0, 1, 1, 1)
 
 
 @functools.cache

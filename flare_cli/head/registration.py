@@ -14,10 +14,10 @@ from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import splu
 
 from flare_cli.errors import HeadError
+from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.surface import SurfacePoints, closest_points, corner_normals
 
-JAW, EYE_LEFT, EYE_RIGHT = 2, 3, 4
 ALIGNMENT_ROUNDS = 25
 TRIMMED = 0.8  # of the closest pairs count in the alignment
 STIFFNESS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
@@ -71,9 +71,10 @@ def register(head: HeadModel, target: Target, anchors: Anchors | None = None) ->
     region = {name: mask.numpy() for name, mask in head.regions.items()}
     outer = region["skin"] & ~region["inner_mouth"] & ~region["eye_sockets"]
     face = (region["face"] | region["lips"] | region["nose"]) & outer
-    jaw = head.weights.numpy()[:, JAW].astype(np.float64)
+    jaw = head.weights.numpy()[:, Joint.JAW].astype(np.float64)
     start = head.template.double().numpy()
-    aligned, scale = _aligned(start, faces, face, head.joints.double().numpy()[[EYE_LEFT, EYE_RIGHT]], target)
+    eye_joints = head.joints.double().numpy()[[Joint.EYE_LEFT, Joint.EYE_RIGHT]]
+    aligned, scale = _aligned(start, faces, face, eye_joints, target)
     moved = aligned
     membrane = _membrane(faces, len(start))
     eyes = region["eyes"]
@@ -96,8 +97,8 @@ def register(head: HeadModel, target: Target, anchors: Anchors | None = None) ->
 def _balls(head: HeadModel, target: Target, scale: float) -> Float[np.ndarray, "V 3"]:
     """The open head's eyeballs, carried to the target's by centre and radius; other vertices mean nothing."""
     vertices, joints = head.template.double().numpy(), head.joints.double().numpy()
-    side = np.where(head.weights.numpy()[:, EYE_LEFT] > 0.5, 0, 1)
-    away = vertices - joints[[EYE_LEFT, EYE_RIGHT]][side]
+    side = np.where(head.weights.numpy()[:, Joint.EYE_LEFT] > 0.5, 0, 1)
+    away = vertices - joints[[Joint.EYE_LEFT, Joint.EYE_RIGHT]][side]
     radius = [
         float(np.linalg.norm(target.vertices[np.unique(target.faces[eye])] - centre, axis=1).mean())
         for eye, centre in zip(target.eyes, target.eye_centres, strict=True)

@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float, Int
 
 from flare_cli.head.flame_extras import FlameExtras, KnownPoints
 from flare_cli.head.holes import ClosedMesh
+from flare_cli.head.joints import Joint
 from flare_cli.head.landmarks68 import MEDIAPIPE_OF_68, among_mediapipe
 from flare_cli.head.model import HeadModel, LandmarkEmbedding
-from flare_cli.head.registration import JAW, Anchors, Registration, Target
+from flare_cli.head.registration import Anchors, Registration, Target
 from flare_cli.head.surface import closest_points
 
 N_LANDMARKS, FIRST_IRIS, FIRST_LEFT_IRIS = 478, 468, 473
@@ -58,7 +59,7 @@ def transferred_landmarks(
     own = head.faces.numpy()[head.landmarks.face.numpy()]
     blend = head.landmarks.barycentric.double().numpy()
     points = np.einsum("nk,nkc->nc", blend, registration.vertices[own])
-    follows = (head.weights.double().numpy()[own, JAW] * blend).sum(1)
+    follows = (head.weights.double().numpy()[own, Joint.JAW] * blend).sum(1)
     near_lips = head.regions["lips"].numpy()[own].any(1)
     face, barycentric, distance = np.zeros(N_LANDMARKS, np.int64), np.zeros((N_LANDMARKS, 3)), np.zeros(N_LANDMARKS)
     number = np.arange(N_LANDMARKS)

@@ -14,6 +14,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import KDTree
 
 from flare_cli.data.celebamask import Label
+from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 
 # Linear albedo. The seed picks one of each.
@@ -98,7 +99,7 @@ def painted(
             labels[where] = label
 
     grain = noise(places, 0.002, octaves=2)
-    upper = (carry @ head.weights[:, 2].cpu().numpy()) < 0.5
+    upper = (carry @ head.weights[:, Joint.JAW].cpu().numpy()) < 0.5
     lips = soft["lips"] > 0.45
     put(lips, (np.array(LIPS) * (1 + 0.15 * noise(places, 0.004))[:, None])[lips], 0.3)
     labels[lips & upper], labels[lips & ~upper] = Label.LIP_UPPER, Label.LIP_LOWER

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.head.arkit import ARKIT_NAMES
-from flare_cli.head.model import JOINT_NAMES, HeadModel
+from flare_cli.head.joints import Joint
+from flare_cli.head.model import HeadModel
 
 YAW, PITCH, ROLL = math.radians(35), math.radians(15), math.radians(6)
 NECK_SHARE = 0.8  # of a head turn; the shoulders take the rest
@@ -35,8 +36,8 @@ class Performance:
         """Joint rotations of `model`: jaw and eyes from the weights, the head's turn by neck and root."""
         pose = torch.einsum("bk,kjc->bjc", self.arkit, model.arkit.pose)
         turn = torch.zeros_like(pose)
-        turn[:, JOINT_NAMES.index("neck")] = NECK_SHARE * self.head
-        turn[:, JOINT_NAMES.index("root")] = (1 - NECK_SHARE) * self.head
+        turn[:, Joint.NECK] = NECK_SHARE * self.head
+        turn[:, Joint.ROOT] = (1 - NECK_SHARE) * self.head
         return pose + turn
 
 

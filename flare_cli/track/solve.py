@@ -17,6 +17,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
 from flare_cli.render.camera import Cameras
@@ -25,8 +26,6 @@ from flare_cli.track.landmark_head import landmark_head, landmark_normals, landm
 from flare_cli.track.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from flare_cli.track.library_threads import one_thread_each
 from flare_cli.track.posterior import OPENCV_FROM_WORLD, Priors, Problem, Unknowns, View, landmark_error
-
-ROOT, NECK, JAW, EYE_LEFT, EYE_RIGHT = range(5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +119,7 @@ def _rigid_start(
     turns, place = Rotation.from_matrix(np.stack(rotations)), np.stack(places)
     depth = float(np.median(place[:, 2]))
     base = turns.mean()
-    root, neck = (head.joints[j].cpu().double().numpy() for j in (ROOT, NECK))
+    root, neck = (head.joints[j].cpu().double().numpy() for j in (Joint.ROOT, Joint.NECK))
     # Head points are R x + t; posed ones are root + base (neck - root) + R (x - neck) + translation.
     shift = (place - [0, 0, depth]) @ flip - root - base.apply(neck - root) + turns.apply(neck)
     like = lambda values: torch.as_tensor(values, dtype=points.dtype, device=points.device)  # noqa: E731
@@ -143,7 +142,7 @@ def _head_kept_in_place(marks: HeadModel, start: Unknowns, now: Unknowns) -> Unk
 
     def middle(u: Unknowns) -> Float[Tensor, "N 3"]:
         pose = torch.zeros_like(u.pose())
-        pose[:, :2] = u.pose()[:, :2]
+        pose[:, : Joint.JAW] = u.pose()[:, : Joint.JAW]
         still = torch.zeros_like(u.expression)
         return pose_vertices(marks, shape=u.shape, expression=still, pose=pose, translation=u.translation).mean(1)
 

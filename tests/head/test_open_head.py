@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from flare_cli.errors import HeadError
 from flare_cli.head.arkit import ARKIT_NAMES, EXPRESSION_NAMES
+from flare_cli.head.joints import JOINT_NAMES
 from flare_cli.head.library import load_head
-from flare_cli.head.model import JOINT_NAMES
 from flare_cli.head.open_head import content_digest, load_open_head
 from flare_cli.head.skinning import landmark_points, pose_vertices
 

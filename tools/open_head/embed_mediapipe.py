@@ -26,7 +26,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from flare_cli.head.arkit import ARKIT_NAMES  # noqa: E402
-from flare_cli.head.model import JOINT_NAMES, HeadModel  # noqa: E402
+from flare_cli.head.joints import Joint  # noqa: E402
+from flare_cli.head.model import HeadModel  # noqa: E402
 from flare_cli.head.open_head import load_open_head  # noqa: E402
 from flare_cli.head.skinning import pose_vertices  # noqa: E402
 
@@ -140,7 +141,7 @@ def _surfaces(head: HeadModel) -> dict[str, np.ndarray]:
     whole = lambda name: head.regions[name].numpy()[faces].all(1)  # noqa: E731
     hidden = (head.regions["inner_mouth"] | head.regions["eye_sockets"]).numpy()[faces].all(1)
     skin = whole("skin") & ~hidden
-    jaw = head.weights.numpy()[faces, JOINT_NAMES.index("jaw")].mean(1)
+    jaw = head.weights.numpy()[faces, Joint.JAW].mean(1)
     return {
         "skin": np.flatnonzero(skin),
         "upper lip": np.flatnonzero(skin & (jaw < 0.5)),

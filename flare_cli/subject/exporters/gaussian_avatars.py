@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from flare_cli.data.image import read_grey, read_rgb, write_png
+from flare_cli.head.joints import Joint
 from flare_cli.subject.exporters.parts import (
     OPENGL_FROM_OPENCV,
     Exported,
@@ -82,10 +83,10 @@ def _parameters(
     pose = float64(track.pose[i])
     return {
         "translation": float64(track.translation[i])[None],
-        "rotation": pose[0][None],
-        "neck_pose": pose[1][None],
-        "jaw_pose": pose[2][None],
-        "eyes_pose": pose[3:].reshape(1, 6),
+        "rotation": pose[Joint.ROOT][None],
+        "neck_pose": pose[Joint.NECK][None],
+        "jaw_pose": pose[Joint.JAW][None],
+        "eyes_pose": pose[Joint.EYE_LEFT :].reshape(1, 6),
         "shape": shape,
         "expr": expression[None],
         "static_offset": np.zeros((1, VERTICES_WITH_TEETH, 3)),

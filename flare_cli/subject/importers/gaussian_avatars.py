@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from flare_cli.errors import SubjectError
+from flare_cli.head.joints import Joint
 from flare_cli.subject.importers.reading import HINT, member, numbers, read_arrays, read_record
 from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 
@@ -127,7 +128,7 @@ def _video(
             for f in frames
         ),
         expression=np.stack([p["expr"] for p in mine]),
-        pose=np.stack(pose).reshape(-1, 5, 3),
+        pose=np.stack(pose).reshape(-1, len(Joint), 3),
         translation=np.stack([p["translation"] for p in mine]),
         camera_from_world=np.stack(views),
         intrinsics=lens[0],

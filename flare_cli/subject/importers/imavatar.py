@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from flare_cli.errors import SubjectError
+from flare_cli.head.joints import Joint
 from flare_cli.subject.importers.reading import HINT, beside, if_there, member, numbers, read_record
 from flare_cli.subject.importers.sequences import (
     ImportedSequences,
@@ -146,7 +147,7 @@ def _video(
         name=name,
         sources=tuple(sources),
         expression=stacked("expression", (n_expression,)),
-        pose=stacked("pose", (15,)).reshape(-1, 5, 3),
+        pose=stacked("pose", (3 * len(Joint),)).reshape(-1, len(Joint), 3),
         translation=np.zeros((len(frames), 3)),
         camera_from_world=views,
         intrinsics=_intrinsics(numbers(member(params, "intrinsics", folder / file), (4,), file, "intrinsics"), size),

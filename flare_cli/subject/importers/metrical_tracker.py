@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from flare_cli.data.torch_pickle import load_torch_pickle
 from flare_cli.errors import SubjectError
+from flare_cli.head.joints import Joint
 from flare_cli.subject.importers.reading import HINT, if_there, member, numbers
 from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 
@@ -52,9 +53,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     rotation = part(opencv, "R", (1, 3, 3))
     size = numbers(np.ravel(member(record, "img_size", path)), (2,), path, "img_size")
     # Only the jaw and the eyes move: the rest of the head's motion is in the camera.
-    pose = np.zeros((5, 3))
-    pose[2] = axis_angle_from_6d(part(flame, "jaw", (1, 6))[None])[0]
-    pose[3:] = axis_angle_from_6d(part(flame, "eyes", (1, 12)).reshape(2, 6))
+    pose = np.zeros((len(Joint), 3))
+    pose[Joint.JAW] = axis_angle_from_6d(part(flame, "jaw", (1, 6))[None])[0]
+    pose[Joint.EYE_LEFT :] = axis_angle_from_6d(part(flame, "eyes", (1, 12)).reshape(2, 6))
     eyelids = part(flame, "eyelids", (1, 2)) if "eyelids" in flame else np.zeros(2)
     return Checkpoint(
         path=path,

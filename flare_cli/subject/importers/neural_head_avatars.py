@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from flare_cli.errors import SubjectError
+from flare_cli.head.joints import Joint
 from flare_cli.subject.importers.reading import HINT, if_there, member, numbers, read_arrays, read_record, same_count
 from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 
@@ -68,7 +69,7 @@ def read_neural_head_avatars(folder: Path) -> ImportedSequences:
                 name=folder.name,
                 sources=sources,
                 expression=rows["expr"],
-                pose=np.concatenate(angles, 1).reshape(-1, 5, 3),
+                pose=np.concatenate(angles, 1).reshape(-1, len(Joint), 3),
                 translation=rows["translation"],
                 camera_from_world=np.repeat(_camera(arrays, path)[None], len(frame), 0),
                 intrinsics=_intrinsics(arrays, path, height, width),

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from flare_cli.errors import SubjectError
+from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import shaped_joints
 from flare_cli.render.camera import Cameras
@@ -160,8 +161,8 @@ def _head_motion(
     pose = video.pose.copy()
     turned = ~np.isclose(turn, np.eye(3), rtol=0, atol=1e-12).all((1, 2))
     if turned.any():
-        rotation = Rotation.from_matrix(turn[turned]) * Rotation.from_rotvec(pose[turned, 0])
-        pose[turned, 0] = rotation.as_rotvec()
+        rotation = Rotation.from_matrix(turn[turned]) * Rotation.from_rotvec(pose[turned, Joint.ROOT])
+        pose[turned, Joint.ROOT] = rotation.as_rotvec()
     carried = np.where(
         turned[:, None],
         np.einsum("nij,nj->ni", turn, root + translation) - root + shift,
