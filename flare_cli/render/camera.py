@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 NEAR, FAR = 0.02, 20.0
+# Half a turn about x. Our world's axes are OpenGL's, so this is also the rotation of the usual frontal camera.
+OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
+OPENGL_FROM_OPENCV = OPENCV_FROM_OPENGL.T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,12 +21,11 @@ import numpy as np
 import torch
 
 from flare_cli.errors import SubjectError
-from flare_cli.render.camera import Cameras
+from flare_cli.render.camera import OPENGL_FROM_OPENCV, Cameras
 from flare_cli.subject.json_file import read_json, write_json
 from flare_cli.subject.track import Track
 
 WORLD_UNITS_PER_METRE = 4.0
-OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
 SIDECAR_VERSION = 1
 
 

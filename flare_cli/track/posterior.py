@@ -15,10 +15,7 @@ from torch import Tensor
 
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import joint_transforms, pose_vertices
-from flare_cli.render.camera import Cameras
-
-OPENCV_FROM_WORLD = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-
+from flare_cli.render.camera import OPENCV_FROM_OPENGL, Cameras
 
 # A face turns fastest at about this frame rate's sampling of the smoothness constants below.
 REFERENCE_FPS = 30.0
@@ -101,7 +98,7 @@ class View:
         focal = log_focal.reshape(1).exp()
         principal = log_focal.new_tensor(self.principal)
         column = torch.cat([torch.zeros_like(principal), focal * (self.depth / self.focal)])
-        rotation = OPENCV_FROM_WORLD.to(log_focal)
+        rotation = torch.from_numpy(OPENCV_FROM_OPENGL).to(log_focal)
         return Cameras(
             intrinsics=torch.cat([focal, focal, principal])[None],
             camera_from_world=torch.cat([rotation, column[:, None]], 1)[None],

@@ -20,12 +20,12 @@ from torch import Tensor
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
-from flare_cli.render.camera import Cameras
+from flare_cli.render.camera import OPENCV_FROM_OPENGL, OPENGL_FROM_OPENCV, Cameras
 from flare_cli.track.gauss_newton import descended
 from flare_cli.track.landmark_head import landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from flare_cli.track.library_threads import one_thread_each
-from flare_cli.track.posterior import OPENCV_FROM_WORLD, Priors, Problem, Unknowns, View, landmark_error
+from flare_cli.track.posterior import Priors, Problem, Unknowns, View, landmark_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,18 +110,17 @@ def _rigid_start(
     seen = points[:, used].cpu().double().numpy()[:, firm]
     focal = priors.focal_mean * size
     lens = np.array([[focal, 0, principal[0]], [0, focal, principal[1]], [0, 0, 1]])
-    flip = OPENCV_FROM_WORLD.double().numpy()
     rotations, places = [], []
     for frame in seen:
         _, turn, place = cv2.solvePnP(model, np.ascontiguousarray(frame), lens, None, flags=cv2.SOLVEPNP_SQPNP)
-        rotations.append(flip @ cv2.Rodrigues(turn)[0])
+        rotations.append(OPENGL_FROM_OPENCV @ cv2.Rodrigues(turn)[0])
         places.append(place[:, 0])
     turns, place = Rotation.from_matrix(np.stack(rotations)), np.stack(places)
     depth = float(np.median(place[:, 2]))
     base = turns.mean()
     root, neck = (head.joints[j].cpu().double().numpy() for j in (Joint.ROOT, Joint.NECK))
     # Head points are R x + t; posed ones are root + base (neck - root) + R (x - neck) + translation.
-    shift = (place - [0, 0, depth]) @ flip - root - base.apply(neck - root) + turns.apply(neck)
+    shift = (place - [0, 0, depth]) @ OPENCV_FROM_OPENGL - root - base.apply(neck - root) + turns.apply(neck)
     like = lambda values: torch.as_tensor(values, dtype=points.dtype, device=points.device)  # noqa: E731
     N = len(points)
     start = Unknowns(

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.head.joints import Joint
+from flare_cli.render.camera import OPENGL_FROM_OPENCV
 from flare_cli.subject.exporters.parts import (
-    OPENGL_FROM_OPENCV,
     Exported,
     copy_picture,
     float64,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from flare_cli.render.camera import OPENGL_FROM_OPENCV
 from flare_cli.subject.exporters.parts import (
-    OPENGL_FROM_OPENCV,
     Exported,
     ExportedVideo,
     copy_picture,
@@ -19,10 +19,9 @@ from flare_cli.subject.exporters.parts import (
     shortened,
     videos_of,
 )
-from flare_cli.subject.folder import Subject
+from flare_cli.subject.folder import WORLD_UNITS_PER_METRE, Subject
 from flare_cli.subject.json_file import write_json
 
-UNITS_PER_METRE = 4.0
 N_SHAPE, N_EXPRESSION = 100, 50
 
 
@@ -85,7 +84,7 @@ def _params(subject: Subject, video: ExportedVideo) -> tuple[dict[str, Any], tup
     shape, lost_shape = shortened(float64(track.shape), N_SHAPE, "shape")
     frames: list[dict[str, Any]] = []
     for i, number in enumerate(track.frames.tolist()):
-        world_mat = np.concatenate([rotation, UNITS_PER_METRE * positions[i][:, None]], 1)
+        world_mat = np.concatenate([rotation, WORLD_UNITS_PER_METRE * positions[i][:, None]], 1)
         frames.append(
             {
                 "file_path": f"./image/{number}",

@@ -14,8 +14,6 @@ from flare_cli.errors import SubjectError
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.track import Track
 
-OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedVideo:

@@ -13,10 +13,10 @@ from jaxtyping import Float
 
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
+from flare_cli.render.camera import OPENCV_FROM_OPENGL
 from flare_cli.subject.importers.reading import HINT, member, numbers, read_arrays, read_record
 from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 
-OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 FLAME_VERTICES, TEETH = 5023, 120
 PER_FRAME = {"rotation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "translation": 3}
 SPLITS = ("train", "val", "test")

@@ -14,6 +14,8 @@ from jaxtyping import Float
 
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
+from flare_cli.render.camera import OPENCV_FROM_OPENGL
+from flare_cli.subject.folder import WORLD_UNITS_PER_METRE
 from flare_cli.subject.importers.reading import HINT, beside, if_there, member, numbers, read_record
 from flare_cli.subject.importers.sequences import (
     ImportedSequences,
@@ -22,8 +24,6 @@ from flare_cli.subject.importers.sequences import (
     common_size,
 )
 
-UNITS_PER_METRE = 4.0
-OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 LEGACY_SIZE = 512
 EVALUATION_WORDS = ("test", "eval", "val")
 FILES = {"imavatar": "flame_params.json", "spark": "flame_params_optimized.json"}
@@ -142,7 +142,7 @@ def _video(
     if views.shape[1] != 3:
         raise SubjectError(f"{folder / file}: world_mat has {views.shape[1]} rows, expected 3 or 4", hint=HINT)
     views = OPENCV_FROM_OPENGL @ views
-    views[..., 3] /= UNITS_PER_METRE
+    views[..., 3] /= WORLD_UNITS_PER_METRE
     return ImportedVideo(
         name=name,
         sources=tuple(sources),

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from flare_cli.errors import SubjectError
+from flare_cli.render.camera import OPENCV_FROM_OPENGL
 from flare_cli.subject.importers.metrical_tracker import (
     checkpoint_files,
     eyelid_notes,
@@ -22,8 +23,6 @@ from flare_cli.subject.importers.metrical_tracker import (
 )
 from flare_cli.subject.importers.reading import HINT, member, numbers, read_record
 from flare_cli.subject.importers.sequences import ImportedSequences, SourceFrame, common_size
-
-FLIP = np.diag([1.0, -1.0, -1.0])
 
 
 def read_insta(folder: Path) -> ImportedSequences:
@@ -101,4 +100,4 @@ def _cameras(frames: list[dict[str, Any]], where: str) -> tuple[Float[np.ndarray
     )
     views = np.linalg.inv(poses)[:, :3]
     flipped = bool(np.median(views[:, 2, 3]) < 0)
-    return (FLIP @ views if flipped else views), flipped
+    return (OPENCV_FROM_OPENGL @ views if flipped else views), flipped

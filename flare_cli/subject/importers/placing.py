@@ -13,13 +13,12 @@ from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import shaped_joints
-from flare_cli.render.camera import Cameras
+from flare_cli.render.camera import OPENCV_FROM_OPENGL, Cameras
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo
 from flare_cli.subject.track import Track
 
 MOST_SKEW = 1e-2
-FRONTAL = np.diag([1.0, -1.0, -1.0])
 
 
 def place(sequences: ImportedSequences, head: HeadModel, *, folder: Path, fps: float) -> Subject:
@@ -127,7 +126,7 @@ def _fixed_camera(video: ImportedVideo, *, head_fixed: bool) -> Float[np.ndarray
     In a head-fixed world any camera does: an upright frontal one keeps +y up in the picture.
     """
     if head_fixed:
-        return np.concatenate([FRONTAL, video.camera_from_world[:, :, 3].mean(0)[:, None]], 1)
+        return np.concatenate([OPENCV_FROM_OPENGL, video.camera_from_world[:, :, 3].mean(0)[:, None]], 1)
     return video.camera_from_world[0]
 
 
