@@ -6,7 +6,6 @@ What is accepted is listed in docs/formats.md, "Drivers".
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.data.json_file import read_json_value
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES
 
@@ -82,10 +82,7 @@ def read_mediapipe(path: Path) -> Capture:
     a mapping of names to numbers, or MediaPipe's list of categories ({"categoryName" or "category_name", "score"}),
     perhaps under "blendshapes" or "faceBlendshapes". A 4 x 4 "matrix" in a frame turns the head.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FlareError(f"{path} is not readable JSON: {error}", hint=HINT) from error
+    value = read_json_value(path, error=FlareError, hint=HINT)
     frames = value.get("frames") if isinstance(value, dict) else value
     fps = value.get("fps", DEFAULT_FPS) if isinstance(value, dict) else DEFAULT_FPS
     if not isinstance(frames, list) or not frames:

@@ -13,6 +13,7 @@ import torch
 
 from flare_cli.errors import FlareError
 from flare_cli.render.backend import choose_encoding, choose_rasterizer
+from flare_cli.render.device import choose_device
 from flare_cli.render.optional import Package
 
 Kind = Literal["rasterizer", "hash grid"]
@@ -30,7 +31,7 @@ class Check:
 
 def check(kind: Kind, name: str) -> Check:
     """Let a backend do its test."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     try:
         done = _draw(name, device) if kind == "rasterizer" else _encode(name, device)
     except FlareError as error:

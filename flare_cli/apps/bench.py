@@ -16,7 +16,6 @@ from flare_cli.apps.agreement import Agreement, agreements
 from flare_cli.apps.bench_fit import StepTime, fit_steps
 from flare_cli.apps.clock import Clock, Duration
 from flare_cli.apps.progress import ProgressCallback
-from flare_cli.apps.runs import choose_device
 from flare_cli.config.loading import load_config
 from flare_cli.errors import BackendError
 from flare_cli.head.open_head import load_open_head
@@ -32,6 +31,7 @@ from flare_cli.render.backend import (
     foreground,
 )
 from flare_cli.render.camera import look_at
+from flare_cli.render.device import choose_device
 from flare_cli.render.geometry import subdivide
 
 FIT_STEPS = {"cpu": 6, "cuda": 200}

@@ -12,7 +12,8 @@ from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.relight import RelightRequest, relight
-from flare_cli.apps.runs import AVATAR_FILE, choose_device
+from flare_cli.apps.runs import AVATAR_FILE
+from flare_cli.render.device import choose_device
 from flare_cli.subject.synthetic import make_synthetic_subject
 
 FRAMES, SIZE = 48, 192

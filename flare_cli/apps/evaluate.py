@@ -15,16 +15,17 @@ from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.predictions import PredictionsRequest, named_envmaps, write_predictions
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
-from flare_cli.apps.runs import choose_device, load_run, newest_run
+from flare_cli.apps.runs import load_run, newest_run
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.celebamask import CLOTHES
 from flare_cli.data.image import write_png
+from flare_cli.data.json_file import write_json
 from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames, load_frames
+from flare_cli.render.device import choose_device
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
 from flare_cli.score.truth import TruthScore, load_truth, score_truth
 from flare_cli.subject.folder import Subject, load_subject
-from flare_cli.subject.json_file import write_json
 
 SHEET_FRAMES = 5
 

@@ -14,7 +14,7 @@ import torch
 from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import comparison_sheet
-from flare_cli.apps.runs import AVATAR_FILE, choose_device
+from flare_cli.apps.runs import AVATAR_FILE
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import save_avatar
 from flare_cli.config.loading import config_to_dict, load_config
@@ -28,6 +28,7 @@ from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.head.library import load_head
 from flare_cli.render.backend import choose_encoding, choose_rasterizer
+from flare_cli.render.device import choose_device
 from flare_cli.subject.folder import load_subject
 from flare_cli.subject.track import Track
 

@@ -5,7 +5,6 @@ Encodings are in docs/formats.md, "Predictions".
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from flare_cli.apps.rendering import draw_track, to_bytes
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import write_png
+from flare_cli.data.json_file import write_json
 from flare_cli.errors import EnvmapError
 from flare_cli.render.environment import prefilter
 from flare_cli.subject.track import Track
@@ -80,7 +80,7 @@ def write_predictions(request: PredictionsRequest, avatar: Avatar, track: Track,
         "camera_from_world": cameras.camera_from_world.double().tolist(),
         "intrinsics": cameras.intrinsics.double().tolist(),
     }
-    (folder / "predictions.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
+    write_json(folder / "predictions.json", index)
 
 
 def named_envmaps(paths: tuple[Path, ...]) -> dict[str, Path]:

@@ -10,7 +10,7 @@ import torch
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import load_avatar
-from flare_cli.errors import AvatarError, BackendError
+from flare_cli.errors import AvatarError
 from flare_cli.subject.folder import Subject, load_subject
 
 AVATAR_FILE = "avatar.safetensors"
@@ -56,16 +56,3 @@ def load_run(folder: Path, device: torch.device, *, rasterizer: str | None = Non
     if rasterizer is not None:
         avatar.config = replace(avatar.config, run=replace(avatar.config.run, rasterizer=rasterizer))
     return Run(folder=path.parent, avatar=avatar.eval().requires_grad_(False), header=header)
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises `BackendError` if the device is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise BackendError(f"{name!r} is not a device", hint="use auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BackendError("there is no CUDA device here", hint="use --device cpu, or see `flare doctor`")
-    return device

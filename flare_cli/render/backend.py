@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flare_cli.errors import BackendError
+from flare_cli.render.device import choose_device
 from flare_cli.render.grid_table import GridShape
 from flare_cli.render.kernels import pixels as kernels
 from flare_cli.render.launch import Each, launch
@@ -185,7 +186,7 @@ def choose_rasterizer(name: str = "auto", device: torch.device | str = "cpu") ->
 
     Raises `BackendError` where it is unknown, not installed, or does not run on `device`.
     """
-    device = _usable(device)
+    device = choose_device(device)
     if name in ("auto", "warp"):
         from flare_cli.render.warp_rasterizer import WarpRasterizer
 
@@ -216,7 +217,7 @@ def choose_encoding(
 
     The tables of "warp" and "torch" are one and the same; the table of "tinycudann" is laid out differently.
     """
-    device = _usable(device)
+    device = choose_device(device)
     shape = GridShape(levels=levels, features=features, log2_entries=log2_entries, base=base, finest=finest)
     if name in ("auto", "warp"):
         from flare_cli.render.hash_grid import HashGrid
@@ -231,15 +232,6 @@ def choose_encoding(
 
         return TinyCudaHashGrid(shape, generator, device)
     raise _unknown("encoding", name, ENCODINGS)
-
-
-def _usable(device: torch.device | str) -> torch.device:
-    device = torch.device(device)
-    if device.type not in ("cpu", "cuda"):
-        raise BackendError(f"no renderer runs on {device.type!r}", hint="choose the device cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BackendError("torch finds no CUDA device", hint="choose the device cpu, or install torch for CUDA")
-    return device
 
 
 def _unknown(what: str, name: str, known: tuple[str, ...]) -> BackendError:

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import SubjectError
 from flare_cli.render.camera import OPENGL_FROM_OPENCV, Cameras
-from flare_cli.subject.json_file import read_json, write_json
 from flare_cli.subject.track import Track
 
 WORLD_UNITS_PER_METRE = 4.0

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from flare_cli.data.hdr import save_hdr
 from flare_cli.data.image import write_png
+from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import SubjectError
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
@@ -31,7 +32,6 @@ from flare_cli.render.camera import Cameras, look_at
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.geometry import vertex_normals
 from flare_cli.subject.folder import FrameQuality, Subject, load_subject, save_subject
-from flare_cli.subject.json_file import read_json, write_json
 from flare_cli.subject.loop_subdivision import SmoothMesh, loop_subdivision
 from flare_cli.subject.paint import Look, clothed, painted
 from flare_cli.subject.performance import Performance, perform

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_cli.subject.json_file import read_json, write_json
+from flare_cli.data.json_file import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)

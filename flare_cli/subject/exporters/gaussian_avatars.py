@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from flare_cli.data.image import read_grey, read_rgb, write_png
+from flare_cli.data.json_file import write_json
 from flare_cli.head.joints import Joint
 from flare_cli.render.camera import OPENGL_FROM_OPENCV
 from flare_cli.subject.exporters.parts import (
@@ -23,7 +24,6 @@ from flare_cli.subject.exporters.parts import (
     videos_of,
 )
 from flare_cli.subject.folder import Subject
-from flare_cli.subject.json_file import write_json
 from flare_cli.subject.track import Track
 
 N_SHAPE, N_EXPRESSION = 300, 100

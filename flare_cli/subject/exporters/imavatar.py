@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from flare_cli.data.json_file import write_json
 from flare_cli.render.camera import OPENGL_FROM_OPENCV
 from flare_cli.subject.exporters.parts import (
     Exported,
@@ -20,7 +21,6 @@ from flare_cli.subject.exporters.parts import (
     videos_of,
 )
 from flare_cli.subject.folder import WORLD_UNITS_PER_METRE, Subject
-from flare_cli.subject.json_file import write_json
 
 N_SHAPE, N_EXPRESSION = 100, 50
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from flare_cli.subject.importers.imavatar import read_imavatar, read_spark, vide
 from flare_cli.subject.importers.insta import read_insta
 from flare_cli.subject.importers.metrical_tracker import checkpoint_files, read_metrical_tracker
 from flare_cli.subject.importers.neural_head_avatars import parameter_file, read_neural_head_avatars
+from flare_cli.subject.importers.reading import read_record
 from flare_cli.subject.importers.sequences import ImportedSequences
 
 
@@ -31,10 +31,9 @@ def _first_frame(folder: Path) -> dict[str, Any]:
     """The first frame of the first transforms file, or nothing: recognising a format never fails."""
     for path in sorted(folder.glob("transforms*.json")):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            frames = read_record(path).get("frames")
+        except SubjectError:
             continue
-        frames = record.get("frames") if isinstance(record, dict) else None
         if isinstance(frames, list) and frames and isinstance(frames[0], dict):
             return frames[0]
     return {}

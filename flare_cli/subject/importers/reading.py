@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.data.json_file import read_json
 from flare_cli.errors import SubjectError
 
 LARGEST = 1e6  # far beyond pixels, metres, radians and coefficients
@@ -18,15 +18,7 @@ HINT = "check that the data set is complete and of the format it is read as (--f
 
 def read_record(path: Path) -> dict[str, Any]:
     """A JSON object. Raises `SubjectError` saying why not."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SubjectError(f"{path} is missing", hint=HINT) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SubjectError(f"{path} is not readable JSON: {error}", hint=HINT) from error
-    if not isinstance(value, dict):
-        raise SubjectError(f"{path} does not hold a JSON object", hint=HINT)
-    return value
+    return read_json(path, hint=HINT)
 
 
 def read_arrays(path: Path) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""JSON files, read with errors for people and written whole. Worker processes use this module: it imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from flare_cli.errors import FlareError, SubjectError
+
+MAKE_AGAIN = "run `flare preprocess` again"
+
+
+def read_json_value(path: Path, *, error: type[FlareError] = SubjectError, hint: str = MAKE_AGAIN) -> Any:
+    """Whatever a JSON file holds, or one `error` with this `hint` that says why it can't be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path} is missing", hint=hint) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as reason:
+        raise error(f"{path} is not readable JSON: {reason}", hint=hint) from reason
+
+
+def read_json(path: Path, *, hint: str = MAKE_AGAIN) -> dict[str, Any]:
+    """A JSON object, or one `SubjectError` with this `hint` that says why not."""
+    value = read_json_value(path, hint=hint)
+    if not isinstance(value, dict):
+        raise SubjectError(f"{path} does not hold a JSON object", hint=hint)
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON so that the file is either the old one or the new one, never half of it."""
+    for number in _numbers(value):
+        if not math.isfinite(number):
+            raise ValueError(f"{path}: not finite")
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _numbers(value: object) -> list[float]:
+    if isinstance(value, float):
+        return [value]
+    if isinstance(value, dict):
+        return [n for item in value.values() for n in _numbers(item)]
+    if isinstance(value, list):
+        return [n for item in value for n in _numbers(item)]
+    return []
