@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from flare_cli.render.antialias import antialias
 from flare_cli.render.backend import Fragments, Rasterizer, foreground, scatter
 
 
@@ -74,7 +75,7 @@ def _draw(rasterizer: Rasterizer, clip: Tensor, attributes: Tensor, faces: Tenso
     position = scatter(values, pixels, shape, 0.0)
     (by_surface,) = torch.autograd.grad((values * 50).sin().sum(), leaf, retain_graph=True)
     seen = (fragments.triangle >= 0).float()[..., None]
-    cover = rasterizer.antialias(seen, leaf, faces, fragments)
+    cover = antialias(seen, leaf, faces, fragments)
     ramp = torch.linspace(-1, 1, size, device=clip.device)[:, None]
     (by_silhouette,) = torch.autograd.grad((cover * ramp).square().sum(), leaf)
     return _Drawn(fragments, position.detach(), cover.detach(), by_surface, by_silhouette)

@@ -19,6 +19,7 @@ from flare_cli.apps.progress import ProgressCallback
 from flare_cli.config.loading import load_config
 from flare_cli.errors import BackendError
 from flare_cli.head.open_head import load_open_head
+from flare_cli.render.antialias import antialias
 from flare_cli.render.backend import (
     ENCODINGS,
     RASTERIZERS,
@@ -195,8 +196,8 @@ def _rasterizer_times(rasterizer: Rasterizer, scene: Scene, clock: Clock) -> dic
     def interpolate() -> Tensor:
         return rasterizer.interpolate(attributes, faces, leaves, pixels)
 
-    def antialias() -> Tensor:
-        return rasterizer.antialias(image, clip, faces, leaves)
+    def blend() -> Tensor:
+        return antialias(image, clip, faces, leaves)
 
     seen = (fragments.barycentric, fragments.depth)
     return {
@@ -204,8 +205,8 @@ def _rasterizer_times(rasterizer: Rasterizer, scene: Scene, clock: Clock) -> dic
         "rasterize, gradient": clock.time_gradient(seen, (clip,)),
         "interpolate": clock.time(interpolate),
         "interpolate, gradient": clock.time_gradient((interpolate(),), (attributes, leaves.barycentric)),
-        "antialias": clock.time(antialias),
-        "antialias, gradient": clock.time_gradient((antialias(),), (image, clip)),
+        "antialias": clock.time(blend),
+        "antialias, gradient": clock.time_gradient((blend(),), (image, clip)),
     }
 
 

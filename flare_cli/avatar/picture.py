@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.material import Material
+from flare_cli.render.antialias import antialias
 from flare_cli.render.backend import Fragments, Pixels, Rasterizer, foreground, scatter
 from flare_cli.render.camera import Views
 from flare_cli.render.shading import Light, Shaded, looking, shade
@@ -85,7 +86,7 @@ def draw(
     image = scatter(torch.cat([shaded.colour, one], 1), surface.pixels, shape, 0.0)
     if background is not None:
         image = torch.cat([image[..., :3] + (1 - image[..., 3:]) * background, image[..., 3:]], -1)
-    image = rasterizer.antialias(image, clip, faces, fragments)
+    image = antialias(image, clip, faces, fragments)
     return Picture(image, surface, material, shaded)
 
 

@@ -12,23 +12,27 @@ from torch.autograd.function import once_differentiable
 from flare_cli.render.backend import Fragments
 from flare_cli.render.kernels import antialias as kernels
 from flare_cli.render.launch import Each, launch
-from flare_cli.render.topology import Topology
+from flare_cli.render.topology import int32_faces, twins_of
 
 # Threads that share the seams and the outlines of one picture on a GPU: how many there are, only the device knows.
 _SEAM_STRANDS, _OUTLINE_STRANDS = 65536, 16384
 
 
-def blend_silhouettes(
+def antialias(
     image: Float[Tensor, "B H W C"],
     clip: Float[Tensor, "B V 4"],
     faces: Int[Tensor, "F 3"],
     fragments: Fragments,
-    topology: Topology,
 ) -> Float[Tensor, "B H W C"]:
-    """What `Rasterizer.antialias` asks for, by our own kernels, from the fragments of any rasterizer."""
+    """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip.
+
+    The result stays within the range of the image. This is the only gradient that moves a silhouette. After nvdiffrast
+    (Laine et al. 2020, section 3.5), but from the fragments of any rasterizer, and along the whole outline.
+    """
+    triangles = int32_faces(faces)
     screen = _ToScreen.apply(clip.contiguous(), *fragments.triangle.shape[1:])
-    leans, counts, pairs, edges = _silhouettes(screen, topology.int32(faces), topology.twins(faces), fragments)
-    return _Blend.apply(image.contiguous(), screen, topology.int32(faces), leans, counts, pairs, edges)
+    leans, counts, pairs, edges = _silhouettes(screen, triangles, twins_of(faces), fragments)
+    return _Blend.apply(image.contiguous(), screen, triangles, leans, counts, pairs, edges)
 
 
 def _silhouettes(

@@ -81,19 +81,6 @@ class Rasterizer(Protocol):
         """
         ...
 
-    def antialias(
-        self,
-        image: Float[Tensor, "B H W C"],
-        clip: Float[Tensor, "B V 4"],
-        faces: Int[Tensor, "F 3"],
-        fragments: Fragments,
-    ) -> Float[Tensor, "B H W C"]:
-        """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip.
-
-        The result stays within the range of the image. This is the only gradient that moves a silhouette.
-        """
-        ...
-
 
 class Encoding(Protocol):
     """A trainable field of features over the unit cube."""

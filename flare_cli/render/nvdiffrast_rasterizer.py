@@ -8,9 +8,9 @@ Never chosen by "auto". Where it departs from the contract of `Rasterizer` (meas
 - it draws triangles with a vertex that is not a number;
 - it adds gradients in no fixed order, and waits for the GPU in every call: a CUDA graph cannot capture it.
 
-Antialiasing is ours: nvdiffrast's own sees only edges of the two triangles that meet between two pixels. Where
-triangles are no larger than pixels it blends little and hardly moves an outline: fits ended 0.35 dB lower
-(docs/backends.md).
+Antialiasing is ours for all rasterizers (`antialias`): nvdiffrast's own sees only edges of the two triangles that meet
+between two pixels. Where triangles are no larger than pixels it blends little and hardly moves an outline: fits ended
+0.35 dB lower (docs/backends.md).
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.render.antialias import blend_silhouettes
 from flare_cli.render.backend import Fragments, Pixels, no_fragments
 from flare_cli.render.optional import NVDIFFRAST, require_cuda
-from flare_cli.render.topology import Topology
+from flare_cli.render.topology import int32_faces
 
 
 @final
@@ -38,13 +37,12 @@ class NvdiffrastRasterizer:
         require_cuda(self.name, device, "use the rasterizer auto (--rasterizer auto) here")
         self._ops: Any = NVDIFFRAST.load(".torch")
         self._context = self._ops.RasterizeCudaContext(device)
-        self._topology = Topology()
 
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre."""
         if len(faces) == 0:
             return no_fragments(clip, height, width)
-        faces = self._topology.int32(faces)
+        faces = int32_faces(faces)
         seen, _ = self._ops.rasterize(self._context, _without_far_plane(clip), faces, (height, width), grad_db=False)
         depth, _ = self._ops.interpolate(clip[..., 3:].contiguous(), seen, faces)
         triangle = seen[..., 3].detach().int() - 1
@@ -63,20 +61,10 @@ class NvdiffrastRasterizer:
         channels = attributes.shape[2]
         if len(faces) == 0:
             return attributes.new_zeros(len(pixels.index), channels)
-        everywhere, _ = self._ops.interpolate(attributes.contiguous(), _seen(fragments), self._topology.int32(faces))
+        everywhere, _ = self._ops.interpolate(attributes.contiguous(), _seen(fragments), int32_faces(faces))
         flat = everywhere.view(-1, channels)
         values = flat.index_select(0, pixels.index.clamp(max=len(flat) - 1))
         return values if pixels.found is None else torch.where((pixels.index < len(flat))[:, None], values, 0.0)
-
-    def antialias(
-        self,
-        image: Float[Tensor, "B H W C"],
-        clip: Float[Tensor, "B V 4"],
-        faces: Int[Tensor, "F 3"],
-        fragments: Fragments,
-    ) -> Float[Tensor, "B H W C"]:
-        """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip."""
-        return blend_silhouettes(image, clip, faces, fragments, self._topology)
 
 
 def _without_far_plane(clip: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V 4"]:

@@ -1,8 +1,8 @@
 """The rasterizer of PyTorch3D (BSD-3), on CPU and CUDA.
 
-It finds triangles, barycentrics and depth with PyTorch3D's own kernels and gradients. PyTorch3D has no antialiasing of
-this kind, and no near plane that suits clip space: `blend_silhouettes` blends, and triangles are cut here. Never chosen
-by "auto": its CPU kernel tests every triangle at every pixel. Where it departs from the contract of `Rasterizer`:
+It finds triangles, barycentrics and depth with PyTorch3D's own kernels and gradients. PyTorch3D has no near plane that
+suits clip space: triangles are cut here. Never chosen by "auto": its CPU kernel tests every triangle at every pixel.
+Where it departs from the contract of `Rasterizer`:
 - a pixel centre exactly on an edge belongs to no triangle, also on an edge that two triangles share;
 - triangles of less than 1e-8 (in units of half the shorter side of the picture, squared) are not drawn;
 - on a GPU, of equally near triangles it takes one of its own choice, and it adds gradients in no fixed order;
@@ -18,10 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.render.antialias import blend_silhouettes
 from flare_cli.render.backend import Fragments, Pixels, no_fragments
 from flare_cli.render.optional import PYTORCH3D
-from flare_cli.render.topology import Topology
 
 
 @final
@@ -35,7 +33,6 @@ class Pytorch3dRasterizer:
         self._rasterize_meshes: Any = PYTORCH3D.load(".renderer.mesh.rasterize_meshes").rasterize_meshes
         self._meshes: Any = PYTORCH3D.load(".structures").Meshes
         self._interpolate: Any = PYTORCH3D.load(".ops.interp_face_attrs").interpolate_face_attributes
-        self._topology = Topology()
 
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre."""
@@ -86,16 +83,6 @@ class Pytorch3dRasterizer:
             attributes[:, faces.long()].flatten(0, 1),
         )
         return values.view(count, channels)
-
-    def antialias(
-        self,
-        image: Float[Tensor, "B H W C"],
-        clip: Float[Tensor, "B V 4"],
-        faces: Int[Tensor, "F 3"],
-        fragments: Fragments,
-    ) -> Float[Tensor, "B H W C"]:
-        """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip."""
-        return blend_silhouettes(image, clip, faces, fragments, self._topology)
 
 
 @dataclass(frozen=True, slots=True)

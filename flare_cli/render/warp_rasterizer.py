@@ -9,11 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.antialias import blend_silhouettes
 from flare_cli.render.backend import Fragments, Pixels
 from flare_cli.render.kernels import raster as raster_kernels
 from flare_cli.render.launch import Each, Total, launch, vectors
-from flare_cli.render.topology import Topology
+from flare_cli.render.topology import int32_faces
 
 # Threads that share the rows of one triangle: a GPU must not wait for the thread with the largest triangle.
 _GPU_STRANDS = 8
@@ -21,18 +20,15 @@ _GPU_STRANDS = 8
 
 @final
 class WarpRasterizer:
-    """Rasterizer on NVIDIA Warp. Holds nothing but remembered mesh topology."""
+    """Rasterizer on NVIDIA Warp."""
 
     name = "warp"
     capturable = True
 
-    def __init__(self) -> None:
-        self._topology = Topology()
-
     def rasterize(self, clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
         """Find the nearest triangle at each pixel centre; equal depths go to the lowest triangle."""
         vertices = _ToPixels.apply(clip.contiguous(), height, width)
-        triangle, barycentric, depth = _Rasterize.apply(vertices, self._topology.int32(faces), height, width)
+        triangle, barycentric, depth = _Rasterize.apply(vertices, int32_faces(faces), height, width)
         return Fragments(triangle, barycentric, depth)
 
     def interpolate(
@@ -44,18 +40,8 @@ class WarpRasterizer:
     ) -> Float[Tensor, "P C"]:
         """Vertex attributes at `pixels`; gradients to attributes and barycentrics. `A` is B, or 1 for all pictures."""
         return _Interpolate.apply(
-            attributes.contiguous(), fragments.barycentric, self._topology.int32(faces), fragments.triangle, pixels
+            attributes.contiguous(), fragments.barycentric, int32_faces(faces), fragments.triangle, pixels
         )
-
-    def antialias(
-        self,
-        image: Float[Tensor, "B H W C"],
-        clip: Float[Tensor, "B V 4"],
-        faces: Int[Tensor, "F 3"],
-        fragments: Fragments,
-    ) -> Float[Tensor, "B H W C"]:
-        """Blend across silhouettes by where the edge passes between pixels; gradients to image and clip."""
-        return blend_silhouettes(image, clip, faces, fragments, self._topology)
 
 
 class _ToPixels(torch.autograd.Function):

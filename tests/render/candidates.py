@@ -7,6 +7,7 @@ import torch
 import warp as wp
 
 from flare_cli.errors import BackendError
+from flare_cli.render.antialias import antialias
 from flare_cli.render.backend import Fragments, Pixels, choose_encoding, choose_rasterizer, foreground, scatter
 
 RASTERIZERS = [("warp", "cpu"), ("pytorch3d", "cpu"), ("warp", "cuda"), ("nvdiffrast", "cuda"), ("pytorch3d", "cuda")]
@@ -54,7 +55,7 @@ class OnDevice:
 
     def antialias(self, image, clip, faces, fragments):
         image, clip, faces = (tensor.to(self.device) for tensor in (image, clip, faces))
-        return self.inner.antialias(image, clip, faces, _moved(fragments, self.device)).cpu()
+        return antialias(image, clip, faces, _moved(fragments, self.device)).cpu()
 
     def _pixels(self, pixels):
         found = None if pixels.found is None else pixels.found.to(self.device)

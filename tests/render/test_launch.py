@@ -3,6 +3,7 @@ import torch
 import trimesh
 
 from flare_cli.render import launch
+from flare_cli.render.antialias import antialias
 from flare_cli.render.backend import choose_encoding, foreground, scatter
 from flare_cli.render.camera import look_at
 from flare_cli.render.directional import directional_encoding
@@ -22,7 +23,7 @@ def drawn():
     fragments = rasterizer.rasterize(clip, faces, 40, 48)
     pixels = foreground(fragments)
     values = rasterizer.interpolate(colours, faces, fragments, pixels)
-    image = rasterizer.antialias(scatter(values, pixels, (2, 40, 48), 0.0), clip, faces, fragments)
+    image = antialias(scatter(values, pixels, (2, 40, 48), 0.0), clip, faces, fragments)
     weight = torch.rand(image.shape, generator=generator)
     return [image, *torch.autograd.grad((image * weight).sum(), [vertices, colours])]
 
