@@ -30,7 +30,7 @@ def main() -> None:
     for batch in BATCHES:
         for _ in range(2):  # the first round warms up
             started = time.perf_counter()
-            for _ in draw_track(run.avatar, track, batch=batch):
+            for _ in draw_track(run.avatar, track, run.rasterizer(), batch=batch):
                 pass
             if device.type == "cuda":
                 torch.cuda.synchronize(device)

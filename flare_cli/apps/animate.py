@@ -58,11 +58,11 @@ def animate(request: AnimateRequest, progress: ProgressCallback) -> AnimateResul
     driver = load_driver(request.driver, run.avatar.head.to("cpu"), cache=request.out.parent / CACHE, progress=progress)
     performance = transfer(driver, own, absolute=request.absolute)
     performance = performance if request.frames is None else performance[: request.frames]
-    size = request.size or run.avatar.config.data.size
+    size = request.size or run.config.data.size
     camera = performance.camera
     camera = camera.resized(size, round(camera.width * size / camera.height))
     with open_output(request.out, performance.fps) as output:
-        for drawn in draw_track(run.avatar, performance.with_camera(camera)):
+        for drawn in draw_track(run.avatar, performance.with_camera(camera), run.rasterizer()):
             output.add(drawn.picture.colour)
             progress("animate", output.count, len(performance))
     return AnimateResult(run=run.folder, out=request.out, frames=len(performance), notes=list(driver.notes))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config
+from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.frames import load_frames, split_frames
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.library import load_head
@@ -43,8 +44,8 @@ def fit_steps(
     frames = load_frames(recording, track[:FRAMES], config.data.size)
     for subdivisions in (0, 1):
         torch.manual_seed(0)
-        structure = Structure(stage.encoding, subdivisions)
-        avatar = Avatar(load_head(track.head).to(device), track.shape, config, structure)
+        spec = stage_spec(config, stage, subdivisions=subdivisions)
+        avatar = Avatar(load_head(track.head).to(device), track.shape, spec)
         runner = StageRunner(avatar, 0, frames, config, None)
         times = _blocks(runner, max(steps, (WARM_UP + 1) * runner.block))
         triangles = len(avatar.mesh.topology.faces)

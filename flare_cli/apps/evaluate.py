@@ -22,6 +22,7 @@ from flare_cli.data.image import write_png
 from flare_cli.data.json_file import write_json
 from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames, load_frames
+from flare_cli.render.backend import Rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
 from flare_cli.score.truth import TruthScore, load_truth, score_truth
@@ -77,14 +78,14 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         raise SubjectError("there are no frames to score", hint="fit with data.holdout > 0, or use --training")
     if request.predictions is not None:
         named_envmaps(request.predictions.envmaps)  # a wrong name is told before the work
-    size = run.avatar.config.data.size
+    size = run.config.data.size
     frames = load_frames(subject, track, size, lambda done, n: progress("load", done, n))
     lpips, lpips_status = lpips_or_reason()
     scores: list[PictureScore] = []
     recorded, masks = frames.pictures.srgb().numpy(), frames.pictures.coverage()[..., 0].numpy()
     clothes = np.isin(frames.pictures.label.numpy(), CLOTHES)
-    folder = run.folder / "eval"
-    for drawn in draw_track(run.avatar, frames.track):
+    folder, rasterizer = run.folder / "eval", run.rasterizer()
+    for drawn in draw_track(run.avatar, frames.track, rasterizer):
         pictures = to_bytes(drawn.picture.colour)
         coverage = drawn.picture.coverage[..., 0].cpu().numpy()
         for i, picture in enumerate(pictures):
@@ -102,9 +103,9 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
             write_png(folder / "frames" / f"{int(frames.track.frames[at])}.png", picture)
             progress("score", len(scores), len(frames))
     if request.predictions is not None:
-        write_predictions(request.predictions, run.avatar, frames.track, progress)
+        write_predictions(request.predictions, run.avatar, frames.track, rasterizer, progress)
     shown = torch.linspace(0, len(frames) - 1, min(SHEET_FRAMES, len(frames))).long()
-    write_png(folder / "comparison.png", comparison_sheet(run.avatar, frames[shown].to(run.avatar.device)))
+    write_png(folder / "comparison.png", comparison_sheet(run.avatar, frames[shown].to(run.avatar.device), rasterizer))
     names = [f.name for f in fields(PictureScore)]
     result = EvalResult(
         run=run.folder,
@@ -113,7 +114,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         mean={name: _over(scores, name, mean) for name in names},
         median={name: _over(scores, name, median) for name in names},
         lpips_status=lpips_status,
-        truth=_against_truth(run.avatar, subject, frames),
+        truth=_against_truth(run.avatar, subject, frames, rasterizer),
         report=folder / "report.json",
         table=folder / "frames.csv",
         pictures=folder / "comparison.png",
@@ -145,7 +146,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     return result
 
 
-def _against_truth(avatar: Avatar, subject: Subject, frames: Frames) -> TruthScore | None:
+def _against_truth(avatar: Avatar, subject: Subject, frames: Frames, rasterizer: Rasterizer) -> TruthScore | None:
     """Albedo and normals of a synthetic subject, if its truth is of the size that was drawn."""
     paths = [subject.folder / "truth" / f"{number}.npz" for number in frames.track.frames.tolist()]
     if not all(path.is_file() for path in paths):
@@ -155,7 +156,7 @@ def _against_truth(avatar: Avatar, subject: Subject, frames: Frames) -> TruthSco
         return None
     albedo: list[Float[np.ndarray, "H W 3"]] = []
     normal: list[Float[np.ndarray, "H W 3"]] = []
-    for drawn in draw_track(avatar, frames.track):
+    for drawn in draw_track(avatar, frames.track, rasterizer):
         picture = drawn.picture
         albedo += list(picture.buffer(picture.material.albedo).cpu().numpy())
         normal += list(picture.buffer(picture.surface.normal).cpu().numpy())

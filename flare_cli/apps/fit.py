@@ -27,7 +27,7 @@ from flare_cli.fit.loop import LOG, fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.head.library import load_head
-from flare_cli.render.backend import choose_encoding, choose_rasterizer
+from flare_cli.render.backend import Rasterizer, choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.subject.folder import load_subject
 from flare_cli.subject.track import Track
@@ -86,7 +86,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     device = choose_device(request.device)
     name = request.config or ("default" if device.type == "cuda" else "cpu")
     config = load_config(name, request.overrides)
-    choose_rasterizer(config.run.rasterizer, device)
+    rasterizer = choose_rasterizer(config.run.rasterizer, device)
     choose_encoding(config.run.hash_grid, device, levels=1, log2_entries=4)
     subject = load_subject(request.subject)
     head = load_head(subject.track.head)
@@ -115,7 +115,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
     (folder / "config.toml").write_text(tomli_w.dumps(config_to_dict(config)), encoding="utf-8")
-    with _Previews(folder / "preview", frames, device) as previews:
+    with _Previews(folder / "preview", frames, device, rasterizer) as previews:
         avatar, seconds = fit_avatar(
             frames,
             head,
@@ -127,7 +127,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             resume=not request.fresh,
         )
         last = previews.draw(avatar, "final")
-        save_avatar(finished, avatar, {**header, "seconds": seconds})
+        save_avatar(finished, avatar, {**header, "config": config_to_dict(config), "seconds": seconds})
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FitResult(
         avatar=finished,
@@ -149,8 +149,8 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
 class _Previews:
     """Sheets of a few frames. The fit goes on while one is compressed; leaving the block waits for all of them."""
 
-    def __init__(self, folder: Path, frames: Frames, device: torch.device) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, frames: Frames, device: torch.device, rasterizer: Rasterizer) -> None:
+        self._folder, self._rasterizer = folder, rasterizer
         self._shown = frames[torch.linspace(0, len(frames) - 1, min(PREVIEWS, len(frames))).long()].to(device)
         self._pool = ThreadPoolExecutor(1)
         self._written: list[Future[None]] = []
@@ -161,7 +161,9 @@ class _Previews:
     def draw(self, avatar: Avatar, name: str) -> Path:
         """Draw a sheet; where its file will be."""
         path = self._folder / f"{name}.png"
-        self._written.append(self._pool.submit(write_png, path, comparison_sheet(avatar, self._shown)))
+        self._written.append(
+            self._pool.submit(write_png, path, comparison_sheet(avatar, self._shown, self._rasterizer))
+        )
         return path
 
     def __exit__(

@@ -21,6 +21,7 @@ from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import write_png
 from flare_cli.data.json_file import write_json
 from flare_cli.errors import EnvmapError
+from flare_cli.render.backend import Rasterizer
 from flare_cli.render.environment import prefilter
 from flare_cli.subject.track import Track
 
@@ -44,12 +45,14 @@ class PredictionsRequest:
     exposure: float = 0.0
 
 
-def write_predictions(request: PredictionsRequest, avatar: Avatar, track: Track, progress: ProgressCallback) -> None:
+def write_predictions(
+    request: PredictionsRequest, avatar: Avatar, track: Track, rasterizer: Rasterizer, progress: ProgressCallback
+) -> None:
     """Write `<kind>/<frame>.png` for every frame of `track`, at the size of its cameras, and `predictions.json`."""
     envmaps = named_envmaps(request.envmaps)
     numbers = track.frames.tolist()
     folder = request.folder
-    for drawn in draw_track(avatar, track):
+    for drawn in draw_track(avatar, track, rasterizer):
         picture = drawn.picture
         material = torch.cat([picture.material.roughness, picture.material.specular], 1)
         kinds = {
@@ -65,7 +68,7 @@ def write_predictions(request: PredictionsRequest, avatar: Avatar, track: Track,
         progress("predictions", drawn.start + len(picture.colour), len(track))
     for name, path in envmaps.items():
         light = prefilter(torch.from_numpy(load_envmap(path)).to(avatar.device)).scale(2.0**request.exposure)
-        for drawn in draw_track(avatar, track, light=light):
+        for drawn in draw_track(avatar, track, rasterizer, light=light):
             for i, one in enumerate(to_bytes(drawn.picture.colour)):
                 write_png(folder / "relit" / name / f"{numbers[drawn.start + i]}.png", one)
             progress(f"relit by {name}", drawn.start + len(drawn.picture.colour), len(track))

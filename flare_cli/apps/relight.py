@@ -58,14 +58,15 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
     light = prefilter((envmap * 2.0**stops).to(device)).rotate(math.radians(request.yaw_degrees))
     track = run.subject().track
     track = track if request.frames is None else track[: request.frames]
-    size = request.size or run.avatar.config.data.size
+    size = request.size or run.config.data.size
     height, width = size, round(track.camera.width * size / track.camera.height)
     turns = torch.linspace(0, 2 * math.pi, len(track) + 1)[:-1]
+    rasterizer = run.rasterizer()
     with open_output(request.out, track.fps) as output:
         for shot in track.resized(height, width).to(device).shots():
             turned = turns[output.count : output.count + len(shot)] if request.turn_light else None
             behind = light if request.background else None
-            for drawn in draw_track(run.avatar, shot, light=light, behind=behind, turned=turned):
+            for drawn in draw_track(run.avatar, shot, rasterizer, light=light, behind=behind, turned=turned):
                 output.add(drawn.picture.colour)
                 progress("relight", output.count, len(track))
     return RelightResult(run=run.folder, out=request.out, frames=len(track), exposure=stops)

@@ -14,7 +14,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.picture import Picture, draw
 from flare_cli.fit.frames import Frames
 from flare_cli.head.skinning import rotation_from_axis_angle
-from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.backend import Rasterizer
 from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.environment import EnvironmentLight
@@ -38,6 +38,7 @@ class DrawnFrames:
 def draw_track(
     avatar: Avatar,
     track: Track,
+    rasterizer: Rasterizer,
     *,
     light: Light | None = None,
     behind: EnvironmentLight | None = None,
@@ -49,7 +50,6 @@ def draw_track(
     Light and background are `turned` by so many radians about +y in each frame. `batch` is how many frames are drawn at
     once, by default what suits the device.
     """
-    rasterizer = choose_rasterizer(avatar.config.run.rasterizer, avatar.device)
     track = track.to(avatar.device)
     if batch is None:
         pixels = track.camera.height * track.camera.width
@@ -105,11 +105,11 @@ def sheet(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[n
     return canvas
 
 
-def comparison_sheet(avatar: Avatar, frames: Frames) -> UInt8[np.ndarray, "H W 3"]:
+def comparison_sheet(avatar: Avatar, frames: Frames, rasterizer: Rasterizer) -> UInt8[np.ndarray, "H W 3"]:
     """One row per frame: recorded, drawn, albedo, diffuse light, roughness, normals."""
     rows: list[list[UInt8[np.ndarray, "H W 3"]]] = []
     recorded = to_bytes(frames.pictures.radiance())
-    for drawn in draw_track(avatar, frames.track):
+    for drawn in draw_track(avatar, frames.track, rasterizer):
         picture = drawn.picture
         columns = [
             to_bytes(picture.colour),

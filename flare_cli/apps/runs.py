@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,10 @@ import torch
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import load_avatar
+from flare_cli.config.loading import config_from_dict
+from flare_cli.config.schema import Config
 from flare_cli.errors import AvatarError
+from flare_cli.render.backend import Rasterizer, choose_rasterizer
 from flare_cli.subject.folder import Subject, load_subject
 
 AVATAR_FILE = "avatar.safetensors"
@@ -19,11 +22,20 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A finished fit: its folder, the avatar, and what the avatar file says about itself."""
+    """A finished fit: its folder, the avatar, how it was fitted, and what the avatar file says about itself.
+
+    `rasterizer_name` is the one to draw with.
+    """
 
     folder: Path
     avatar: Avatar
+    config: Config
     header: dict[str, Any]
+    rasterizer_name: str
+
+    def rasterizer(self) -> Rasterizer:
+        """What to draw with. Raises `BackendError` if it is not here."""
+        return choose_rasterizer(self.rasterizer_name, self.avatar.device)
 
     def subject(self) -> Subject:
         """The subject that was fitted. Raises `SubjectError` if it is gone."""
@@ -53,6 +65,11 @@ def load_run(folder: Path, device: torch.device, *, rasterizer: str | None = Non
             hint="make one with `flare fit`, or check the path",
         )
     avatar, header = load_avatar(path, device=device)
-    if rasterizer is not None:
-        avatar.config = replace(avatar.config, run=replace(avatar.config.run, rasterizer=rasterizer))
-    return Run(folder=path.parent, avatar=avatar.eval().requires_grad_(False), header=header)
+    config = config_from_dict(header.get("config", {}), str(path))
+    return Run(
+        folder=path.parent,
+        avatar=avatar.eval().requires_grad_(False),
+        config=config,
+        header=header,
+        rasterizer_name=rasterizer or config.run.rasterizer,
+    )

@@ -13,21 +13,13 @@ from flare_cli.avatar.deformer import Corrections, Deformer
 from flare_cli.avatar.light import NeuralLight
 from flare_cli.avatar.material import MaterialField
 from flare_cli.avatar.mesh import CanonicalMesh, Topology
-from flare_cli.config.schema import Config
+from flare_cli.avatar.spec import AvatarSpec, MaterialSpec
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_features, pose_vertices, shaped_joints
 from flare_cli.render.geometry import vertex_normals
 
 MARGIN = 0.15  # room around the head in the cube on which materials live, as a part of its longest side
-
-
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """What decides the shape of an avatar's tensors, besides its config."""
-
-    encoding: str
-    subdivisions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +67,26 @@ class _AtVertices:
 
 @final
 class Avatar(nn.Module):
-    """A person: head model and shape (fixed), mesh, deformer, materials and light (fitted)."""
+    """A person: head model and shape (fixed), mesh, deformer, materials and light (fitted).
 
-    def __init__(self, head: HeadModel, shape: Float[Tensor, "S"], config: Config, structure: Structure) -> None:
+    `spec` says what the parts are built from; it follows them when they are divided or begun anew.
+    """
+
+    def __init__(self, head: HeadModel, shape: Float[Tensor, "S"], spec: AvatarSpec) -> None:
         super().__init__()
         device = head.template.device
-        self.head, self.config, self.structure = head, config, structure
-        self.fresnel = (config.stage[-1].fresnel_skin, config.stage[-1].fresnel_other)
+        self.head, self.spec = head, spec
         self.shape: Tensor
         self.register_buffer("shape", shape.to(device))
-        self.mesh = CanonicalMesh(head, structure.subdivisions)
+        self.mesh = CanonicalMesh(head, spec.subdivisions)
         self.deformer = Deformer(
-            width=config.deformer.width,
-            depth=config.deformer.depth,
+            width=spec.deformer.width,
+            depth=spec.deformer.depth,
             n_expression=head.n_expression,
             n_pose=head.pose_dirs.shape[-1],
             n_joints=len(head.parents),
         ).to(device)
-        self.restart_appearance(structure.encoding)
+        self.restart_appearance(spec.material)
         self._template = head.template + head.shape_dirs @ self.shape
         self._directions = torch.cat([head.expression_dirs, head.pose_dirs], 2).flatten(0, 1)
         self._log_weights = torch.log(head.weights + 1e-5)
@@ -104,19 +98,17 @@ class Avatar(nn.Module):
         """Where the avatar's tensors are."""
         return self.mesh.offsets.device
 
-    def restart_appearance(self, encoding: str) -> None:
-        """Begin new materials (with this encoding) and a new light, as the published second stage does."""
-        self.material = MaterialField(
-            self.config.material, encoding, hash_grid=self.config.run.hash_grid, device=self.head.template.device
-        )
-        light = self.config.light
-        self.light = NeuralLight(width=light.width, depth=light.depth, floor=light.floor).to(self.head.template.device)
-        self.structure = Structure(encoding, self.structure.subdivisions)
+    def restart_appearance(self, material: MaterialSpec) -> None:
+        """Begin new materials and a new light, as the published second stage does."""
+        device, light = self.head.template.device, self.spec.light
+        self.material = MaterialField(material, device=device)
+        self.light = NeuralLight(width=light.width, depth=light.depth, floor=light.floor).to(device)
+        self.spec = replace(self.spec, material=material)
 
     def subdivide_mesh(self) -> None:
         """Divide every triangle in four and keep the surface."""
         self.mesh = self.mesh.subdivided(self.head)
-        self.structure = Structure(self.structure.encoding, self.mesh.subdivisions)
+        self.spec = self.spec.subdivided()
 
     def corrections(self) -> Corrections:
         """The deformer's corrections at the head model's own vertices. They are smooth: finer vertices interpolate."""
@@ -178,11 +170,10 @@ class Avatar(nn.Module):
         """
         return self._fixed().canonical
 
-    def fresnel_at_vertices(self) -> Float[Tensor, "V 1"]:
+    def f0_at_vertices(self) -> Float[Tensor, "V 1"]:
         """Reflectance at normal incidence: one value on skin, another elsewhere."""
-        skin_value, other_value = self.fresnel
-        on_skin = self._fixed().skin  # 0 on hair, eyes, teeth and inside the mouth
-        return skin_value * on_skin + other_value * (1 - on_skin)
+        f0, on_skin = self.spec.f0, self._fixed().skin  # 0 on hair, eyes, teeth and inside the mouth
+        return f0.skin * on_skin + f0.other * (1 - on_skin)
 
     def region_mask(self, names: tuple[str, ...]) -> Float[Tensor, "V 1"]:
         """1 in any of the head's regions `names`, 0 elsewhere; regions that this head does not have are empty."""
@@ -208,7 +199,7 @@ class Avatar(nn.Module):
     def _canonical_positions(self) -> Float[Tensor, "V0 3"]:
         head = self.head
         pose = self._template.new_zeros(1, len(head.parents), 3)
-        pose[0, Joint.JAW, 0] = self.config.mesh.jaw_open
+        pose[0, Joint.JAW, 0] = self.spec.jaw_open
         positions = pose_vertices(
             head,
             shape=self.shape,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flare_cli.avatar.network import evaluate, layered
-from flare_cli.config.schema import MaterialSettings
+from flare_cli.avatar.spec import MaterialSpec
 from flare_cli.render.backend import Encoding, choose_encoding
 
 # Where the field starts: mid grey-brown skin, the means of the roughness and specular priors (docs/method.md).
@@ -48,27 +48,24 @@ class FrequencyEncoding(nn.Module):
 
 @final
 class MaterialField(nn.Module):
-    """Encoding + MLP; sigmoid outputs. `kind` is the encoding: positional (stage 1) or hash grid (stage 2)."""
+    """Encoding + MLP; sigmoid outputs. The encoding is positional (published stage 1) or a hash grid (stage 2)."""
 
-    def __init__(self, settings: MaterialSettings, kind: str, *, hash_grid: str, device: torch.device) -> None:
+    def __init__(self, spec: MaterialSpec, *, device: torch.device) -> None:
         super().__init__()
-        self.kind = kind
-        if kind == "hash":
+        if spec.encoding == "hash":
             self.encoding: Encoding = choose_encoding(
-                hash_grid,
+                spec.hash_grid,
                 device,
-                levels=settings.levels,
-                features=settings.features,
-                log2_entries=settings.log2_entries,
-                base=settings.base_resolution,
-                finest=settings.finest_resolution,
+                levels=spec.levels,
+                features=spec.features,
+                log2_entries=spec.log2_entries,
+                base=spec.base_resolution,
+                finest=spec.finest_resolution,
             )
-            width, depth = settings.width, settings.depth
         else:
-            self.encoding = FrequencyEncoding(settings.octaves)
-            width, depth = settings.frequency_width, settings.frequency_depth
+            self.encoding = FrequencyEncoding(spec.octaves)
         start = torch.tensor([INITIAL_ALBEDO] * 3 + [INITIAL_ROUGHNESS, INITIAL_SPECULAR])
-        self.network = layered([self.encoding.width, *[width] * depth, 5], start.logit()).to(device)
+        self.network = layered([self.encoding.width, *[spec.width] * spec.depth, 5], start.logit()).to(device)
 
     def forward(self, position: Float[Tensor, "P 3"]) -> Material:
         """Materials at canonical positions in 0..1."""

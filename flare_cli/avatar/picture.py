@@ -25,7 +25,7 @@ class Surface:
     normal: Float[Tensor, "P 3"]
     view: Float[Tensor, "P 3"]
     canonical: Float[Tensor, "P 3"]
-    fresnel: Float[Tensor, "P 1"]
+    f0: Float[Tensor, "P 1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def draw(
         normal=surface.normal,
         view=surface.view,
         light=light,
-        f0=surface.fresnel,
+        f0=surface.f0,
     )
     shape = (len(views), views.height, views.width)
     one = torch.ones_like(shaded.colour[:, :1])
@@ -96,8 +96,8 @@ def see_surface(
     """Interpolate what shading needs at the foreground pixels."""
     faces = avatar.mesh.topology.faces
     # What stays the same goes on its own: one set for all pictures, and no gradient to sum up.
-    fixed = torch.cat([avatar.material_positions(), avatar.fresnel_at_vertices()], 1)[None]
+    fixed = torch.cat([avatar.material_positions(), avatar.f0_at_vertices()], 1)[None]
     moving = torch.cat([posed.vertices, posed.normals], 2)
-    canonical, fresnel = rasterizer.interpolate(fixed, faces, fragments, pixels).split([3, 1], 1)
+    canonical, f0 = rasterizer.interpolate(fixed, faces, fragments, pixels).split([3, 1], 1)
     normal, view = looking(rasterizer.interpolate(moving, faces, fragments, pixels), views.centres, pixels.batch)
-    return Surface(pixels, fragments, normal, view, canonical, fresnel)
+    return Surface(pixels, fragments, normal, view, canonical, f0)

@@ -1,21 +1,21 @@
-"""The avatar file: one safetensors file with a JSON header that says which head, which settings and how good."""
+"""The avatar file: one safetensors file with a JSON header that says which head, what it is built from and how good."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flare_cli.avatar.avatar import Avatar, Structure
-from flare_cli.config.loading import config_from_dict, config_to_dict
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.spec import AvatarSpec, spec_from_dict, spec_of_version_1, spec_to_dict
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
 
-AVATAR_VERSION = 1
+# 2: `spec` in place of `config`, `structure` and `fresnel`. Files of version 1 are still read.
+AVATAR_VERSION = 2
 
 
 def avatar_header(avatar: Avatar, extra: dict[str, Any]) -> dict[str, Any]:
@@ -23,9 +23,7 @@ def avatar_header(avatar: Avatar, extra: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": AVATAR_VERSION,
         "head": {"name": avatar.head.name, "sha256": avatar.head.sha256},
-        "structure": asdict(avatar.structure),
-        "fresnel": list(avatar.fresnel),
-        "config": config_to_dict(avatar.config),
+        "spec": spec_to_dict(avatar.spec),
         **extra,
     }
 
@@ -43,9 +41,9 @@ def load_avatar(path: Path, *, device: torch.device | str = "cpu") -> tuple[Avat
 
 def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device | str) -> Avatar:
     """Rebuild the module that `avatar_header` describes and fill it with `tensors`."""
-    if header.get("version") != AVATAR_VERSION:
+    if header.get("version") not in (1, AVATAR_VERSION):
         raise AvatarError(
-            f"{path} is of version {header.get('version')}, this program reads {AVATAR_VERSION}",
+            f"{path} is of version {header.get('version')}, this program reads 1 to {AVATAR_VERSION}",
             hint="install the flare version that wrote it, or fit again",
         )
     try:
@@ -55,10 +53,12 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
                 f"{path} was fitted with another edition of the head {head.name}",
                 hint="install the flare version that wrote it, or fit again",
             )
-        config = config_from_dict(header["config"], str(path))
-        avatar = Avatar(head.to(device), tensors["shape"], config, Structure(**header["structure"]))
-        avatar.fresnel = (float(header["fresnel"][0]), float(header["fresnel"][1]))
+        avatar = Avatar(head.to(device), tensors["shape"], _spec(header))
         avatar.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError) as error:
         raise AvatarError(f"{path} does not hold a whole avatar: {error}", hint="fit again with `flare fit`") from error
     return avatar
+
+
+def _spec(header: dict[str, Any]) -> AvatarSpec:
+    return spec_of_version_1(header) if header["version"] == 1 else spec_from_dict(header["spec"])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import avatar_header, build_avatar
+from flare_cli.config.loading import config_from_dict, config_to_dict
 from flare_cli.config.schema import Config
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
@@ -34,8 +35,8 @@ class Position:
 class CheckpointWriter:
     """Copies the state when asked and writes it on another thread; leaving the block waits for that."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, config: Config) -> None:
+        self._path, self._config = path, config_to_dict(config)
         self._thread = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
 
@@ -47,7 +48,7 @@ class CheckpointWriter:
         self._settle()
         state = {f"avatar.{name}": tensor for name, tensor in avatar.state_dict().items()} | optimiser.tensors()
         copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-        header = avatar_header(avatar, {"position": asdict(position)})
+        header = avatar_header(avatar, {"position": asdict(position), "config": self._config})
         self._written = self._thread.submit(save_tensors, self._path, copies, header)
 
     def _settle(self) -> None:
@@ -67,11 +68,11 @@ def load_checkpoint(path: Path, config: Config, device: torch.device) -> tuple[A
     tensors, header = load_tensors(path)
     mine = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
     avatar = build_avatar(mine, header, path, device)
-    if avatar.config != replace(config, run=avatar.config.run):
+    theirs = config_from_dict(header["config"], str(path))
+    if theirs != replace(config, run=theirs.run):
         raise AvatarError(
             f"{path} belongs to a fit with other settings",
             hint="use the same config to go on with it, or --fresh to start again",
         )
-    avatar.config = config
     where: dict[str, Any] = header["position"]
     return avatar, Position(**where), {name: t for name, t in tensors.items() if name.startswith("optimiser.")}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config
+from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
@@ -53,22 +54,22 @@ def fit_avatar(
     if resume and checkpoint.is_file():
         avatar, position, restored = load_checkpoint(checkpoint, config, device)
     else:
-        structure = Structure(config.stage[0].encoding, 0)
-        avatar = Avatar(head.to(device), frames.track.shape, config, structure)
+        avatar = Avatar(head.to(device), frames.track.shape, stage_spec(config, config.stage[0]))
     weights = vgg16_weights()
     perceptual = PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
     started = saved = time.monotonic()
-    with (folder / LOG).open("a", encoding="utf-8") as log, CheckpointWriter(checkpoint) as checkpoints:
+    with (folder / LOG).open("a", encoding="utf-8") as log, CheckpointWriter(checkpoint, config) as checkpoints:
         done = done_before
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
             first = position.step if index == position.stage else 0
-            if first == 0 and stage.encoding != avatar.structure.encoding:
+            wanted = stage_spec(config, stage)
+            if first == 0 and wanted.material.encoding != avatar.spec.material.encoding:
                 torch.manual_seed(config.run.seed + index)
-                avatar.restart_appearance(stage.encoding)
-            avatar.fresnel = (stage.fresnel_skin, stage.fresnel_other)
+                avatar.restart_appearance(wanted.material)
+            avatar.spec = replace(avatar.spec, f0=wanted.f0)
             runner = StageRunner(avatar, index, frames, config, perceptual)
             if restored:
                 runner.optimiser.restore(restored)

@@ -3,20 +3,22 @@ import math
 import torch
 
 from flare_cli.apps.rendering import draw_track
-from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.fit.avatar_spec import stage_spec
+from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.environment import prefilter
 
 
 def test_a_light_turned_by_frames_is_the_light_turned_beforehand(open_head, tiny_config, toy_frames):
     torch.manual_seed(0)
-    avatar = Avatar(open_head, toy_frames.track.shape, tiny_config, Structure("hash", 0))
-    track = toy_frames.track[:3]
+    avatar = Avatar(open_head, toy_frames.track.shape, stage_spec(tiny_config, tiny_config.stage[0]))
+    track, rasterizer = toy_frames.track[:3], choose_rasterizer()
     light = prefilter(torch.rand(16, 32, 3))
     angles = torch.tensor([0.0, 0.7, -2.5])
-    (together,) = draw_track(avatar, track, light=light, behind=light, turned=angles, batch=3)
+    (together,) = draw_track(avatar, track, rasterizer, light=light, behind=light, turned=angles, batch=3)
     for i, angle in enumerate(angles.tolist()):
         turned = light.rotate(angle)
-        (alone,) = draw_track(avatar, track[i : i + 1], light=turned, behind=turned)
+        (alone,) = draw_track(avatar, track[i : i + 1], rasterizer, light=turned, behind=turned)
         difference = (together.picture.colour[i] - alone.picture.colour[0]).abs()
         assert difference.mean() < 1e-3
         assert together.picture.colour[i].std() > 0.05

@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config
+from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
 
@@ -22,7 +23,7 @@ def parameters(open_head: HeadModel) -> dict[str, torch.Tensor]:
 def make(head: HeadModel, config: Config, subdivisions: int = 0) -> Avatar:
     torch.manual_seed(0)
     shape = torch.randn(head.n_shape, generator=torch.Generator().manual_seed(1))
-    return Avatar(head, shape, config, Structure("hash", subdivisions))
+    return Avatar(head, shape, stage_spec(config, config.stage[0], subdivisions=subdivisions))
 
 
 def test_new_avatar_moves_exactly_like_its_head(open_head, tiny_config, parameters):

@@ -3,16 +3,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import load_avatar, save_avatar
+from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
+from flare_cli.fit.avatar_spec import stage_spec
 
 
 @pytest.fixture
 def avatar(open_head, tiny_config) -> Avatar:
     torch.manual_seed(0)
-    avatar = Avatar(open_head, torch.randn(open_head.n_shape), tiny_config, Structure("hash", 1))
+    spec = stage_spec(tiny_config, tiny_config.stage[0], subdivisions=1)
+    avatar = Avatar(open_head, torch.randn(open_head.n_shape), spec)
     with torch.no_grad():
         avatar.mesh.offsets.normal_(std=0.01)
     return avatar
@@ -23,8 +26,7 @@ def test_avatar_survives_a_round_trip(avatar: Avatar, tmp_path: Path):
     save_avatar(path, avatar, {"subject": "someone"})
     loaded, header = load_avatar(path)
     assert header["subject"] == "someone"
-    assert loaded.structure == avatar.structure
-    assert loaded.config == avatar.config
+    assert loaded.spec == avatar.spec
     for name, tensor in avatar.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
     torch.testing.assert_close(loaded.neutral_vertices(), avatar.neutral_vertices(), rtol=0, atol=0)
@@ -59,3 +61,25 @@ def test_half_written_file_never_replaces_a_whole_one(avatar: Avatar, tmp_path: 
     with pytest.raises(TypeError):
         save_avatar(path, avatar, {"not json": object()})
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("encoding", ["hash", "frequency"])
+def test_files_of_version_1_are_read(encoding: str, open_head, tmp_path: Path):
+    """They hold the whole config, and what it leaves open beside it."""
+    config = load_config("paper", ["mesh.jaw_open=0.3", "material.log2_entries=9", f"stage.encoding={encoding}"])
+    avatar = Avatar(open_head, torch.randn(open_head.n_shape), stage_spec(config, config.stage[1], subdivisions=1))
+    path = tmp_path / "avatar.safetensors"
+    old_header = {
+        "version": 1,
+        "head": {"name": open_head.name, "sha256": open_head.sha256},
+        "structure": {"encoding": encoding, "subdivisions": 1},
+        "fresnel": [0.028, 0.047],
+        "config": config_to_dict(config),
+        "seconds": 12.5,
+    }
+    save_tensors(path, avatar.state_dict(), old_header)
+    loaded, header = load_avatar(path)
+    assert loaded.spec == avatar.spec
+    assert header["seconds"] == 12.5
+    for name, tensor in avatar.state_dict().items():
+        assert (loaded.state_dict()[name] == tensor).all()

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import load_avatar, save_avatar
 from flare_cli.errors import BackendError
+from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.stage import StageRunner
 
 STEPS = {"cpu": 6, "cuda": 24}  # three eager, then a capture and its replays, with one more look at the losses
@@ -20,7 +21,7 @@ def losses(frames, head, config, device, rasterizer, hash_grid):
     config = replace(config, run=run, stage=(replace(config.stage[0], steps=steps, batch=2, encoding="hash"),))
     torch.manual_seed(0)
     try:
-        avatar = Avatar(head.to(device), frames.track.shape, config, Structure("hash", 0))
+        avatar = Avatar(head.to(device), frames.track.shape, stage_spec(config, config.stage[0]))
     except BackendError as missing:
         pytest.skip(missing.message)
     runner = StageRunner(avatar, 0, frames, config, None)
@@ -75,7 +76,7 @@ def test_a_stored_avatar_opens_with_the_other_grid_of_the_same_table(toy_frames,
     avatars = {}
     for hash_grid in ("warp", "torch"):
         config = replace(tiny_config, run=replace(tiny_config.run, hash_grid=hash_grid))
-        avatars[hash_grid] = Avatar(open_head, toy_frames.track.shape, config, Structure("hash", 0))
+        avatars[hash_grid] = Avatar(open_head, toy_frames.track.shape, stage_spec(config, config.stage[0]))
     save_avatar(tmp_path / "avatar.safetensors", avatars["torch"], {})
     stored, _ = load_avatar(tmp_path / "avatar.safetensors", device=torch.device("cpu"))
     avatars["warp"].load_state_dict(stored.state_dict())

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import torch
 
-from flare_cli.avatar.avatar import Avatar, Structure
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.picture import draw
+from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.losses import Step, loss_terms, mesh_graph
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.render.backend import choose_rasterizer
@@ -11,7 +12,7 @@ from flare_cli.render.backend import choose_rasterizer
 
 def terms_and_gradient(frames, head, config, capacity: int | None):
     torch.manual_seed(0)
-    avatar = Avatar(head, frames.track.shape, config, Structure("hash", 0))
+    avatar = Avatar(head, frames.track.shape, stage_spec(config, config.stage[0]))
     schedule = stage_schedule(
         config.stage[0], seed=0, index=0, steps_before=900, n_frames=6, prior_halved_at=100, device=avatar.device
     )
