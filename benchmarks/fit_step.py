@@ -48,7 +48,7 @@ def print_profile(runner: StageRunner, start: int) -> None:
         times[part] += 1e-3 * event.self_device_time_total / runner.block
         kernels[part] += event.count / runner.block
     least, (bandwidth, speed) = least_work(runner), ceilings(runner.avatar.device)
-    print(f"\n{int(runner.found)} foreground pixels; ", end="")
+    print(f"\n{int(runner.most_pixels)} foreground pixels; ", end="")
     print(f"copies {bandwidth / 1e12:.2f} TB/s, products {speed / 1e12:.0f} TFLOP/s")
     print("| part | ms | % of busy | kernels | least MB | GFLOP | floor, ms | floor / time |")
     print("|---|---|---|---|---|---|---|---|")

@@ -60,8 +60,8 @@ def part_of(kernel: str) -> str:
 def least_work(runner: StageRunner) -> dict[str, Work]:
     """Floors of the parts whose work follows from the sizes of the step; the rest should not exist."""
     avatar, config, views = runner.avatar, runner.config, runner.views
-    assert runner.found is not None
-    points, batch = int(runner.found), runner.stage.batch
+    assert runner.most_pixels is not None
+    points, batch = int(runner.most_pixels), runner.stage.batch
     pixels, vertices = batch * views.height * views.width, batch * len(avatar.mesh.offsets)
     smooth = round(points * config.loss.albedo_samples) if config.loss.albedo_smoothness > 0 else 0
     numbers = sum(parameter.numel() for group in runner.optimiser.groups for parameter in group.parameters)

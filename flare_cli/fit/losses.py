@@ -44,7 +44,7 @@ def mesh_graph(faces: Int[Tensor, "F 3"]) -> MeshGraph:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LossInputs:
     """Everything a loss may look at in one step. `seed` (int32) is that of its random numbers."""
 
     avatar: Avatar
@@ -56,7 +56,7 @@ class Step:
     seed: Int[Tensor, "1"]
 
 
-def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance | None) -> dict[str, Tensor]:
+def loss_terms(at: LossInputs, weights: LossSettings, perceptual: PerceptualDistance | None) -> dict[str, Tensor]:
     """The weighted terms by name; terms of weight 0 are not computed. Their sum is the loss."""
     smoother = weights.after_subdivision if at.avatar.mesh.subdivisions else 1.0
     prior, mean = at.ramps.prior, at.picture.surface.pixels.mean
@@ -92,13 +92,13 @@ def loss_terms(at: Step, weights: LossSettings, perceptual: PerceptualDistance |
     return {name: weight * term() for name, (weight, term) in terms.items() if weight > 0}
 
 
-def perceptual_term(at: Step, distance: PerceptualDistance) -> Float[Tensor, ""]:
+def perceptual_term(at: LossInputs, distance: PerceptualDistance) -> Float[Tensor, ""]:
     """Distance of the features of tone-mapped pictures, both times the mask."""
     predicted = tone_mapped(at.picture.colour * at.target.coverage())
     return distance(predicted, tone_mapped(at.target.radiance()))
 
 
-def laplacian_term(at: Step, of: str) -> Float[Tensor, ""]:
+def laplacian_term(at: LossInputs, of: str) -> Float[Tensor, ""]:
     """Mean squared norm of the uniform Laplacian (metres x 4, the published unit) of the mesh or of its offsets."""
     values = at.avatar.neutral_vertices() if of == "vertices" else at.avatar.mesh.offsets
     return (4 * uniform_laplacian(values, at.graph.edges)).square().sum(-1).mean()
@@ -113,7 +113,7 @@ def delicate_offsets(avatar: Avatar) -> Float[Tensor, ""]:
     return ((4 * avatar.mesh.offsets).square() * delicate).sum() / delicate.sum()
 
 
-def weights_prior(at: Step) -> Float[Tensor, ""]:
+def weights_prior(at: LossInputs) -> Float[Tensor, ""]:
     """Squared distance of skinning weights to the head model's, per vertex."""
     return (at.avatar.skinning_weights(at.corrections) - at.avatar.head.weights).square().sum(-1).mean()
 
@@ -123,7 +123,7 @@ def direction_prior(corrections: Corrections, directions: Float[Tensor, "3 K D"]
     return 40**2 * corrections.mean_square(directions)
 
 
-def albedo_smoothness(at: Step, fraction: float) -> Float[Tensor, ""]:
+def albedo_smoothness(at: LossInputs, fraction: float) -> Float[Tensor, ""]:
     """Change of albedo under a small jitter of position, under a robust loss (adaptive robust loss, alpha = 1)."""
     surface, albedo = at.picture.surface, at.picture.material.albedo
     canonical, pixels, mean = surface.canonical.detach(), surface.pixels, surface.pixels.mean

@@ -5,7 +5,7 @@ import torch
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.picture import draw
 from flare_cli.fit.avatar_spec import stage_spec
-from flare_cli.fit.losses import Step, loss_terms, mesh_graph
+from flare_cli.fit.losses import LossInputs, loss_terms, mesh_graph
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.render.backend import choose_rasterizer
 
@@ -28,7 +28,7 @@ def terms_and_gradient(frames, head, config, capacity: int | None):
         capacity=capacity,
     )
     graph = mesh_graph(avatar.mesh.topology.faces)
-    at = Step(avatar, corrections, picture, frames.pictures[row.chosen], graph, row.ramps, row.seed)
+    at = LossInputs(avatar, corrections, picture, frames.pictures[row.chosen], graph, row.ramps, row.seed)
     terms = loss_terms(at, config.loss, None)
     torch.stack(list(terms.values())).sum().backward()
     return terms, [p.grad for p in avatar.parameters() if p.grad is not None], picture

@@ -1,0 +1,84 @@
+"""One step of a fit: draw a batch, compare it with the recording, differentiate, move what is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from flare_cli.avatar.avatar import Avatar, Motion
+from flare_cli.avatar.picture import draw
+from flare_cli.config.schema import LossSettings
+from flare_cli.fit.feed import BatchFeed
+from flare_cli.fit.losses import LossInputs, MeshGraph, loss_terms
+from flare_cli.fit.optimiser import Adam
+from flare_cli.fit.perceptual import PerceptualDistance
+from flare_cli.fit.schedule import Schedule
+from flare_cli.render.backend import Rasterizer
+from flare_cli.render.camera import Views
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWork:
+    """What all steps of a stage on one mesh share. A step changes the avatar's parameters and the optimiser's state.
+
+    `capacity` is the number of foreground pixels that a batch has room for; None makes room for as many as there are.
+    """
+
+    avatar: Avatar
+    optimiser: Adam
+    motion: Motion
+    views: Views
+    pictures: BatchFeed
+    schedule: Schedule
+    graph: MeshGraph
+    weights: LossSettings
+    perceptual: PerceptualDistance | None
+    rasterizer: Rasterizer
+    capacity: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepLosses:
+    """The weighted terms of a step by name, and how many foreground pixels wanted a place (None without a capacity)."""
+
+    names: tuple[str, ...]
+    values: Float[Tensor, " T"]
+    pixels: Int[Tensor, ""] | None
+
+
+def fit_step(work: StepWork, number: Int[Tensor, "1"]) -> StepLosses:
+    """Do step `number` of a stage.
+
+    Everything that differs from step to step is looked up by `number` on the device: a GPU can replay the launches of
+    one step as the next.
+    """
+    avatar, now = work.avatar, work.schedule.row(number)
+
+    # Draw.
+    corrections = avatar.corrections()
+    posed = avatar.move(work.motion[now.chosen], corrections)
+    picture = draw(
+        avatar,
+        posed,
+        work.views[now.chosen],
+        light=avatar.light,
+        rasterizer=work.rasterizer,
+        capacity=work.capacity,
+    )
+
+    # Compare.
+    recorded = work.pictures.batch(number)
+    seen = LossInputs(avatar, corrections, picture, recorded, work.graph, now.ramps, now.seed)
+    terms = loss_terms(seen, work.weights, work.perceptual)
+    values = torch.stack(list(terms.values()))
+
+    # Differentiate.
+    work.optimiser.zero_grad()
+    values.sum().backward()
+
+    # Move.
+    work.optimiser.step(now.decay)
+    return StepLosses(tuple(terms), values.detach(), picture.surface.pixels.found)
