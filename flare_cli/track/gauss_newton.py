@@ -11,19 +11,8 @@ from torch import Tensor
 
 from flare_cli.track.jacobian import landmark_jacobian, posed_landmarks
 from flare_cli.track.normal_equations import step_with_neighbours, step_with_shared
-from flare_cli.track.posterior import (
-    PER_FRAME,
-    SHARED,
-    Problem,
-    Unknowns,
-    beyond_bounds,
-    expression_deviation,
-    misfit,
-    smoothness,
-    strain,
-    unseen_units,
-    visibility,
-)
+from flare_cli.track.posterior import PER_FRAME, SHARED, Problem, Unknowns, misfit, visibility
+from flare_cli.track.prior_energy import PriorTerm, eyes_apart, frame_priors, roughness_bands, shared_priors, strain
 from flare_cli.track.threads import in_parallel
 
 CHUNK = 32  # frames whose derivatives one thread holds at the same time
@@ -94,7 +83,12 @@ class NormalSystem:
 
 
 def normal_system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, share: bool) -> NormalSystem:
-    """Gauss-Newton's matrix: the robust function's weights are held, priors count where they are active."""
+    """Gauss-Newton's matrix, an approximation of the energy's second derivatives; the gradient is exact.
+
+    Of the data energy the robust function's weights are held, and landmarks count as moving in straight lines: where
+    they all lie on the observed ones this is exact. Of the prior energy the root's mean is held; all else is exact,
+    but that on a kink (a unit of exactly 0 or 1, a jaw of exactly 0) the side counts where nothing is believed.
+    """
     p, N = problem.priors, len(now.root)
 
     def of_part(part: Tensor) -> list[Tensor]:
@@ -114,16 +108,17 @@ def normal_system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *
     found = zip(*in_parallel(of_part, _parts(N, seen.device)), strict=True)
     blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in found)
     shared, shared_gradient = shared.sum(0), by_shared.sum(0)
-    _eyes_of(blocks).add_(_eyes_together(problem).to(blocks) / N)
+    eyes = eyes_apart(problem, now)
+    theirs = now.columns(PER_FRAME)[eyes.unknown]
+    blocks[:, theirs, theirs] += eyes.curvature().to(blocks) / N
     prior = _strain_gradient(problem, now)
     if share:
-        shape = now.shape.new_full((len(now.shape),), 1 / p.shape**2)
-        shared = shared + torch.cat([shape.new_tensor([1 / p.focal**2]), shape]).diag()
+        shared = shared + _diagonal(shared_priors(problem, now), now.columns(SHARED)).diag()
         shared_gradient = shared_gradient + torch.cat([prior[name].reshape(-1) for name in SHARED])
-    rough = _roughness_bands(problem, now)
+    rough = roughness_bands(problem, now)
     return NormalSystem(
         blocks=blocks,
-        own=_prior_diagonal(problem, now) + rough[0],
+        own=_diagonal(frame_priors(problem, now), now.columns(PER_FRAME)) / N + rough[0],
         cross=cross,
         shared=shared,
         next_one=rough[1],
@@ -153,51 +148,13 @@ def _strain_gradient(problem: Problem, now: Unknowns) -> dict[str, Tensor]:
     return dict(zip(names, found, strict=True))
 
 
-def _prior_diagonal(problem: Problem, now: Unknowns) -> Float[Tensor, "N D"]:
-    """Second derivatives of the strain within a frame but for what ties the eyes, over N."""
-    p, N = problem.priors, len(now.root)
-    units = now.expression
-    outside = (beyond_bounds(problem.head, units) > 0).to(units)
-    hidden = 2e4 * unseen_units(problem.head).to(units)
-    even = lambda width, sigma: units.new_full((N, width), 1 / sigma**2)  # noqa: E731
-    closed = (now.jaw[:, :1] < 0).to(units) / p.jaw_closed**2
-    parts = {
-        "expression": 1 / expression_deviation(problem) ** 2 + outside / p.expression_bound**2 + hidden,
-        "root": even(3, p.root),
-        "neck": even(3, p.neck),
-        "jaw": torch.cat([closed, even(2, p.jaw_side)], 1),
-        "eyes": even(4, p.eyes),
-        "translation": even(3, p.translation),
-    }
-    return torch.cat([parts[name] for name in PER_FRAME], 1).double() / N
-
-
-def _eyes_of(blocks: Float[Tensor, "N D D"]) -> Float[Tensor, "N 4 4"]:
-    """The part of the blocks (not a copy) for both eyes' angles; only translation comes after them."""
-    return blocks[:, -7:-3, -7:-3]
-
-
-def _eyes_together(problem: Problem) -> Float[Tensor, "4 4"]:
-    """Second derivatives of the strain by the angles between the eyes."""
-    return torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).kron(torch.eye(2)) / problem.priors.eyes_apart**2
-
-
-def _roughness_bands(problem: Problem, now: Unknowns) -> tuple[Tensor, Tensor, Tensor]:
-    """Second derivatives of the roughness: each frame's own, with the next, with the one after the next."""
-    N = len(now.root)
-    sigma = smoothness(problem)
-    weight = torch.cat([(1 / sigma[name].square()).expand(getattr(now, name)[0].numel()) for name in PER_FRAME])
-    weight = weight.double() / N
-    own, one, two = (torch.zeros(N, len(weight), dtype=torch.float64, device=weight.device) for _ in range(3))
-    if N > 2:
-        tied = problem.neighbours.double()[:, None] * weight
-        own[:-2] += tied
-        own[1:-1] += 4 * tied
-        own[2:] += tied
-        one[:-2] -= 2 * tied
-        one[1:-1] -= 2 * tied
-        two[:-2] += tied
-    return own, one, two
+def _diagonal(terms: list[PriorTerm], columns: dict[str, slice]) -> Float[Tensor, "*N W"]:
+    """The terms' curvature in a row with those columns, in float64."""
+    like = terms[0].residual
+    total = like.new_zeros(*like.shape[:-1], max(place.stop for place in columns.values()))
+    for term in terms:
+        total[..., columns[term.unknown]][..., term.numbers] += term.curvature()
+    return total.double()
 
 
 def _step(system: NormalSystem, damping: float, *, share: bool) -> dict[str, Tensor]:
@@ -217,11 +174,8 @@ def _step(system: NormalSystem, damping: float, *, share: bool) -> dict[str, Ten
 def _stepped(now: Unknowns, step: dict[str, Tensor]) -> Unknowns:
     moved: dict[str, Tensor] = {}
     for names, part in ((PER_FRAME, step["frames"]), (SHARED, step.get("shared"))):
-        at = 0
-        for name in names if part is not None else ():
-            value = getattr(now, name)
-            width = value[0].numel() if names is PER_FRAME else value.numel()
-            assert part is not None
-            moved[name] = value + part[..., at : at + width].reshape(value.shape).to(value)
-            at += width
+        if part is not None:
+            for name, place in now.columns(names).items():
+                value = getattr(now, name)
+                moved[name] = value + part[..., place].reshape(value.shape).to(value)
     return replace(now, **moved)

@@ -1,12 +1,13 @@
 """What the solver minimises: a negative log-posterior of the whole track.
 
-Landmark distances over their noise (robust), plus how far each unknown strays from what heads do, plus second
-differences in time.
+Landmark distances over their noise (robust) are here; `prior_energy` adds how far each unknown strays from what heads
+do, and second differences in time.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,8 +18,6 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import joint_transforms, pose_vertices
 from flare_cli.render.camera import OPENCV_FROM_OPENGL, Cameras
 
-# A face turns fastest at about this frame rate's sampling of the smoothness constants below.
-REFERENCE_FPS = 30.0
 PER_FRAME = ("expression", "root", "neck", "jaw", "eyes", "translation")
 SHARED = ("log_focal", "shape")
 
@@ -30,6 +29,7 @@ class Priors:
     `noise` and `outlier` are landmark distances in parts of the inter-ocular distance; `points` is how many independent
     measurements the 476 correlated landmarks of a frame are worth. Smoothness is of second differences at 30 fps.
     Where expressions are not named units (FLAME), `component` takes the place of `expression` and there are no bounds.
+    `expression_unseen` is for units that no landmark shows: it only has to hold them at 0.
     """
 
     focal: float = 0.3
@@ -40,6 +40,7 @@ class Priors:
     points: float = 100.0
     expression: float = 0.35
     expression_bound: float = 0.03
+    expression_unseen: float = math.sqrt(1 / 2e4)
     component: float = 1.0
     root: float = 0.05
     neck: float = 0.5
@@ -78,6 +79,17 @@ class Unknowns:
     def frames(self, index: Tensor | slice) -> Unknowns:
         """The same, of some frames."""
         return replace(self, **{name: getattr(self, name)[index] for name in PER_FRAME})
+
+    def columns(self, names: Iterable[str]) -> dict[str, slice]:
+        """Where each unknown's numbers lie in a row of `names`: a frame's of `PER_FRAME`, or the one of `SHARED`."""
+        places: dict[str, slice] = {}
+        at = 0
+        for name in names:
+            value = getattr(self, name)
+            width = value[0].numel() if name in PER_FRAME else value.numel()
+            places[name] = slice(at, at + width)
+            at += width
+        return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,70 +171,6 @@ def visibility(problem: Problem, now: Unknowns) -> Float[Tensor, "N L"]:
         towards = ((problem.head.weights @ turns) * problem.normals).sum(-1)
         # The camera looks along -z and is far away compared with the head.
         return ((towards + 0.05) / 0.4).clamp(0.05, 1)
-
-
-def strain(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:
-    """How unlikely the unknowns are in themselves, per frame."""
-    p, head = problem.priors, problem.head
-    square = lambda x, sigma: 0.5 * (x / sigma).square()  # noqa: E731
-    once = (
-        square(now.log_focal - math.log(p.focal_mean * problem.view.size), p.focal) + square(now.shape, p.shape).sum()
-    )
-    units = now.expression
-    outside = beyond_bounds(head, units)
-    per_frame = square(units, expression_deviation(problem)).sum(1) + square(outside, p.expression_bound).sum(1)
-    per_frame = per_frame + 1e4 * (units * unseen_units(head).to(units)).square().sum(1)
-    per_frame = per_frame + square(now.root - now.root.mean(0), p.root).sum(1) + square(now.neck, p.neck).sum(1)
-    per_frame = per_frame + square(now.jaw[:, 1:], p.jaw_side).sum(1) + square(torch.relu(-now.jaw[:, 0]), p.jaw_closed)
-    per_frame = per_frame + square(now.eyes, p.eyes).sum((1, 2)) + square(now.translation, p.translation).sum(1)
-    per_frame = per_frame + square(now.eyes[:, 0] - now.eyes[:, 1], p.eyes_apart).sum(1)
-    return once + per_frame.mean() + roughness(problem, now)
-
-
-def roughness(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:
-    """Second differences in time, where three frames follow each other."""
-    total = torch.zeros_like(now.log_focal)
-    if len(now.root) < 3:
-        return total
-    sigma = smoothness(problem)
-    for name in PER_FRAME:
-        values = getattr(now, name).flatten(1)
-        bend = (values[2:] - 2 * values[1:-1] + values[:-2])[problem.neighbours] / sigma[name]
-        total = total + 0.5 * bend.square().sum() / len(values)
-    return total
-
-
-def smoothness(problem: Problem) -> dict[str, Tensor]:
-    """Standard deviations of second differences at this frame rate; one number, or one per unit of expression."""
-    p, like = problem.priors, problem.weights
-    lids = torch.tensor([name.startswith(("eyeBlink", "eyeWide")) for name in problem.head.expression_names])
-    slower = (REFERENCE_FPS / problem.fps) ** 2
-    even = {
-        "root": p.smooth_root,
-        "neck": p.smooth_rotation,
-        "jaw": p.smooth_jaw,
-        "eyes": p.smooth_eyes,
-        "translation": p.smooth_translation,
-    }
-    deviations = {name: like.new_tensor(sigma * slower) for name, sigma in even.items()}
-    swing = expression_deviation(problem) / p.expression
-    deviations["expression"] = torch.where(lids, p.smooth_lids, p.smooth_expression).to(like) * slower * swing
-    return deviations
-
-
-def expression_deviation(problem: Problem) -> float:
-    """How far expressions usually are from 0."""
-    return problem.priors.expression if problem.head.is_named else problem.priors.component
-
-
-def beyond_bounds(head: HeadModel, units: Float[Tensor, "N E"]) -> Float[Tensor, "N E"]:
-    """How far named units are below 0 or above 1."""
-    return torch.relu(-units) + torch.relu(units - 1) if head.is_named else torch.zeros_like(units)
-
-
-def unseen_units(head: HeadModel) -> Bool[Tensor, "E"]:
-    """Units that landmarks can't show: the tongue."""
-    return torch.tensor([name.startswith("tongue") for name in head.expression_names])
 
 
 def landmark_error(problem: Problem, found: Unknowns) -> Float[Tensor, "N"]:

@@ -18,8 +18,8 @@ from flare_cli.track.posterior import (
     View,
     misfit,
     projected_landmarks,
-    strain,
 )
+from flare_cli.track.prior_energy import strain
 
 N = 3
 
