@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import final
 
-import tomli_w
 import torch
 
 from flare_cli.apps.memory import gpu_memory
@@ -111,10 +110,8 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         )
     resumed = (folder / CHECKPOINT).is_file()
     frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n))
-    folder.mkdir(parents=True, exist_ok=True)
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
-    (folder / "config.toml").write_text(tomli_w.dumps(config_to_dict(config)), encoding="utf-8")
     with _Previews(folder / "preview", frames, device, rasterizer) as previews:
         avatar, seconds = fit_avatar(
             frames,

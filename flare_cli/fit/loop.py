@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import tomli_w
 import torch
 
 from flare_cli.avatar.avatar import Avatar
+from flare_cli.config.loading import config_to_dict
 from flare_cli.config.schema import Config
+from flare_cli.data.atomic import write_text_whole
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint
 from flare_cli.fit.frames import Frames
@@ -19,6 +22,7 @@ from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.model import HeadModel
 
+CONFIG = "config.toml"
 LOG = "metrics.jsonl"
 
 
@@ -46,7 +50,8 @@ def fit_avatar(
     """Fit an avatar to `frames`, which stay in host memory, on `device`. Returns it and the seconds of fitting.
 
     With `resume` a checkpoint in `folder` is continued exactly: the random numbers of a step depend on the step alone.
-    Raises `FitError` naming stage, step and term if a loss is not finite.
+    One that belongs to another fit raises `AvatarError` before anything is written. Raises `FitError` naming stage,
+    step and term if a loss is not finite.
     """
     torch.manual_seed(config.run.seed)
     checkpoint = folder / CHECKPOINT
@@ -59,6 +64,7 @@ def fit_avatar(
     perceptual = PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
+    write_text_whole(folder / CONFIG, tomli_w.dumps(config_to_dict(config)))
     started = saved = time.monotonic()
     with (folder / LOG).open("a", encoding="utf-8") as log, CheckpointWriter(checkpoint, config) as checkpoints:
         done = done_before
