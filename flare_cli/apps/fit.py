@@ -22,7 +22,7 @@ from flare_cli.data.image import write_png
 from flare_cli.errors import AvatarError, ConfigError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames, fitted_size, load_frames, split_frames
-from flare_cli.fit.loop import LOG, fit_avatar
+from flare_cli.fit.loop import fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.head.library import load_head
@@ -79,8 +79,9 @@ class FitResult:
 def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     """Fit an avatar to a subject and write it to the run folder.
 
-    A fit that was cut off goes on from its last checkpoint unless `fresh`. Raises `FlareError`s for everything that is
-    wrong with the subject, the config or the machine, before anything is written.
+    A fit that was cut off goes on from its last checkpoint unless `fresh`. A finished avatar stays until the one of a
+    fresh fit is complete, and a fresh fit that was cut off goes on as any other: without `fresh`. Raises `FlareError`s
+    for everything that is wrong with the subject, the config or the machine, before anything is written.
     """
     device = choose_device(request.device)
     name = request.config or ("default" if device.type == "cuda" else "cpu")
@@ -100,15 +101,13 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         config, notes = _within_vram(config, training, request.vram, device)
     folder = request.run
     finished = folder / AVATAR_FILE
-    if request.fresh:
-        for old in (folder / CHECKPOINT, folder / LOG, finished):
-            old.unlink(missing_ok=True)
-    if finished.is_file():
+    # A checkpoint beside a finished avatar is of a fresh fit that was cut off.
+    resumed = not request.fresh and (folder / CHECKPOINT).is_file()
+    if finished.is_file() and not (request.fresh or resumed):
         raise AvatarError(
             f"{folder} already holds a finished avatar",
             hint="choose another folder with -o, or start again with --fresh",
         )
-    resumed = (folder / CHECKPOINT).is_file()
     frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n))
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()

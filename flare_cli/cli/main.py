@@ -153,13 +153,18 @@ def fit(
         str | None, typer.Option(help="auto, warp, nvdiffrast or pytorch3d; short for --set run.rasterizer=NAME")
     ] = None,
     device: Device = "auto",
-    fresh: Annotated[bool, typer.Option(help="start again instead of going on from the last checkpoint")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            help="start again, not from the last checkpoint; a finished avatar stays until the new one is whole"
+        ),
+    ] = False,
     vram: Annotated[
         float | None, typer.Option(metavar="GB", help="GPU memory that the fit may take; lowers batches", min=1)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit an avatar to a subject. A fit that was cut off goes on where it was."""
+    """Fit an avatar to a subject. A fit that was cut off, a fresh one too, goes on where it was (without --fresh)."""
     from flare_cli.apps.fit import FitRequest
     from flare_cli.apps.fit import fit as run
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tomli_w
 import torch
+from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.loading import config_to_dict
@@ -50,23 +51,16 @@ def fit_avatar(
     """Fit an avatar to `frames`, which stay in host memory, on `device`. Returns it and the seconds of fitting.
 
     With `resume` a checkpoint in `folder` is continued exactly: the random numbers of a step depend on the step alone.
-    One that belongs to another fit raises `AvatarError` before anything is written. Raises `FitError` naming stage,
-    step and term if a loss is not finite.
+    Without, it is removed. One that belongs to another fit raises `AvatarError` before anything is written. Raises
+    `FitError` naming stage, step and term if a loss is not finite.
     """
-    torch.manual_seed(config.run.seed)
-    checkpoint = folder / CHECKPOINT
-    position, restored = Position(), {}
-    if resume and checkpoint.is_file():
-        avatar, position, restored = load_checkpoint(checkpoint, config, device)
-    else:
-        avatar = Avatar(head.to(device), frames.track.shape, stage_spec(config, config.stage[0]))
+    avatar, position, restored = _begin(frames, head, config, folder, device, resume)
     weights = vgg16_weights()
     perceptual = PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
-    write_text_whole(folder / CONFIG, tomli_w.dumps(config_to_dict(config)))
     started = saved = time.monotonic()
-    with (folder / LOG).open("a", encoding="utf-8") as log, CheckpointWriter(checkpoint, config) as checkpoints:
+    with (folder / LOG).open("a", encoding="utf-8") as log, CheckpointWriter(folder / CHECKPOINT, config) as checkpoints:
         done = done_before
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
@@ -98,3 +92,20 @@ def fit_avatar(
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, done)
     return avatar, position.seconds + time.monotonic() - started
+
+
+def _begin(
+    frames: Frames, head: HeadModel, config: Config, folder: Path, device: torch.device, resume: bool
+) -> tuple[Avatar, Position, dict[str, Tensor]]:
+    """The avatar, where its fit is, and the optimiser's state. The folder is made ready when nothing was refused."""
+    torch.manual_seed(config.run.seed)
+    checkpoint = folder / CHECKPOINT
+    if resume and checkpoint.is_file():
+        begun = load_checkpoint(checkpoint, config, device)
+    else:
+        begun = Avatar(head.to(device), frames.track.shape, stage_spec(config, config.stage[0])), Position(), {}
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+        (folder / LOG).unlink(missing_ok=True)
+    write_text_whole(folder / CONFIG, tomli_w.dumps(config_to_dict(config)))
+    return begun

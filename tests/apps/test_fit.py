@@ -1,13 +1,16 @@
 """What a fit leaves in its run folder when it is refused, cut off, or started again."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from flare_cli.apps.fit import FitRequest, FitResult, fit
 from flare_cli.apps.progress import ProgressCallback, quiet
-from flare_cli.errors import AvatarError
+from flare_cli.apps.runs import load_run
+from flare_cli.errors import AvatarError, SubjectError
 from flare_cli.subject.synthetic import make_synthetic_subject
 
 STEPS = 6
@@ -56,3 +59,38 @@ def test_a_refused_resume_writes_nothing(fitted, subject: Path, tmp_path: Path):
     with pytest.raises(AvatarError, match="other settings"):
         fitted(subject, "loss.mask=1.0")
     assert contents(tmp_path / "run") == before
+
+
+def test_a_fresh_fit_that_is_refused_keeps_the_finished_avatar(fitted, subject: Path, tmp_path: Path):
+    fitted()
+    before = contents(tmp_path / "run")
+    incomplete = shutil.copytree(subject, tmp_path / "incomplete")
+    (incomplete / "mask" / "2.png").unlink()
+    with pytest.raises(SubjectError, match=r"2\.png can't be read"):
+        fitted(incomplete, fresh=True)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_fresh_fit_that_is_cut_off_keeps_the_finished_avatar_and_goes_on(fitted, tmp_path: Path):
+    old = fitted().avatar.read_bytes()
+    with pytest.raises(CutOffError):
+        fitted(progress=cut_off_at(3), fresh=True)
+    assert (tmp_path / "run" / "avatar.safetensors").read_bytes() == old
+    load_run(tmp_path / "run", torch.device("cpu"))
+    again = fitted()
+    assert again.resumed
+    assert again.avatar.read_bytes() != old  # the seconds differ
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    with pytest.raises(AvatarError, match="already holds"):
+        fitted()
+
+
+def test_a_fresh_fit_does_not_go_on_from_a_checkpoint(fitted, tmp_path: Path):
+    with pytest.raises(CutOffError):
+        fitted(progress=cut_off_at(3))
+    steps: list[int] = []
+    result = fitted(
+        progress=lambda what, done, total: steps.append(done) if what.startswith("fit") else None, fresh=True
+    )
+    assert steps[0] == 1
+    assert not result.resumed
