@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from flare_cli.config.schema import Config
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.optimiser import Adam
+from flare_cli.head.open_head import content_digest
+from flare_cli.subject.track import Track
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -35,8 +38,9 @@ class Position:
 class CheckpointWriter:
     """Copies the state when asked and writes it on another thread; leaving the block waits for that."""
 
-    def __init__(self, path: Path, config: Config) -> None:
-        self._path, self._config = path, config_to_dict(config)
+    def __init__(self, path: Path, config: Config, track: Track) -> None:
+        self._path = path
+        self._belongs_to = {"config": config_to_dict(config), "subject": _identity(track)}
         self._thread = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
 
@@ -48,7 +52,7 @@ class CheckpointWriter:
         self._settle()
         state = {f"avatar.{name}": tensor for name, tensor in avatar.state_dict().items()} | optimiser.tensors()
         copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-        header = avatar_header(avatar, {"position": asdict(position), "config": self._config})
+        header = avatar_header(avatar, {"position": asdict(position), **self._belongs_to})
         self._written = self._thread.submit(save_tensors, self._path, copies, header)
 
     def _settle(self) -> None:
@@ -63,8 +67,13 @@ class CheckpointWriter:
             self._settle()
 
 
-def load_checkpoint(path: Path, config: Config, device: torch.device) -> tuple[Avatar, Position, dict[str, Tensor]]:
-    """The avatar, where its fit was, and the optimiser's state. Raises `AvatarError` for another config's."""
+def load_checkpoint(
+    path: Path, config: Config, track: Track, device: torch.device
+) -> tuple[Avatar, Position, dict[str, Tensor]]:
+    """The avatar, where its fit was, and the optimiser's state. Raises `AvatarError` for another subject's or config's.
+
+    `track` is of the training frames, at the size of the pictures that are fitted.
+    """
     tensors, header = load_tensors(path)
     mine = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
     avatar = build_avatar(mine, header, path, device)
@@ -74,5 +83,19 @@ def load_checkpoint(path: Path, config: Config, device: torch.device) -> tuple[A
             f"{path} belongs to a fit with other settings",
             hint="use the same config to go on with it, or --fresh to start again",
         )
+    if header.get("subject") != _identity(track):
+        raise AvatarError(
+            f"{path} belongs to the fit of another subject, or of other frames of it",
+            hint="go on with the subject that it was begun with, choose another folder with -o, or start again with"
+            " --fresh",
+        )
     where: dict[str, Any] = header["position"]
     return avatar, Position(**where), {name: t for name, t in tensors.items() if name.startswith("optimiser.")}
+
+
+def _identity(track: Track) -> str:
+    """Digest of who was filmed, how the head moved, and which frames are fitted: the same wherever the folder is."""
+    parts = {name: getattr(track, name) for name in ("frames", "shape", "expression", "pose", "translation")}
+    parts |= {"intrinsics": track.camera.intrinsics, "camera_from_world": track.camera.camera_from_world}
+    arrays = {name: tensor.cpu().numpy() for name, tensor in parts.items()}
+    return content_digest({**arrays, "head": np.frombuffer(track.head.encode(), np.uint8)})

@@ -60,7 +60,10 @@ def fit_avatar(
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
     started = saved = time.monotonic()
-    with (folder / LOG).open("a", encoding="utf-8") as log, CheckpointWriter(folder / CHECKPOINT, config) as checkpoints:
+    with (
+        (folder / LOG).open("a", encoding="utf-8") as log,
+        CheckpointWriter(folder / CHECKPOINT, config, frames.track) as checkpoints,
+    ):
         done = done_before
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
@@ -101,7 +104,7 @@ def _begin(
     torch.manual_seed(config.run.seed)
     checkpoint = folder / CHECKPOINT
     if resume and checkpoint.is_file():
-        begun = load_checkpoint(checkpoint, config, device)
+        begun = load_checkpoint(checkpoint, config, frames.track, device)
     else:
         begun = Avatar(head.to(device), frames.track.shape, stage_spec(config, config.stage[0])), Position(), {}
     if not resume:

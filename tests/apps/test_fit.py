@@ -94,3 +94,19 @@ def test_a_fresh_fit_does_not_go_on_from_a_checkpoint(fitted, tmp_path: Path):
     )
     assert steps[0] == 1
     assert not result.resumed
+
+
+def test_another_subject_does_not_go_on_with_a_fit(fitted, tmp_path: Path):
+    with pytest.raises(CutOffError):
+        fitted(progress=cut_off_at(3))
+    before = contents(tmp_path / "run")
+    other = make_synthetic_subject(tmp_path / "b", frames=6, size=32, samples=1, seed=1).folder
+    with pytest.raises(AvatarError, match="another subject"):
+        fitted(other)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_subject_that_was_moved_goes_on_with_its_fit(fitted, subject: Path, tmp_path: Path):
+    with pytest.raises(CutOffError):
+        fitted(progress=cut_off_at(3))
+    assert fitted(shutil.copytree(subject, tmp_path / "moved")).resumed
