@@ -8,6 +8,7 @@ import platform
 from dataclasses import dataclass
 
 import torch
+import warp as wp
 
 from flare_cli.apps.backend_check import Kind, check, check_optional
 from flare_cli.avatar.fused import triton_trouble
@@ -36,7 +37,7 @@ def examine() -> list[Finding]:
         _machine(),
         _package("torch", needed=True),
         _cuda(),
-        _package("warp-lang", needed=True),
+        _package("warp-lang", needed=True, what=f"keeps compiled kernels in {wp.config.kernel_cache_dir}"),
         *_backends(),
         _networks(),
         _open_head(),

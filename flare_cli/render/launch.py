@@ -13,6 +13,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from flare_cli.render.kernel_cache import other_cache
 from flare_cli.render.workers import for_each_block, thread_count
 
 PARTS = 4  # of a launch that sums: fixed, so that sums are the same for any number of threads
@@ -23,6 +24,8 @@ def _start_warp() -> None:
     """Start Warp without its greeting, and without its native complaint where torch knows there is no GPU."""
     wp.config.quiet = True  # Warp below 1.13  # pyright: ignore[reportAttributeAccessIssue]
     wp.config.log_level = 40  # errors only
+    if folder := other_cache():
+        wp.config.kernel_cache_dir = str(folder / wp.config.version)
     if torch.cuda.is_available():
         wp.init()
         return
