@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flare_cli.apps.rendering import srgb_bytes
 from flare_cli.data.image import write_png
-from flare_cli.data.video import VideoWriter
+from flare_cli.data.video import VideoWriter, open_video
 from flare_cli.errors import FlareError
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
@@ -77,7 +77,7 @@ class PictureOutput:
 def open_output(path: Path, fps: float) -> Generator[PictureOutput]:
     """Open a video file (by suffix) or a folder for numbered PNGs. Raises `FlareError` for other suffixes."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        with VideoWriter(path, fps=fps) as writer, _written_beside(lambda pictures: _add(writer, pictures)) as output:
+        with open_video(path, fps=fps) as writer, _written_beside(lambda pictures: _add(writer, pictures)) as output:
             yield output
     elif path.suffix:
         raise FlareError(

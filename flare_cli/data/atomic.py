@@ -9,13 +9,14 @@ from pathlib import Path
 
 
 @contextmanager
-def replace_whole(path: Path) -> Generator[Path]:
+def replace_whole(path: Path, *, keep_suffix: bool = False) -> Generator[Path]:
     """Write to the path that this gives; it becomes `path` when the block ends well, and is removed when it does not.
 
-    Its name is the target's with `.part` at the end, so that no search by suffix finds it. Folders are made.
+    Its name is the target's with `.part` at the end, so that no search by suffix finds it; with `keep_suffix` before
+    the suffix, for programs that tell the kind of file by it. Folders are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.stem}.part{path.suffix}" if keep_suffix else f"{path.name}.part")
     try:
         yield partial
         os.replace(partial, path)
@@ -23,7 +24,12 @@ def replace_whole(path: Path) -> Generator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_bytes_whole(path: Path, data: bytes) -> None:
+    """Write bytes."""
+    with replace_whole(path) as partial:
+        partial.write_bytes(data)
+
+
 def write_text_whole(path: Path, text: str) -> None:
     """Write UTF-8 text."""
-    with replace_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_bytes_whole(path, text.encode("utf-8"))

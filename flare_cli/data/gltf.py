@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pygltflib as gltf
 from jaxtyping import Float, Shaped
 
 from flare_cli import __version__
+from flare_cli.data.atomic import write_bytes_whole
 from flare_cli.data.textured_mesh import PbrTextures, SeamSplit, TexturedMesh, png, split_at_seams
 
 # Morph deltas below this (metres, and as normals) are not worth a row: a thousandth of a hair's width.
@@ -74,10 +74,7 @@ def write_glb(path: Path, avatar: GltfAvatar) -> None:
     if avatar.animation is not None:
         _add_animation(store, avatar.animation, avatar.skin, bool(avatar.morphs))
     store.close()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(b"".join(document.save_to_bytes()))
-    os.replace(partial, path)
+    write_bytes_whole(path, b"".join(document.save_to_bytes()))
 
 
 _COMPONENTS: dict[np.dtype[Any], int] = {

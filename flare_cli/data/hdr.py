@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from flare_cli.data.atomic import write_bytes_whole
 from flare_cli.errors import EnvmapError
 
 _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
@@ -39,10 +39,7 @@ def save_hdr(path: Path, picture: Float32[np.ndarray, "H W 3"]) -> None:
     """Write linear RGB as Radiance .hdr (8-bit mantissas: relative error below 1 %); the file is whole or not there."""
     done, data = cv2.imencode(".hdr", np.ascontiguousarray(picture[..., ::-1], dtype=np.float32))
     assert done
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(data.tobytes())
-    os.replace(partial, path)
+    write_bytes_whole(path, data.tobytes())
 
 
 def _decoded(data: bytes) -> np.ndarray | None:

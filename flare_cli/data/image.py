@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
+from flare_cli.data.atomic import write_bytes_whole
 from flare_cli.errors import SubjectError
 
 
@@ -29,10 +29,7 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "H W *C"] | UInt16[np.ndarr
     runs = [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     done, data = cv2.imencode(".png", rows, runs)
     assert done
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(data.tobytes())
-    os.replace(partial, path)
+    write_bytes_whole(path, data.tobytes())
 
 
 def _read(path: Path, flags: int) -> np.ndarray:

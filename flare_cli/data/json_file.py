@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
+from flare_cli.data.atomic import write_text_whole
 from flare_cli.errors import FlareError, SubjectError
 
 MAKE_AGAIN = "run `flare preprocess` again"
@@ -36,9 +36,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     for number in _numbers(value):
         if not math.isfinite(number):
             raise ValueError(f"{path}: not finite")
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    write_text_whole(path, json.dumps(value, indent=1))
 
 
 def _numbers(value: object) -> list[float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from flare_cli.data.atomic import write_bytes_whole
 from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, png
 from flare_cli.errors import HeadError
 
@@ -20,7 +20,6 @@ def write_obj(path: Path, mesh: TexturedMesh, textures: PbrTextures) -> list[Pat
     that Blender and others read.
     """
     name, folder = path.stem, path.parent
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = {f"{name}_albedo.png": png(textures.albedo), f"{name}_roughness.png": png(textures.roughness)}
     material = [
         "newmtl head",
@@ -36,9 +35,7 @@ def write_obj(path: Path, mesh: TexturedMesh, textures: PbrTextures) -> list[Pat
         material += ["Ks 1 1 1", f"map_Ks {name}_specular.png"]
     files = {**pictures, f"{name}.mtl": _text(material), path.name: _text(_geometry(name, mesh))}
     for file, data in files.items():
-        partial = folder / f"{file}.part"
-        partial.write_bytes(data)
-        os.replace(partial, folder / file)
+        write_bytes_whole(folder / file, data)
     return [folder / file for file in reversed(files)]
 
 

@@ -11,17 +11,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from flare_cli.data.atomic import replace_whole
 from flare_cli.errors import AvatarError
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """Write tensors and header; an earlier file stays until the new one is complete on disk."""
-    partial = path.with_name(path.name + ".part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, partial, metadata={"flare": json.dumps(header)})
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with replace_whole(path) as partial:
+        save_file(plain, partial, metadata={"flare": json.dumps(header)})
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:

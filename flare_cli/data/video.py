@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from types import TracebackType
 from typing import IO, final
 
 import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
 from jaxtyping import UInt8
 
+from flare_cli.data.atomic import replace_whole
 from flare_cli.errors import VideoError
 
 # ffmpeg turns pictures by their rotation tag before our filters; the scale makes pixels square.
@@ -204,26 +203,36 @@ def _reason(log: str) -> str:
     return (telling or lines or ["ffmpeg gave no reason"])[0]
 
 
+@contextmanager
+def open_video(path: Path, *, fps: float, crf: int = 18, preset: str = "veryfast") -> Generator[VideoWriter]:
+    """Write an H.264 file that plays everywhere.
+
+    It appears under its name when the block ends well, and not at all when it does not. `crf` and `preset` are x264's:
+    lower is better and larger; a faster preset needs a lower crf or more bytes for the same quality. Raises
+    `VideoError` where it can't be written.
+    """
+    with replace_whole(path, keep_suffix=True) as partial, tempfile.TemporaryFile() as log:
+        writer = VideoWriter(path, partial, log, ["-r", f"{fps:.6g}"], ["-crf", str(crf), "-preset", preset])
+        try:
+            yield writer
+        except BaseException:
+            writer.stop()
+            raise
+        writer.finish()
+
+
 @final
 class VideoWriter:
-    """Writes an H.264 file that plays everywhere; use it in a `with` block.
+    """Hands pictures to an encoder; `open_video` makes one.
 
-    All frames have one size; an odd edge is repeated once, because yuv420p needs even sizes. The file appears under its
-    name when the block ends well, and not at all when it does not. `crf` and `preset` are x264's: lower is better and
-    larger; a faster preset needs a lower crf or more bytes for the same quality.
+    All frames have one size; an odd edge is repeated once, because yuv420p needs even sizes.
     """
 
-    def __init__(self, path: Path, *, fps: float, crf: int = 18, preset: str = "veryfast") -> None:
-        self.path = path
-        self._partial = path.with_name(f"{path.stem}.part{path.suffix}")
-        self._fps = fps
-        self._crf, self._preset = crf, preset
+    def __init__(self, path: Path, partial: Path, log: IO[bytes], rate: list[str], quality: list[str]) -> None:
+        self._path, self._partial, self._log = path, partial, log
+        self._rate, self._quality = rate, quality
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._size: tuple[int, int] | None = None
-
-    def __enter__(self) -> VideoWriter:
-        return self
 
     def write(self, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
         """Add one picture."""
@@ -241,35 +250,33 @@ class VideoWriter:
         except BrokenPipeError as error:
             raise self._failure() from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        process = self._process
-        try:
-            if process is not None:
-                assert process.stdin is not None
-                with suppress(BrokenPipeError):
-                    process.stdin.close()
-                if process.wait() != 0 and kind is None:
-                    raise self._failure()
-                if kind is None:
-                    os.replace(self._partial, self.path)
-        finally:
-            self._partial.unlink(missing_ok=True)
-            self._errors.close()
+    def finish(self) -> None:
+        """Wait until the file is whole. Raises `VideoError` where the encoder failed or there was no picture."""
+        if self._process is None:
+            raise VideoError(f"{self._path}: there was no picture to write", hint="choose at least one frame")
+        if self.stop() != 0:
+            raise self._failure()
+
+    def stop(self) -> int:
+        """End the encoder; its exit code."""
+        if self._process is None:
+            return 0
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        return self._process.wait()
 
     def _start(self, height: int, width: int) -> subprocess.Popen[bytes]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         command = [get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"]
-        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self._fps:.6g}"]
+        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", *self._rate]
         command += ["-i", "pipe:0", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v", "libx264"]
-        command += ["-pix_fmt", "yuv420p", "-crf", str(self._crf), "-preset", self._preset, "-movflags", "+faststart"]
+        command += ["-pix_fmt", "yuv420p", *self._quality, "-movflags", "+faststart"]
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", str(self._partial)]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=self._errors)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=self._log)
 
     def _failure(self) -> VideoError:
-        self._errors.seek(0)
-        reason = _reason(self._errors.read().decode("utf-8", "replace"))
+        self._log.seek(0)
+        reason = _reason(self._log.read().decode("utf-8", "replace"))
         return VideoError(
-            f"{self.path} could not be written: {reason}", hint="check free space, and that it ends in .mp4"
+            f"{self._path} could not be written: {reason}", hint="check free space, and that it ends in .mp4"
         )

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flare_cli.data.atomic import replace_whole
 from flare_cli.data.hdr import save_hdr
 from flare_cli.data.image import write_png
 from flare_cli.data.json_file import read_json, write_json
@@ -203,8 +204,5 @@ def _write_frame(subject: Subject, number: int, picture: TracedPicture) -> None:
         name: getattr(picture, name).half().numpy()
         for name in ("radiance", "coverage", "albedo", "roughness", "normal", "depth")
     }
-    path = subject.folder / "truth" / f"{number}.npz"
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
+    with replace_whole(subject.folder / "truth" / f"{number}.npz") as partial, partial.open("wb") as file:
         np.savez_compressed(file, **buffers)
-    os.replace(partial, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from flare_cli.data.image import write_png
-from flare_cli.data.video import VideoWriter
+from flare_cli.data.video import open_video
 from flare_cli.subject.folder import FrameQuality
 from flare_cli.track.preview import PreviewFrame
 from flare_cli.track.tracking import Tracked
@@ -33,7 +33,7 @@ def write_preview(
     folder.mkdir(exist_ok=True)
     rows: list[np.ndarray] = []
     # A third less work than at the writer's own settings for a film of the same size, 0.5 dB further from its frames.
-    with VideoWriter(folder / "overlay.mp4", fps=tracked.track.fps, crf=23, preset="superfast") as video:
+    with open_video(folder / "overlay.mp4", fps=tracked.track.fps, crf=23, preset="superfast") as video:
         for done, frame in enumerate(frames, 1):
             video.write(frame.overlay)
             if frame.row is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flare_cli.data.atomic import replace_whole
 from flare_cli.data.json_file import read_json, write_json
 
 
@@ -45,6 +45,5 @@ class WorkFolder:
 
     def save_arrays(self, stage: str, arrays: dict[str, Any]) -> None:
         """Keep a stage's result."""
-        partial = self.folder / f"part-{stage}.npz"
-        np.savez(partial, **arrays)
-        os.replace(partial, self.folder / f"{stage}.npz")
+        with replace_whole(self.folder / f"{stage}.npz") as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)

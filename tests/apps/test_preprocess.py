@@ -13,7 +13,7 @@ from skimage import data
 
 from flare_cli.apps.preprocess import PreprocessRequest, preprocess
 from flare_cli.data.image import read_grey, read_rgb
-from flare_cli.data.video import VideoReader, VideoWriter
+from flare_cli.data.video import VideoReader, open_video
 from flare_cli.errors import FlareError, HeadError, OutOfMemoryError, SubjectError, VideoError
 from flare_cli.head.open_head import load_open_head
 from flare_cli.subject.folder import load_subject
@@ -23,7 +23,7 @@ FRAMES, WITHOUT_FACE, SIZE = 14, 6, 128
 
 
 def write_video(path: Path, pictures: list[np.ndarray]) -> Path:
-    with VideoWriter(path, fps=25, crf=10) as video:
+    with open_video(path, fps=25, crf=10) as video:
         for picture in pictures:
             video.write(picture)
     return path

@@ -9,7 +9,7 @@ import pytest
 
 from flare_cli.cli.main import main
 from flare_cli.data.image import write_png
-from flare_cli.data.video import VideoWriter
+from flare_cli.data.video import open_video
 from flare_cli.subject.synthetic import make_synthetic_subject
 
 
@@ -41,7 +41,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 def video_of_nothing(path: Path, frames: int = 30) -> Path:
     generator = np.random.default_rng(0)
-    with VideoWriter(path, fps=25) as writer:
+    with open_video(path, fps=25) as writer:
         for _ in range(frames):
             writer.write(generator.integers(0, 60, (96, 128, 3), dtype=np.uint8))
     return path

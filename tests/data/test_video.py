@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from flare_cli.data.video import VideoReader, VideoWriter, video_info
+from flare_cli.data.video import VideoReader, open_video, video_info
 from flare_cli.errors import VideoError
 
 SIZE, FRAMES, FPS = (48, 64), 20, 10.0
@@ -22,7 +22,7 @@ def pattern(index: int, height: int = SIZE[0], width: int = SIZE[1]) -> np.ndarr
 
 
 def write_frames(path: Path, pictures: list[np.ndarray]) -> Path:
-    with VideoWriter(path, fps=FPS, crf=8) as video:
+    with open_video(path, fps=FPS, crf=8) as video:
         for picture in pictures:
             video.write(picture)
     return path
@@ -157,7 +157,7 @@ def test_a_truncated_video_without_its_index_is_one_clear_error(tmp_path, video)
 def test_a_truncated_video_gives_the_frames_that_are_there_and_a_warning(tmp_path):
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     noise = np.random.default_rng(0).integers(0, 255, (FRAMES, *SIZE, 3), np.uint8)  # does not compress: long frames
-    with VideoWriter(whole, fps=FPS) as video:
+    with open_video(whole, fps=FPS) as video:
         for picture in noise:
             video.write(picture)
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -186,7 +186,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     path = tmp_path / "out.mp4"
 
     def fail_while_writing() -> None:
-        with VideoWriter(path, fps=10) as video:
+        with open_video(path, fps=10) as video:
             video.write(pattern(0))
             raise KeyError("the caller failed")
 

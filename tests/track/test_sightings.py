@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flare_cli.data.video import VideoReader, VideoWriter
+from flare_cli.data.video import VideoReader, open_video
 from flare_cli.errors import VideoError
 from flare_cli.track.landmarks import EyeFinder, FaceFollower
 from flare_cli.track.sightings import Sightings, find_face
@@ -15,7 +15,7 @@ FRAMES, NOBODY = 9, 4
 @pytest.fixture(scope="module")
 def film(astronaut, tmp_path_factory):
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    with VideoWriter(path, fps=25) as video:
+    with open_video(path, fps=25) as video:
         for k in range(FRAMES):
             picture = astronaut[:280, 100 - 2 * k : 340 - 2 * k]
             video.write(picture if k != NOBODY else np.full_like(picture, 120))

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.data.atomic import replace_whole
 from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.data.json_file import write_json
 from flare_cli.head.joints import Joint
@@ -104,7 +105,8 @@ def _canonical(shape: Float[np.ndarray, "S"]) -> dict[str, np.ndarray]:
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     # GaussianAvatars keeps only float32 arrays; zeros compress to nothing.
     singles: dict[str, Any] = {name: values.astype(np.float32) for name, values in arrays.items()}
-    np.savez_compressed(path, **singles)
+    with replace_whole(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **singles)
 
 
 def _lens(intrinsics: Float[np.ndarray, "4"], height: int, width: int) -> dict[str, Any]:
