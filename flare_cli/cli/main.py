@@ -17,6 +17,8 @@ from flare_cli.errors import FlareError
 # Threads that wait for each other must sleep, not spin: on a busy machine spinning made a fit step five times slower.
 # OpenMP reads this when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# What OpenCV logs of a damaged file, our own message says. It reads this when it is loaded, in workers too.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 # `apps` are imported inside the commands: they load torch, and `flare --help` must answer at once.
 

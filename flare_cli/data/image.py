@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -9,7 +11,12 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from flare_cli.data.atomic import write_bytes_whole
+from flare_cli.data.native_output import without_lines
 from flare_cli.errors import SubjectError
+
+PNG = b"\x89PNG\r\n\x1a\n"
+# Parts of a PNG of which libpng has nothing to say when they are whole.
+UNREMARKABLE = (b"IHDR", b"PLTE", b"tRNS", b"pHYs", b"tEXt", b"tIME", b"IDAT", b"IEND")
 
 
 def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -32,12 +39,36 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "H W *C"] | UInt16[np.ndarr
     write_bytes_whole(path, data.tobytes())
 
 
+def decoded(data: bytes, flags: int) -> np.ndarray | None:
+    """OpenCV's reading of a picture file, or None if it is none; `flags` are `cv2.IMREAD_*`."""
+    if not data:
+        return None
+    with without_lines(rb"libpng (?:error|warning): ") if _is_remarkable(data) else nullcontext():
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+
+
+def _is_remarkable(data: bytes) -> bool:
+    """Whether libpng may write to the terminal of this: a PNG that is damaged, or has parts that are often wrong."""
+    if not data.startswith(PNG):
+        return False
+    start = len(PNG)
+    while start + 12 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        kind = data[start + 4 : start + 8]
+        crc = zlib.crc32(memoryview(data)[start + 4 : end - 4])
+        if kind not in UNREMARKABLE or data[end - 4 : end] != crc.to_bytes(4, "big"):
+            return True
+        if kind == b"IEND":
+            return False
+        start = end
+    return True
+
+
 def _read(path: Path, flags: int) -> np.ndarray:
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        picture = decoded(path.read_bytes(), flags)
     except OSError as error:
         raise SubjectError(f"{path} can't be read: {error.strerror}", hint="check the path") from error
-    picture = cv2.imdecode(data, flags) if data.size else None
     if picture is None:
         raise SubjectError(f"{path} is not a picture", hint="run `flare preprocess` again with --overwrite")
     return picture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from flare_cli.data.native_output import without_lines
 from flare_cli.render.kernel_cache import other_cache
 from flare_cli.render.workers import for_each_block, thread_count
 
@@ -26,17 +27,8 @@ def _start_warp() -> None:
     wp.config.log_level = 40  # errors only
     if folder := other_cache():
         wp.config.kernel_cache_dir = str(folder / wp.config.version)
-    if torch.cuda.is_available():
+    with nullcontext() if torch.cuda.is_available() else without_lines(rb"Warp CUDA warning: "):
         wp.init()
-        return
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        wp.init()
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 _start_warp()

@@ -10,6 +10,7 @@ from typing import Literal, final
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.data.native_output import without_lines
 from flare_cli.errors import BackendError
 
 NetworkName = Literal["face_detection_short_range", "face_landmark", "iris_landmark", "selfie_segmentation"]
@@ -32,8 +33,9 @@ class Network:
         content = (files("flare_cli") / "assets" / "mediapipe" / f"{name}.tflite").read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256[name]:
             raise BackendError(f"the network {name}.tflite is damaged", hint="reinstall flare-cli")
-        self._interpreter = Interpreter(model_content=content, num_threads=min(threads, os.cpu_count() or 1))
-        self._interpreter.allocate_tensors()
+        with without_lines(rb"INFO: Created TensorFlow Lite"):  # it has no switch for this
+            self._interpreter = Interpreter(model_content=content, num_threads=min(threads, os.cpu_count() or 1))
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
 

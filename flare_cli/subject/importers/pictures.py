@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from flare_cli.data.celebamask import Label
-from flare_cli.data.image import read_grey, read_rgb
+from flare_cli.data.image import decoded, read_grey, read_rgb
 from flare_cli.errors import SubjectError
 from flare_cli.subject.importers.sequences import LabelCode, SourceFrame
 
@@ -31,7 +31,7 @@ def source_mask(source: SourceFrame, size: tuple[int, int]) -> UInt8[np.ndarray,
                 hint="export masks at the size of the pictures",
             )
         return mask
-    picture = cv2.imdecode(np.frombuffer(source.image.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    picture = decoded(source.image.read_bytes(), cv2.IMREAD_UNCHANGED)
     if picture is None:
         raise SubjectError(f"{source.image} is not a picture", hint="copy the data set again")
     if picture.ndim == 3 and picture.shape[2] == 4:
