@@ -55,7 +55,7 @@ class FitRequest:
 class FitResult:
     """What a fit made, and what it cost. `resumed` tells that it went on from a checkpoint.
 
-    `notes` say which settings were changed to fit the GPU.
+    `notes` say which settings were changed to fit the GPU; its peak is None on the CPU.
     """
 
     avatar: Path
@@ -66,7 +66,7 @@ class FitResult:
     seconds: float
     steps: int
     resumed: bool
-    peak_memory: int
+    peak_gpu_memory_bytes: int | None
     perceptual: str
     preview: Path
     notes: list[str]
@@ -134,7 +134,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         seconds=seconds,
         steps=sum(stage.steps for stage in config.stage),
         resumed=resumed,
-        peak_memory=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
+        peak_gpu_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         perceptual=perceptual_status() if config.loss.perceptual > 0 else "off in the config",
         preview=last,
         notes=notes,

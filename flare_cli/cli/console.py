@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,11 @@ err = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def progress_bars() -> Generator[Callable[[str, int, int], None]]:
-    """A callback `(what, done, total)` that shows one bar per stage; a text after ": " or "," may change as it goes."""
+def progress_bars(starts_again: str | None = None) -> Generator[Callable[[str, int, int], None]]:
+    """A callback `(what, done, total)` that shows one bar per stage; a text after ": " or "," may change as it goes.
+
+    `starts_again` is the option, if there is one, that keeps the command from going on where it was stopped.
+    """
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -50,7 +54,7 @@ def progress_bars() -> Generator[Callable[[str, int, int], None]]:
         with bars:
             yield show
     except KeyboardInterrupt:
-        note("stopped; the same command goes on where it was")
+        note(f"stopped; the same command {f'without {starts_again} ' if starts_again else ''}goes on where it was")
         raise
 
 
@@ -93,6 +97,11 @@ def show_text(text: str) -> None:
 def show_json(value: dict[str, Any]) -> None:
     """The result for programs: one JSON object."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def show_next(words: Sequence[object]) -> None:
+    """The command that usually comes next, on one line, so that it can be copied."""
+    err.print(Text(f"next: {shlex.join(['flare', *map(str, words)])}"), soft_wrap=True)
 
 
 def note(text: str) -> None:

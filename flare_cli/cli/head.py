@@ -50,6 +50,7 @@ def add(
         (key.replace("_", " "), f"{v:.3g}" if isinstance(v, float) else str(v)) for key, v in asdict(result).items()
     ]
     console.show_facts(f"head {result.name}", facts)
+    console.show_next(("preprocess", "VIDEO", "-o", "SUBJECT", "--head", result.name))
 
 
 @app.command("list")

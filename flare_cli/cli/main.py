@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -100,7 +101,7 @@ def preprocess(
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run(request, progress)
-    _show(f"subject {result.folder}", asdict(result), as_json)
+    _show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
 
 
 def _import(
@@ -121,7 +122,7 @@ def _import(
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = import_dataset(request, progress)
-    _show(f"subject {result.folder}", asdict(result), as_json)
+    _show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
 
 
 @app.command()
@@ -173,16 +174,25 @@ def fit(
     chosen = [] if rasterizer is None else [f"run.rasterizer={rasterizer}"]
     request = FitRequest(
         subject=subject,
-        run=out or Path("runs") / subject.resolve().name,
+        run=out or _run_of(subject),
         config=config,
         overrides=(*(overrides or ()), *chosen),
         device=device,
         fresh=fresh,
         vram=vram,
     )
-    with console.progress_bars() as progress:
+    with console.progress_bars("--fresh" if fresh else None) as progress:
         result = run(request, progress)
-    _show(f"avatar {result.avatar}", asdict(result), as_json)
+    _show(f"avatar {result.avatar}", asdict(result), as_json, then=("eval", request.run))
+
+
+def _run_of(subject: Path) -> Path:
+    """The run folder of a subject where none was named."""
+    return Path("runs") / subject.resolve().name
+
+
+def _fitting(subject: Path) -> tuple[object, ...]:
+    return "fit", subject, "-o", _run_of(subject)
 
 
 @app.command("eval")
@@ -230,6 +240,7 @@ def evaluate(
     if result.mean["lpips"] is None:
         console.note(f"LPIPS is not available: {result.lpips_status}")
     console.show_facts("", [("report", result.report), ("per frame", result.table), ("pictures", result.pictures)])
+    console.show_next(("relight", result.run, "--envmap", "studio", "-o", "relit.mp4"))
 
 
 @app.command()
@@ -370,14 +381,31 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _show(title: str, result: dict[str, Any], as_json: bool) -> None:
+def _show(title: str, result: dict[str, Any], as_json: bool, *, then: Sequence[object] = ()) -> None:
+    """The result; for people also the words of the command that usually comes next."""
     if as_json:
         console.show_json(result)
-    else:
-        console.show_facts(title, [(name.replace("_", " "), _readable(value)) for name, value in result.items()])
+        return
+    console.show_facts(title, [_fact(name, value) for name, value in result.items()])
+    if then:
+        console.show_next(then)
+
+
+def _fact(name: str, value: object) -> tuple[str, str]:
+    """A field of a result as a name and a text for people."""
+    label = name.removesuffix("_bytes").replace("_", " ")
+    if name.endswith("_bytes") and isinstance(value, int):
+        return label, f"{value / 2**30:.2f} GiB"
+    if name == "seconds" and isinstance(value, float):
+        return "time", _duration(value)
+    if name == "seconds" and isinstance(value, dict):
+        return "time", ", ".join(f"{part} {_duration(seconds)}" for part, seconds in value.items())
+    return label, _readable(value)
 
 
 def _readable(value: object) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, dict):
@@ -386,6 +414,11 @@ def _readable(value: object) -> str:
         shown = ", ".join(_readable(v) for v in value[:8])
         return shown + (f", … ({len(value)} in all)" if len(value) > 8 else "") if value else "none"
     return str(value)
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{seconds:.1f} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,101 @@
+"""What a person sees when a command is done, and what a program sees."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flare_cli.apps.fit import FitRequest, FitResult
+from flare_cli.apps.preprocess import PreprocessRequest, PreprocessResult
+from flare_cli.cli.main import main
+
+
+def fitted(request: FitRequest, progress: object) -> FitResult:
+    return FitResult(
+        avatar=request.run / "avatar.safetensors",
+        config="default",
+        device="cuda",
+        training_frames=240,
+        held_out_frames=60,
+        seconds=216.234567,
+        steps=2000,
+        resumed=False,
+        peak_gpu_memory_bytes=751619277,
+        perceptual="off in the config",
+        preview=request.run / "preview" / "final.png",
+        notes=[],
+    )
+
+
+def preprocessed(request: PreprocessRequest, progress: object) -> PreprocessResult:
+    return PreprocessResult(
+        folder=request.out,
+        frames=12,
+        kept=12,
+        excluded=[],
+        median_error=0.0158,
+        worst_error=0.02,
+        focal=702.5,
+        seconds={"landmarks": 1.25, "labels and preview": 75.4},
+    )
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
+    """Stdout and stderr of a command whose work is replaced by the results above."""
+    monkeypatch.setattr("flare_cli.apps.fit.fit", fitted)
+    monkeypatch.setattr("flare_cli.apps.preprocess.preprocess", preprocessed)
+
+    def run(*arguments: object) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["flare", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        assert not done.value.code
+        captured = capsys.readouterr()
+        return captured.out, captured.err
+
+    return run
+
+
+def row(text: str, name: str) -> str:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+    return line.removeprefix(name).strip()
+
+
+def test_each_step_names_the_next(shown, tmp_path: Path):
+    out, err = shown("preprocess", "me.mp4", "-o", "films/my self")
+    assert err.splitlines()[-1] == "next: flare fit 'films/my self' -o 'runs/my self'"
+    assert "next:" not in out
+    assert shown("fit", "films/me")[1].splitlines()[-1] == "next: flare eval runs/me"
+    assert shown("fit", "me", "-o", tmp_path)[1].splitlines()[-1] == f"next: flare eval {tmp_path}"
+
+
+def test_programs_get_numbers_and_no_advice(shown):
+    out, err = shown("fit", "me", "--json")
+    assert json.loads(out)["peak_gpu_memory_bytes"] == 751619277
+    assert json.loads(out)["seconds"] == 216.234567
+    assert "next:" not in err
+    assert "next:" not in shown("preprocess", "me.mp4", "-o", "me", "--json")[1]
+
+
+def test_people_get_gibibytes_and_minutes(shown):
+    out, _ = shown("fit", "me")
+    assert row(out, "peak gpu memory") == "0.70 GiB"
+    assert row(out, "time") == "3 min 36 s"
+    out, _ = shown("preprocess", "me.mp4", "-o", "me")
+    assert row(out, "time") == "landmarks 1.2 s, labels and preview 1 min 15 s"
+    assert row(out, "warning") == "none"
+
+
+def test_a_fresh_fit_that_is_stopped_says_how_to_go_on(shown, monkeypatch: pytest.MonkeyPatch, capsys):
+    def stopped(request: FitRequest, progress: object) -> FitResult:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flare_cli.apps.fit.fit", stopped)
+    for options, words in ([], "the same command goes on"), (["--fresh"], "the same command without --fresh goes on"):
+        monkeypatch.setattr(sys, "argv", ["flare", "fit", "me", *options])
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            main()
+        assert words in capsys.readouterr().err
