@@ -1,37 +1,17 @@
 from dataclasses import replace
 
 import torch
+from drawn import drawn_step
 
-from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.picture import draw
-from flare_cli.fit.avatar_spec import stage_spec
-from flare_cli.fit.losses import LossInputs, loss_terms, mesh_graph
+from flare_cli.fit.losses import loss_terms
 from flare_cli.fit.schedule import stage_schedule
-from flare_cli.render.backend import choose_rasterizer
 
 
 def terms_and_gradient(frames, head, config, capacity: int | None):
-    torch.manual_seed(0)
-    avatar = Avatar(head, frames.track.shape, stage_spec(config, config.stage[0]))
-    schedule = stage_schedule(
-        config.stage[0], seed=0, index=0, steps_before=900, n_frames=6, prior_halved_at=100, device=avatar.device
-    )
-    row, track = schedule.row(torch.tensor([3])), frames.track
-    motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
-    corrections = avatar.corrections()
-    picture = draw(
-        avatar,
-        avatar.move(motion[row.chosen], corrections),
-        track.cameras().views()[row.chosen],
-        light=avatar.light,
-        rasterizer=choose_rasterizer(),
-        capacity=capacity,
-    )
-    graph = mesh_graph(avatar.mesh.topology.faces)
-    at = LossInputs(avatar, corrections, picture, frames.pictures[row.chosen], graph, row.ramps, row.seed)
+    at = drawn_step(frames, head, config, capacity=capacity)
     terms = loss_terms(at, config.loss, None)
     torch.stack(list(terms.values())).sum().backward()
-    return terms, [p.grad for p in avatar.parameters() if p.grad is not None], picture
+    return terms, [p.grad for p in at.avatar.parameters() if p.grad is not None], at.picture
 
 
 def test_padding_changes_neither_losses_nor_gradients(toy_frames, open_head, tiny_config):
