@@ -92,7 +92,7 @@ def to_bytes(linear: Float[Tensor, "*batch C"]) -> UInt8[np.ndarray, "*batch C"]
     return srgb_bytes(linear).cpu().numpy()
 
 
-def sheet(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[np.ndarray, "H W 3"]:
+def sheet(rows: list[list[UInt8[np.ndarray, "h w 3"]]], gap: int = 4) -> UInt8[np.ndarray, "H W 3"]:
     """Pictures of one size in rows and columns on white."""
     height, width = rows[0][0].shape[:2]
     columns = max(len(row) for row in rows)

@@ -37,7 +37,7 @@ class Motion:
     Nothing here is fitted, so a fit makes it once for all frames and picks a batch by indexing.
     """
 
-    factors: Float[Tensor, "B E+P"]
+    factors: Float[Tensor, "B K"]
     transforms: Float[Tensor, "B J 3 4"]
     translation: Float[Tensor, "B 3"]
 

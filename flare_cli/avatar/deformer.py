@@ -28,8 +28,8 @@ class Corrections:
     pose: Float[Tensor, "3 P D"]
     log_weights: Float[Tensor, "V J"]
 
-    def offsets(self, factors: Float[Tensor, "B E+P"]) -> Float[Tensor, "B V 3"]:
-        """What expression factors, then pose factors, add to the vertices."""
+    def offsets(self, factors: Float[Tensor, "B K"]) -> Float[Tensor, "B V 3"]:
+        """What the K factors, those of E expressions and then of P pose directions, add to the vertices."""
         directions = torch.cat([self.expression, self.pose], 1)
         return self.features @ torch.einsum("bk,ckd->bdc", factors, directions)
 

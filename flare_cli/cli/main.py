@@ -45,10 +45,11 @@ RasterizerName = Annotated[
 FrameLimit = Annotated[int | None, typer.Option("--frames", help="only the first so many frames", min=1)]
 
 
-def _version(value: bool) -> None:
+def _version(value: bool) -> bool:
     if value:
         console.out.print(f"flare {__version__}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

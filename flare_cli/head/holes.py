@@ -130,7 +130,7 @@ class _Builder:
         self._triangles += [(outer[(k + 1) % len(outer)], outer[k], bottom[0]) for k in range(len(outer))]
         return [*added, *bottom]
 
-    def _ring(self, places: Float[np.ndarray, "K 3"], loop: Int[np.ndarray, "K"], mean: float) -> list[int]:
+    def _ring(self, places: Float[np.ndarray, "N 3"], loop: Int[np.ndarray, "K"], mean: float) -> list[int]:
         first = len(self._vertices) + len(self._places)
         for k, place in enumerate(places):
             row = first + k

@@ -126,10 +126,12 @@ def landmark_points(
 def at_points(head: HeadModel, face: Int[Tensor, "N"], barycentric: Float[Tensor, "N 3"]) -> HeadModel:
     """A head whose vertices are points on the surface: everything per vertex is blended by their weights.
 
+    Between points there are no faces and no regions; the landmarks are still those of the whole head.
     Skinning is linear in the rest position and in the skin weights, not in their product, so a point is off by the
     change of weights over one face: at most a few tenths of a millimetre on the open head, near the jaw.
     """
     corners = head.faces[face]
     mixed = lambda values: torch.einsum("nk,nk...->n...", barycentric, values[corners])  # noqa: E731
     names = ("template", "shape_dirs", "expression_dirs", "pose_dirs", "weights")
-    return replace(head, **{name: mixed(getattr(head, name)) for name in names})
+    blended = {name: mixed(getattr(head, name)) for name in names}
+    return replace(head, **blended, faces=head.faces[:0], uv_faces=head.uv_faces[:0], regions={})

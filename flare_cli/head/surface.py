@@ -91,7 +91,7 @@ def parts(faces: Int[np.ndarray, "F 3"], n_vertices: int) -> Int[np.ndarray, "V"
     return np.asarray(connected_components(graph, directed=False)[1])
 
 
-def border_loops(faces: Int[np.ndarray, "F 3"]) -> list[Int[np.ndarray, "K"]]:
+def border_loops(faces: Int[np.ndarray, "F 3"]) -> list[Int[np.ndarray, "_"]]:
     """The closed borders of a mesh, each in the direction in which its own triangles run along it.
 
     Two holes that share a vertex are two borders. Borders of a mesh whose triangles contradict each other are left out.

@@ -37,11 +37,11 @@ def antialias(
 
 def _silhouettes(
     screen: Float[Tensor, "B V 2"], faces: Int[Tensor, "F 3"], twins: Int[Tensor, "F 3"], fragments: Fragments
-) -> tuple[Float[Tensor, "B 2HW"], Int[Tensor, "B"], Int[Tensor, "B 2HW"], Int[Tensor, "B 2HW"]]:
+) -> tuple[Float[Tensor, "B N"], Int[Tensor, "B"], Int[Tensor, "B N"], Int[Tensor, "B N"]]:
     """Where outlines pass between neighbouring pixels.
 
-    The leans of all pairs (0 without outline); in each picture the number of pairs with an outline, these pairs, and
-    their half-edges.
+    The leans of all N = 2 H W pairs (0 without outline); in each picture the number of pairs with an outline, these
+    pairs, and their half-edges.
     """
     triangle, width = fragments.triangle.flatten(1), fragments.triangle.shape[2]
     B, pixels = triangle.shape

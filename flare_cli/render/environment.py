@@ -29,7 +29,7 @@ class EnvironmentLight:
     """
 
     diffuse_map: Float[Tensor, "3 h w"]
-    specular_maps: tuple[Float[Tensor, "3 H W"], ...]
+    specular_maps: tuple[Float[Tensor, "3 _ _"], ...]
     roughness_levels: tuple[float, ...]
     yaw: float = 0.0
     gain: float = 1.0

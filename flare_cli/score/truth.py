@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 from flare_cli.data.celebamask import Label
 from flare_cli.score.metrics import psnr
@@ -35,7 +35,7 @@ class TruthScore:
     normal_degrees: float
 
 
-def load_truth(path: Path, label: Float[np.ndarray, "H W"]) -> Truth:
+def load_truth(path: Path, label: UInt8[np.ndarray, "H W"]) -> Truth:
     """Read `truth/<n>.npz` (docs/formats.md)."""
     with np.load(path) as arrays:
         inside = (arrays["coverage"].astype(np.float32) > WHOLLY_COVERED) & (label != Label.CLOTH)

@@ -79,7 +79,7 @@ def learn_colours(views: list[FrameView]) -> ColourModels:
     models = ColourModels(likelihood=np.full((3, BINS**3), 1.0, np.float32))
     known = list(zip(views, in_parallel(clues_of, views), strict=True))
 
-    def counts_in(frame: tuple[FrameView, Clues]) -> Float[np.ndarray, "3 bbb"]:
+    def counts_in(frame: tuple[FrameView, Clues]) -> Int[np.ndarray, "3 bbb"]:
         view, clues = frame
         certain = view.matte > 0.9
         chosen = [certain & (chance > 0.7) for chance in materials(view, clues, models)]
@@ -211,7 +211,7 @@ def _below_jaw(view: FrameView) -> Bool[np.ndarray, "H W"]:
     return np.arange(height)[:, None] + 0.5 > line[None]
 
 
-def _sorted_by_x(points: Float[np.ndarray, "K 2"]) -> tuple[np.ndarray, np.ndarray]:
+def _sorted_by_x(points: Float[np.ndarray, "K 2"]) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
     order = np.argsort(points[:, 0])
     return points[order, 0], points[order, 1]
 

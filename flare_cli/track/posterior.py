@@ -131,7 +131,7 @@ class Problem:
     weights: Float[Tensor, "L"]
     observed: Float[Tensor, "N L 2"]
     eye_distance: Float[Tensor, "N"]
-    neighbours: Bool[Tensor, "N-2"]
+    neighbours: Bool[Tensor, "max(N-2,0)"]
     view: View
     priors: Priors
     fps: float

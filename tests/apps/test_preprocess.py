@@ -176,13 +176,13 @@ def test_an_added_head_with_other_landmarks_is_another_setting(made, monkeypatch
     """A head's own digest leaves its landmarks out, so that avatars outlive better landmarks; tracks must not."""
     head = load_open_head()
     moved = replace(head.landmarks, spread=head.landmarks.spread + 0.001)
-    request, *_ = made
+    request, result, *_ = made
     keys: list[str] = []
     for landmarks in (head.landmarks, moved, head.landmarks):
         added = replace(head, name="flame-2020", landmarks=landmarks)
         monkeypatch.setattr("flare_cli.apps.preprocess_stages.load_head", lambda name, added=added: added)
         monkeypatch.setattr(
-            "flare_cli.apps.preprocess_stages._finished", lambda request, key: keys.append(key) or request
+            "flare_cli.apps.preprocess_stages._finished", lambda request, key: keys.append(key) or result
         )
         preprocess(request)
     assert keys[0] == keys[2] != keys[1]
