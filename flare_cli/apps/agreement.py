@@ -66,7 +66,13 @@ def agreements(
     return [_compare(name, one, drawn["warp"]) for name, one in drawn.items() if name != "warp"]
 
 
-def _draw(rasterizer: Rasterizer, clip: Tensor, attributes: Tensor, faces: Tensor, size: int) -> _Drawn:
+def _draw(
+    rasterizer: Rasterizer,
+    clip: Float[Tensor, "B V 4"],
+    attributes: Float[Tensor, "B V C"],
+    faces: Int[Tensor, "F 3"],
+    size: int,
+) -> _Drawn:
     leaf = clip.clone().requires_grad_()
     fragments = rasterizer.rasterize(leaf, faces, size, size)
     pixels = foreground(fragments)
@@ -101,5 +107,5 @@ def _compare(name: str, ours: _Drawn, warp: _Drawn) -> Agreement:
     )
 
 
-def _number(value: Tensor) -> float:
+def _number(value: Float[Tensor, ""]) -> float:
     return float(value.detach())

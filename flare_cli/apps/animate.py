@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -94,7 +95,7 @@ def transfer(driver: Driver, own: Track, *, absolute: bool) -> Track:
     )
 
 
-def _relative_pose(driver: Driver, own: Tensor) -> Tensor:
+def _relative_pose(driver: Driver, own: Float[Tensor, "N 5 3"]) -> Float[Tensor, "M 5 3"]:
     """Per joint: own neutral · driver neutral⁻¹ · driver, as rotations. Jaw and eyes stay: they have a true zero."""
     moved = driver.pose.clone()
     for joint in (Joint.ROOT, Joint.NECK):
@@ -106,5 +107,5 @@ def _relative_pose(driver: Driver, own: Tensor) -> Tensor:
     return moved
 
 
-def _median(values: Tensor) -> Tensor:
+def _median(values: Float[Tensor, "N *rest"]) -> Float[Tensor, "*rest"]:
     return values.median(0).values

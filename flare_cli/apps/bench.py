@@ -193,10 +193,10 @@ def _rasterizer_times(rasterizer: Rasterizer, scene: Scene, clock: Clock) -> dic
     pixels = foreground(leaves)
     image = torch.rand(*fragments.depth.shape, 3, device=clip.device, requires_grad=True)
 
-    def interpolate() -> Tensor:
+    def interpolate() -> Float[Tensor, "P C"]:
         return rasterizer.interpolate(attributes, faces, leaves, pixels)
 
-    def blend() -> Tensor:
+    def blend() -> Float[Tensor, "B H W C"]:
         return antialias(image, clip, faces, leaves)
 
     seen = (fragments.barycentric, fragments.depth)

@@ -144,7 +144,9 @@ def _array(path: Path, arrays: dict[str, Any], name: str, shape: tuple[int, ...]
     return array.reshape(shape).astype(np.float32)
 
 
-def _with_medians(expression: Tensor, pose: Tensor, translation: Tensor, fps: float) -> Driver:
+def _with_medians(
+    expression: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], translation: Float[Tensor, "N 3"], fps: float
+) -> Driver:
     """A tracked person's neutral is the median of the recording; jaw and eyes have a true zero."""
     rest = torch.zeros_like(pose[0])
     turned = [Joint.ROOT, Joint.NECK]

@@ -27,12 +27,12 @@ def preset(name: str) -> Capture:
     return Capture(weights=weights, head=head, fps=FPS)
 
 
-def _blink(t: Float[np.ndarray, "N"]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _blink(t: Float[np.ndarray, "N"]) -> tuple[dict[str, Float[np.ndarray, "N"]], Float[np.ndarray, "N 3"]]:
     blinks = np.exp(-(((t - 0.3) / 0.03) ** 2)) + np.exp(-(((t - 0.72) / 0.03) ** 2))
     return {"eyeBlink": blinks, "eyeSquint": 0.3 * blinks}, np.zeros((len(t), 3))
 
 
-def _talk(t: Float[np.ndarray, "N"]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _talk(t: Float[np.ndarray, "N"]) -> tuple[dict[str, Float[np.ndarray, "N"]], Float[np.ndarray, "N 3"]]:
     loud = np.sin(math.pi * t) ** 0.5 * (0.6 + 0.4 * np.sin(2 * math.pi * 3 * t) ** 2)
     syllable = 0.5 - 0.5 * np.cos(2 * math.pi * 22 * t)
     rounded = 0.5 + 0.5 * np.sin(2 * math.pi * 7 * t)
@@ -53,7 +53,7 @@ def _talk(t: Float[np.ndarray, "N"]) -> tuple[dict[str, np.ndarray], np.ndarray]
     return curves, nod
 
 
-def _look_around(t: Float[np.ndarray, "N"]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _look_around(t: Float[np.ndarray, "N"]) -> tuple[dict[str, Float[np.ndarray, "N"]], Float[np.ndarray, "N 3"]]:
     across, up = np.sin(2 * math.pi * t), np.sin(4 * math.pi * t)
     left, right, high, low = (np.clip(v, 0, 1) for v in (across, -across, up, -up))
     curves = {
@@ -64,5 +64,5 @@ def _look_around(t: Float[np.ndarray, "N"]) -> tuple[dict[str, np.ndarray], np.n
     return curves, np.stack([-0.12 * up, 0.35 * across, 0 * t], 1)
 
 
-def _turntable(t: Float[np.ndarray, "N"]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _turntable(t: Float[np.ndarray, "N"]) -> tuple[dict[str, Float[np.ndarray, "N"]], Float[np.ndarray, "N 3"]]:
     return {}, np.stack([0 * t, 2 * math.pi * t, 0 * t], 1)

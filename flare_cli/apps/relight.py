@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.apps.memory import DRAW_SMALLER, gpu_memory
@@ -89,7 +90,7 @@ def find_envmap(path: Path) -> Path:
     )
 
 
-def automatic_exposure(envmap: Tensor) -> float:
+def automatic_exposure(envmap: Float[Tensor, "H W 3"]) -> float:
     """Stops that bring the map's mean radiance over the sphere to 1: maps from anywhere then light a face alike."""
     rows = envmap.shape[0]
     weight = torch.sin((torch.arange(rows) + 0.5) / rows * math.pi)[:, None, None]

@@ -62,7 +62,9 @@ def _displacements(head: HeadModel) -> Float[Tensor, "52 V 3"]:
     return posed - head.template
 
 
-def _solved(points: HeadModel, wanted: Float[Tensor, "N 3"], *, turns_jaw: bool) -> tuple[Tensor, Tensor, float]:
+def _solved(
+    points: HeadModel, wanted: Float[Tensor, "N 3"], *, turns_jaw: bool
+) -> tuple[Float[Tensor, "E"], Float[Tensor, "3"], float]:
     """Expression, jaw and what is left (root mean square, metres), by Gauss-Newton: the jaw's turn is not linear."""
     E = points.n_expression
     weight = INDEPENDENT / (wanted.numel() * NOISE**2)
@@ -70,7 +72,7 @@ def _solved(points: HeadModel, wanted: Float[Tensor, "N 3"], *, turns_jaw: bool)
     if not turns_jaw:
         stiffness[E:] = 1e12
 
-    def misfit(unknown: Tensor) -> Tensor:
+    def misfit(unknown: Float[Tensor, "U"]) -> Float[Tensor, "R"]:
         jaw = torch.zeros(1, len(points.parents), 3, dtype=unknown.dtype)
         pose = torch.cat([jaw[:, : Joint.JAW], unknown[None, None, E:], jaw[:, Joint.JAW + 1 :]], 1)
         posed = pose_vertices(

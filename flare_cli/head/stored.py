@@ -10,7 +10,7 @@ from typing import Any
 
 import platformdirs
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from flare_cli.data.tensor_file import load_tensors, save_tensors
@@ -133,5 +133,5 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     return content_digest({name: tensor.cpu().numpy() for name, tensor in tensors.items()})
 
 
-def _regions(stacked: Tensor, names: list[str]) -> dict[str, Bool[Tensor, "V"]]:
+def _regions(stacked: UInt8[Tensor, "R V"], names: list[str]) -> dict[str, Bool[Tensor, "V"]]:
     return {name: stacked[k] != 0 for k, name in enumerate(names)}

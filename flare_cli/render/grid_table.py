@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 INITIAL_RANGE = 1e-4  # rows start uniform in plus or minus this
@@ -32,10 +33,10 @@ class GridShape:
 class GridTable(nn.Module):
     """The trainable table, and where each level lies in it. Subclasses look points up; their tables are the same."""
 
-    resolutions: Tensor
-    offsets: Tensor
-    sizes: Tensor
-    hashed: Tensor
+    resolutions: Int[Tensor, "L"]
+    offsets: Int[Tensor, "L1"]
+    sizes: Int[Tensor, "L"]
+    hashed: Int[Tensor, "L"]
 
     def __init__(self, shape: GridShape, generator: torch.Generator | None = None) -> None:
         super().__init__()

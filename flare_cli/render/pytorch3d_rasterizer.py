@@ -132,7 +132,7 @@ def _cut_weights(ahead: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "M 3 3"], I
     a, b, c = ((alone + k) % 3 for k in range(3))
     unit = torch.eye(3, device=ahead.device)
 
-    def meeting(i: Tensor, j: Tensor) -> Tensor:
+    def meeting(i: Int[Tensor, "N"], j: Int[Tensor, "N"]) -> Float[Tensor, "N 3"]:
         """Where the edge ij meets the plane; the same from both sides, so neighbours leave no gap."""
         at_i, at_j = (ahead.gather(1, k[:, None]) for k in (i, j))
         return unit[i] * (at_j / (at_j - at_i)) + unit[j] * (at_i / (at_i - at_j))

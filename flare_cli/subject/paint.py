@@ -124,7 +124,12 @@ def painted(
     return Look(albedo.clip(0.005, 0.95), roughness.clip(0.05, 1.0), labels)
 
 
-def _skin(places: np.ndarray, soft: dict[str, np.ndarray], noise: Noise, tone: np.ndarray) -> Look:
+def _skin(
+    places: Float[np.ndarray, "V 3"],
+    soft: dict[str, Float[np.ndarray, "V"]],
+    noise: Noise,
+    tone: Float[np.ndarray, "3"],
+) -> Look:
     """Blotches, redness of nose, cheeks and ears, freckles; sharper shine on nose and forehead."""
     albedo = tone * (1 + 0.08 * noise(places, 0.025, octaves=3) + 0.05 * noise(places, 0.004, octaves=2))[:, None]
     cheek = np.exp(-(((np.abs(places[:, 0]) - 0.042) / 0.018) ** 2) - ((places[:, 1] + 0.035) / 0.018) ** 2)
@@ -142,7 +147,7 @@ def _skin(places: np.ndarray, soft: dict[str, np.ndarray], noise: Noise, tone: n
     return Look(albedo, roughness, labels)
 
 
-def _eye(offsets: Float[np.ndarray, "N 3"], noise: Noise, iris: np.ndarray) -> Float[np.ndarray, "N 3"]:
+def _eye(offsets: Float[np.ndarray, "N 3"], noise: Noise, iris: Float[np.ndarray, "3"]) -> Float[np.ndarray, "N 3"]:
     """Colours by the angle from the gaze axis: pupil, iris with spokes and a dark rim, white with faint veins."""
     angle = np.arccos(np.clip(offsets[:, 2] / np.linalg.norm(offsets, axis=1), -1, 1))
     around = np.arctan2(offsets[:, 1], offsets[:, 0])

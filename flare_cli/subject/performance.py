@@ -67,7 +67,7 @@ def perform(frames: int, *, seed: int) -> Performance:
     return Performance(arkit=arkit, head=head, translation=sway, held_out=training)
 
 
-def _training_weights(p: Tensor, phase: Tensor) -> dict[str, Tensor]:
+def _training_weights(p: Float[Tensor, "N"], phase: Float[Tensor, "4"]) -> dict[str, Float[Tensor, "N"]]:
     talk = _bump(p, 0.22, 0.16) + _bump(p, 0.78, 0.12)
     syllable = 0.5 - 0.5 * torch.cos(2 * math.pi * (11 * p + phase[1]))
     rounding = 0.5 + 0.5 * torch.sin(2 * math.pi * (5 * p + phase[2]))
@@ -90,7 +90,7 @@ def _training_weights(p: Tensor, phase: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _held_out_weights(q: Tensor) -> dict[str, Tensor]:
+def _held_out_weights(q: Float[Tensor, "N"]) -> dict[str, Float[Tensor, "N"]]:
     open_smile = _bump(q, 0.35, 0.2)
     return {
         "jawOpen": 0.5 * open_smile + 0.3 * _bump(q, 0.85, 0.1),
@@ -101,18 +101,20 @@ def _held_out_weights(q: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _both(unit: str, curve: Tensor) -> dict[str, Tensor]:
+def _both(unit: str, curve: Float[Tensor, "N"]) -> dict[str, Float[Tensor, "N"]]:
     return {f"{unit}Left": curve, f"{unit}Right": curve}
 
 
-def _joined(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+def _joined(
+    first: dict[str, Float[Tensor, "N"]], second: dict[str, Float[Tensor, "M"]]
+) -> dict[str, Float[Tensor, "N+M"]]:
     """One curve after the other; a name that one of them lacks rests there."""
     rest = (torch.zeros_like(first["jawOpen"]), torch.zeros_like(second["jawOpen"]))
     names = dict.fromkeys([*first, *second])
     return {name: torch.cat([first.get(name, rest[0]), second.get(name, rest[1])]) for name in names}
 
 
-def _look(arkit: Tensor, *, across: Tensor, up: Tensor) -> None:
+def _look(arkit: Float[Tensor, "N 52"], *, across: Float[Tensor, "N"], up: Float[Tensor, "N"]) -> None:
     """Set the look weights of both eyes; positive `across` is to the subject's left, positive `up` looks up."""
     signals = {
         "eyeLookOutLeft": across,
@@ -128,9 +130,9 @@ def _look(arkit: Tensor, *, across: Tensor, up: Tensor) -> None:
         arkit[:, ARKIT_NAMES.index(name)] = signal.clamp(0, 1)
 
 
-def _bump(t: Tensor, centre: float, width: float) -> Tensor:
+def _bump(t: Float[Tensor, "N"], centre: float, width: float) -> Float[Tensor, "N"]:
     return torch.exp(-(((t - centre) / width) ** 2))
 
 
-def _wave(t: Tensor, cycles: float, phase: float) -> Tensor:
+def _wave(t: Float[Tensor, "N"], cycles: float, phase: float) -> Float[Tensor, "N"]:
     return torch.sin(2 * math.pi * (cycles * t + phase)) if phase else torch.sin(2 * math.pi * cycles * t)
