@@ -3,6 +3,9 @@
 import os
 from dataclasses import replace
 
+import checked_shapes  # noqa: F401 - before anything of flare_cli, which it checks
+
+# isort: split
 import flame_like
 import pytest
 import torch

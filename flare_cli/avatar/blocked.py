@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,14 +18,15 @@ BLOCK = 2048  # points; fixed, so that sums over blocks are the same for any num
 leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 
 
+@runtime_checkable
 class Activation(Protocol):
     """An increasing function whose slope can be told from its value. Both methods work in place."""
 
-    def forward(self, values: Tensor) -> None:
+    def forward(self, values: Float[Tensor, "P N"]) -> None:
         """Apply it."""
         ...
 
-    def backward(self, grad: Tensor, values: Tensor) -> None:
+    def backward(self, grad: Float[Tensor, "P N"], values: Float[Tensor, "P N"]) -> None:
         """Multiply `grad` by the slope where the function has these `values`."""
         ...
 
@@ -37,11 +38,11 @@ class LeakyRelu:
 
     slope: float
 
-    def forward(self, values: Tensor) -> None:
+    def forward(self, values: Float[Tensor, "P N"]) -> None:
         """Apply it."""
         torch.nn.functional.leaky_relu_(values, self.slope)
 
-    def backward(self, grad: Tensor, values: Tensor) -> None:
+    def backward(self, grad: Float[Tensor, "P N"], values: Float[Tensor, "P N"]) -> None:
         """Multiply `grad` by the slope where the function has these `values`."""
         leaky_relu_backward(grad, values, self.slope, True, grad_input=grad)
 
@@ -56,12 +57,12 @@ class Softplus:
 
     beta: float
 
-    def forward(self, values: Tensor) -> None:
+    def forward(self, values: Float[Tensor, "P N"]) -> None:
         """Apply it."""
         tail = values.abs().mul_(-self.beta).clamp_(min=-30).exp_().add_(1).log_().div_(self.beta)
         values.clamp_(min=0).add_(tail)
 
-    def backward(self, grad: Tensor, values: Tensor) -> None:
+    def backward(self, grad: Float[Tensor, "P N"], values: Float[Tensor, "P N"]) -> None:
         """Multiply `grad` by the slope where the function has these `values`."""
         grad.mul_((values * -self.beta).exp_().neg_().add_(1))
 

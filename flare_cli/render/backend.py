@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -51,6 +51,7 @@ class Pixels:
         return torch.where(real[:, None], values, 0.0).sum() / (listed * values.shape[1])
 
 
+@runtime_checkable
 class Rasterizer(Protocol):
     """Triangles to pixels, differentiably. Clip space, fill rule and near plane: docs/conventions.md."""
 
@@ -82,6 +83,7 @@ class Rasterizer(Protocol):
         ...
 
 
+@runtime_checkable
 class Encoding(Protocol):
     """A trainable field of features over the unit cube."""
 

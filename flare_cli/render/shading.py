@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ MIN_N_DOT_V = 1e-3
 MIN_ROUGHNESS = 0.02
 
 
+@runtime_checkable
 class Light(Protocol):
     """Distant light, already integrated over the lobes that shading asks for."""
 
