@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import warp as wp
 from typer.testing import CliRunner
 
 from flare_cli.apps import doctor
@@ -62,7 +63,9 @@ def test_what_is_missing_comes_with_advice(findings):
 
 def test_packages_and_machine_are_told_as_they_are(findings):
     assert findings["torch"].state == importlib.metadata.version("torch")
-    assert findings["warp-lang"].state == importlib.metadata.version("warp-lang")
+    version, place = findings["warp-lang"].state.split(" keeps compiled kernels in ")
+    assert version == importlib.metadata.version("warp-lang")
+    assert place == wp.config.kernel_cache_dir
     assert findings["imageio-ffmpeg"].state == f"{importlib.metadata.version('imageio-ffmpeg')} video in and out"
     python = ".".join(str(part) for part in sys.version_info[:3])
     assert findings["machine"].state.startswith(f"Python {python}, ")
