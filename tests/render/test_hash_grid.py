@@ -4,8 +4,6 @@ import candidates
 import pytest
 import torch
 
-from flare_cli.errors import BackendError
-from flare_cli.render.backend import choose_encoding
 from flare_cli.render.grid_table import GridShape
 from flare_cli.render.torch_encoding import TorchHashGrid
 
@@ -188,19 +186,6 @@ def test_a_stored_grid_comes_back(build):
     again.load_state_dict(grid.state_dict())
     points = torch.rand(50, 3, generator=seeded()).to(device)
     assert (again(points) == grid(points)).all()
-
-
-# The choice
-
-
-def test_an_unknown_encoding_is_refused():
-    with pytest.raises(BackendError, match="fourier"):
-        choose_encoding("fourier")
-
-
-def test_an_encoding_for_gpus_is_refused_on_a_cpu():
-    with pytest.raises(BackendError, match="GPUs only"):
-        choose_encoding("tinycudann", "cpu")
 
 
 @pytest.mark.gpu
