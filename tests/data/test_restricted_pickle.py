@@ -1,38 +1,18 @@
 """Plain data of every pickle protocol is read; hostile pickles are refused by name, and nothing of them runs."""
 
-import builtins
-import collections
-import copyreg
-import functools
-import importlib
-import operator
 import os
 import pickle
-import struct
-import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import pytest
 import scipy.sparse
-import torch
+from pickles import PLAIN, hostile
 
 from flare_cli.data.restricted_pickle import load_object_array, load_pickle
 from flare_cli.data.torch_pickle import load_torch_pickle
 from flare_cli.errors import PickleError
 
-PLAIN = {
-    "c": np.arange(6.0).reshape(2, 3),
-    "fortran": np.asfortranarray(np.arange(6, dtype=np.uint32).reshape(2, 3)),
-    "big endian": np.arange(3, dtype=">f4"),
-    "empty": np.zeros((0, 3)),
-    "text": np.array(["ab", "c"]),
-    "number": np.float32(3),
-    "bool": np.bool_(True),
-    "containers": [1, (2, 3.5, None, True), {"x": {1, 2}}, b"\xff\0", b"", "ü", 10**12, -5, frozenset("ab")],
-    "ordered": collections.OrderedDict(a=1),
-}
 SPARSE = {kind: getattr(scipy.sparse, kind)(np.diag([1.0, 2.0, 0.0])) for kind in
           ("csc_matrix", "csr_matrix", "coo_matrix", "csc_array", "csr_array", "coo_array")}  # fmt: skip
 
@@ -64,140 +44,6 @@ def test_object_files_of_numpy_are_read(tmp_path):
     np.save(tmp_path / "plain.npy", np.arange(5))
     np.testing.assert_array_equal(load_object_array(tmp_path / "dict.npy")["faces"], np.arange(4))
     np.testing.assert_array_equal(load_object_array(tmp_path / "plain.npy"), np.arange(5))
-
-
-class Call:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function, *arguments, state=None):
-        self.parts = (function, arguments) if state is None else (function, arguments, state)
-
-    def __reduce__(self):
-        return self.parts
-
-
-def protocol2(body: bytes) -> bytes:
-    return b"\x80\x02" + body + b"."
-
-
-def named(module: str, name: str) -> bytes:
-    return f"c{module}\n{name}\n".encode()
-
-
-def text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
-ARRAY = named("numpy.core.multiarray", "_reconstruct") + named("numpy", "ndarray") + b"K\0\x85U\x01b\x87R"
-FLOAT64 = named("numpy", "dtype") + b"U\x02f8K\0K\x01\x87R"
-
-
-def filled_array(shape: bytes, dtype: bytes, data: bytes) -> bytes:
-    return protocol2(ARRAY + b"(K\x01" + shape + dtype + b"\x89" + data + b"tb")
-
-
-def laughs() -> bytes:
-    layers = b"".join(b"](h\0" + b"h\0" * 9 + b"eq\0" for _ in range(20))
-    return protocol2(b"]q\0" + layers)
-
-
-def hostile(canary: str) -> dict[str, bytes]:
-    """Pickles that would make the file `canary`, or harm otherwise, under Python's own unpickler."""
-    touch, python = f"touch {canary}", f"open({canary!r}, 'w')"
-    dump = lambda value, protocol=2: pickle.dumps(value, protocol)  # noqa: E731
-    return {
-        "os.system": dump(Call(os.system, touch)),
-        "posix.system, protocol 0": b"cposix\nsystem\n(S" + repr(touch).encode() + b"\ntR.",
-        "posix.system, protocol 5": dump(Call(os.system, touch), 5),
-        "subprocess": dump(Call(subprocess.Popen, ["touch", canary]), 4),
-        "subprocess.check_output": dump(Call(subprocess.check_output, ["touch", canary])),
-        "eval": dump(Call(eval, python)),
-        "exec": dump(Call(exec, python)),
-        "eval of Python 2": protocol2(named("__builtin__", "eval") + text(python) + b"\x85R"),
-        "open": dump(Call(builtins.open, canary, "w")),
-        "getattr": dump(Call(getattr, "x", "__class__")),
-        "__import__": dump(Call(__import__, "os")),
-        "importlib": dump(Call(importlib.import_module, "os")),
-        "functools.partial": dump(Call(functools.partial, os.system, touch)),
-        "operator.attrgetter": dump(Call(operator.attrgetter, "__class__")),
-        "operator.methodcaller": dump(Call(operator.methodcaller, "system", touch)),
-        "a call inside a call": dump([{"a": (1, Call(list, [Call(os.system, touch)]))}]),
-        "map": dump(Call(map, os.system, [touch])),
-        "code in a dict's value": dump({"v_template": np.zeros(3), "f": Call(os.system, touch)}),
-        "copyreg.add_extension": dump(Call(copyreg.add_extension, "os", "system", 240)),
-        "copyreg._reconstructor of a class": protocol2(
-            named("copy_reg", "_reconstructor") + named("subprocess", "Popen") + b"N\x86R"
-        ),
-        "copyreg._reconstructor of an array": protocol2(
-            named("copy_reg", "_reconstructor") + named("numpy", "ndarray") + named("__builtin__", "object") + b"N\x87R"
-        ),
-        "dotted name": b"\x80\x04" + text("collections") + text("OrderedDict.__init__.__globals__") + b"\x93.",
-        "a module's attribute by a dotted name": b"\x80\x04" + text("numpy") + text("f2py.os.system") + b"\x93.",
-        "name that is no string": b"\x80\x04K\x01K\x02\x93.",
-        "INST": b"(S" + repr(touch).encode() + b"\niposix\nsystem\n.",
-        "OBJ": b"(" + named("posix", "system") + text(touch) + b"o.",
-        "NEWOBJ": protocol2(named("subprocess", "Popen") + text(touch) + b"\x85\x81"),
-        "NEWOBJ_EX": b"\x80\x04" + named("numpy", "ndarray") + b"K\x05\x85}\x92.",
-        "numpy.load": protocol2(named("numpy", "load") + text(canary) + b"\x85R"),
-        "runstring": protocol2(named("numpy.testing._private.utils", "runstring") + text(python) + b"}\x86R"),
-        "multiarray.fromfile": protocol2(named("numpy.core.multiarray", "fromfile") + text("/etc/passwd") + b"\x85R"),
-        "_reconstruct of another class": protocol2(
-            named("numpy.core.multiarray", "_reconstruct") + named("subprocess", "Popen") + b"K\0\x85U\x01b\x87R"
-        ),
-        "ndarray called": protocol2(named("numpy", "ndarray") + b"J\xff\xff\xff\x7f\x85\x85R"),
-        "object array of functions": dump(np.array([Call(os.system, touch)], object)),
-        "object array of allowed names": filled_array(
-            b"K\x01\x85", named("numpy", "dtype") + b"U\x02O8K\0K\x01\x87R", b"]" + named("numpy", "ndarray") + b"a"
-        ),
-        "object array without dimensions": filled_array(
-            b")", named("numpy", "dtype") + b"U\x02O8K\0K\x01\x87R", b"]" + named("numpy", "ndarray") + b"a"
-        ),
-        "array of records": dump(np.zeros(2, [("a", "f4"), ("b", "i4")])),
-        "huge array": filled_array(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86", FLOAT64, b"U\x08" + b"\0" * 8),
-        "array of negative size": filled_array(b"J\xff\xff\xff\xff\x85", FLOAT64, b"U\x08" + b"\0" * 8),
-        "array with too few bytes": filled_array(b"K\x02\x85", FLOAT64, b"U\x08" + b"\0" * 8),
-        "array with huge items": filled_array(
-            b"K\x01\x85", named("numpy", "dtype") + text("S99999999") + b"\x85R", b"U\0"
-        ),
-        "sparse indices out of bounds": dump(_with_index(99)),
-        "sparse indices below zero": dump(_with_index(-1)),
-        "chumpy function": protocol2(named("chumpy.ch", "MatVecMult") + b")\x81"),
-        "chumpy module": protocol2(named("chumpy.utils", "os") + b"."),
-        "chumpy lambda": protocol2(named("chumpy.ch", "Ch") + b")\x81}" + text("x") + named("os", "system") + b"sb"),
-        "chumpy without an array": protocol2(named("chumpy.ch", "Ch") + b")\x81}" + text("x") + text("y") + b"sb"),
-        "chumpy with arguments": protocol2(named("chumpy.ch", "Ch") + text("x") + b"\x85R"),
-        "state for a function": protocol2(named("numpy", "dtype") + b"}" + text("__defaults__") + b"Nsb"),
-        "state for a class": protocol2(named("chumpy.ch", "Ch") + b"}" + text("made") + b"Nsb"),
-        "state twice": protocol2(named("chumpy.ch", "Ch") + b")\x81}b}b"),
-        "persistent id": protocol2(b"K\x01Q"),
-        "persistent id, protocol 0": b"Pos.system\n.",
-        "extension registry": protocol2(b"\x82\x01"),
-        "out-of-band buffer": b"\x80\x05\x97.",
-        "deep lists": protocol2(b"]" * 100_000 + b"a" * 99_999),
-        "deep tuples as a key": protocol2(b"}" + b")" + b"\x85" * 100_000 + b"Ns"),
-        "a list in itself": protocol2(b"]q\0h\0a"),
-        "billion laughs": laughs(),
-        "endless": protocol2(b"N0" * 400_000),
-        "many digits": b"I" + b"9" * 100_000 + b"\n.",
-        "large integer": protocol2(b"\x8b" + struct.pack("<I", 1000) + b"\x7f" * 1000),
-        "cut off": pickle.dumps(PLAIN, 2)[:-40],
-        "cut off in a string": protocol2(b"T\xff\xff\xff\x7fabc"),
-        "empty": b"",
-        "not a pickle": b"\x89PNG\r\n\x1a\n" + bytes(100),
-        "takes what is not there": protocol2(b"R"),
-        "value that is not there": protocol2(b"h\x05"),
-        "no mark": protocol2(b"t"),
-        "a bare function": protocol2(named("_codecs", "encode")),
-        "another codec": protocol2(named("_codecs", "encode") + text("x") + text("rot13") + b"\x86R"),
-        "bytes of a length": protocol2(named("__builtin__", "bytes") + b"J\xff\xff\xff\x7f\x85R"),
-        "unhashable key": protocol2(b"}]Ns"),
-    }  # fmt: skip
-
-
-def _with_index(index: int):
-    matrix = scipy.sparse.csc_matrix(np.eye(3))
-    matrix.indices[0] = index
-    return matrix
 
 
 NAMES = sorted(hostile("canary"))
@@ -248,76 +94,3 @@ def test_what_is_refused_is_named(tmp_path, name, refused):
 def test_a_missing_file_is_one_clear_error(tmp_path):
     with pytest.raises(PickleError, match="can't be read"):
         load_pickle(tmp_path / "nothing.pkl")
-
-
-CHECKPOINT = {
-    "flame": {"exp": np.random.default_rng(0).normal(size=(1, 100)).astype(np.float32)},
-    "tensor": torch.arange(12.0).reshape(3, 4).T[1:],
-    "long": torch.tensor([1, 2, 3]),
-    "none": torch.zeros(0, 3),
-    "shared": [torch.arange(4.0)] * 2,
-    "img_size": (512, 384),
-    "frame_id": "00000",
-}
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_checkpoints_of_torch_are_read(tmp_path, zipped):
-    path = tmp_path / "00000.frame"
-    torch.save(CHECKPOINT, path, _use_new_zipfile_serialization=zipped)
-    value = load_torch_pickle(path)
-    np.testing.assert_array_equal(value["flame"]["exp"], CHECKPOINT["flame"]["exp"])
-    for name in ("tensor", "long", "none"):
-        np.testing.assert_array_equal(value[name], CHECKPOINT[name].numpy())
-    np.testing.assert_array_equal(value["shared"][1], np.arange(4.0))
-    assert value["img_size"] == (512, 384)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_hostile_checkpoints_are_refused(tmp_path, zipped):
-    canary, path = tmp_path / "canary", tmp_path / "hostile.pt"
-    torch.save({"a": Call(os.system, f"touch {canary}")}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(PickleError, match="system"):
-        load_torch_pickle(path)
-    assert not canary.exists()
-
-
-def _view(size: int, stride: int, key: str = "0") -> bytes:
-    storage = b"(" + text("storage") + named("torch", "FloatStorage") + text(key) + text("cpu") + b"K\x04tQ"
-    numbers = b"K\0" + b"J" + struct.pack("<i", size) + b"\x85K" + bytes([stride]) + b"\x85\x89}"
-    return protocol2(named("torch._utils", "_rebuild_tensor_v2") + b"(" + storage + numbers + b"tR")
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (_view(5, 1), "beyond its storage"),
-        (_view(2**31 - 1, 0), "bytes"),
-        (_view(4, 1, "../secret"), "lacks the storage"),
-    ],
-)
-def test_tensors_that_lie_about_their_storage_are_refused(tmp_path, body, message):
-    path = tmp_path / "view.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", body)
-        archive.writestr("archive/data/0", bytes(16))
-    with pytest.raises(PickleError, match=message):
-        load_torch_pickle(path)
-
-
-def test_a_bomb_of_zeros_is_refused(tmp_path):
-    path = tmp_path / "bomb.pt"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", _view(4, 1))
-        for k in range(6):
-            archive.writestr(f"archive/data/{k}", bytes(200 << 20), compresslevel=1)
-    with pytest.raises(PickleError, match="unpacks"):
-        load_torch_pickle(path)
-
-
-def test_damaged_archives_are_refused(tmp_path):
-    path = tmp_path / "cut.pt"
-    torch.save(CHECKPOINT, path)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(PickleError, match="damaged"):
-        load_torch_pickle(path)
