@@ -1,0 +1,9 @@
+"""The scene that is written in every format."""
+
+import pytest
+from formats.scene import Scene, make_scene
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return make_scene()

@@ -1,0 +1,45 @@
+"""Which format a folder is, and which videos it holds."""
+
+import numpy as np
+import pytest
+from formats.datasets import imported, seen
+from formats.scene import Scene, make_scene
+from formats.writers import (
+    write_imavatar,
+)
+
+from flare_cli.errors import SubjectError
+from flare_cli.subject.importers.detect import read_dataset
+
+
+def test_videos_in_folders_with_their_own_lenses_and_split(tmp_path):
+    scenes = [make_scene(3, seed=seed) for seed in range(3)]
+    for folder, one in zip(("a", "b", "test"), scenes, strict=True):
+        write_imavatar(tmp_path / folder, one)
+    subject = imported(tmp_path, scenes[0])
+    assert subject.videos == ("a", "b", "test")
+    assert subject.track.frames.tolist() == list(range(1, 10))
+    assert subject.held_out == (7, 8, 9)
+    for shot, scene in zip(subject.track.shots(), [scenes[0], *scenes[1:]], strict=True):
+        truth = Scene(**{**scene.__dict__, "shape": scenes[1].shape})  # FLARE: the last training video's shape
+        assert np.abs(seen(shot, scene)[2] - truth.pixels()).max() < 0.1
+
+
+def test_evaluation_video_by_name(tmp_path):
+    for folder in ("a", "b"):
+        write_imavatar(tmp_path / folder, make_scene(2))
+    sequences = read_dataset(tmp_path, evaluation=("a",))
+    assert [(v.name, bool(v.held_out.all())) for v in sequences.videos] == [("b", False), ("a", True)]
+    assert read_dataset(tmp_path).split is False
+    with pytest.raises(SubjectError, match="no video called 'c'"):
+        read_dataset(tmp_path, evaluation=("c",))
+
+
+def test_unknown_folders_say_what_was_looked_for(tmp_path):
+    with pytest.raises(SubjectError) as caught:
+        read_dataset(tmp_path)
+    assert "flame_params.json" in caught.value.hint
+    with pytest.raises(SubjectError, match="not a format"):
+        read_dataset(tmp_path, format_name="nerf")
+    with pytest.raises(SubjectError, match="not a folder"):
+        read_dataset(tmp_path / "nowhere")
