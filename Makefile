@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench assets clean
+LOWEST := .venv-lowest
+
+.PHONY: demo test test-lowest clean
 
 demo: $(READY)  ## a complete avatar of a synthetic person, in ./demo
 	$(BIN)/flare demo -o demo
@@ -15,10 +17,19 @@ test: $(READY)  ## style, types and the default tests
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/pytest
 
+test-lowest: $(LOWEST)/.ready  ## the default tests with the lowest versions that pyproject.toml admits (Python 3.10 to 3.12)
+	$(LOWEST)/bin/pytest
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(READY)
 
-clean:  ## remove the environment and what the demo made
-	rm -rf $(VENV) demo
+$(LOWEST)/.ready: $(READY) tools/lowest_versions.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(BIN)/python tools/lowest_versions.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[dev]'
+	touch $(LOWEST)/.ready
+
+clean:  ## remove the environments and what the demo made
+	rm -rf $(VENV) $(LOWEST) demo
