@@ -3,12 +3,12 @@
 import os
 from dataclasses import replace
 
-import checked_shapes  # noqa: F401 - before anything of flare_cli, which it checks
+from support import checked_shapes  # noqa: F401 - before anything of flare_cli, which it checks
 
 # isort: split
-import flame_like
 import pytest
 import torch
+from support import flame_like
 
 from flare_cli.config.loading import load_config
 from flare_cli.config.schema import Config

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "flare_cli"
-LAYERS = ("errors", "config", "data", "head", "render", "avatar", "subject", "track", "fit", "score", "apps", "cli")
+LAYERS = (
+    "errors", "config", "data", "parallel", "score", "head", "render", "avatar", "subject", "synthetic", "fit", "track",
+    "datasets", "drive", "show", "apps", "cli",
+)  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from checked_shapes import MODULES, ROOT
 from jaxtyping import TypeCheckError
+from support.checked_shapes import MODULES, ROOT
 
 from flare_cli.fit.frames import Pictures
 from flare_cli.head.skinning import rotation_from_axis_angle

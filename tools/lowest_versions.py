@@ -12,8 +12,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-# These stay as tested: where pip has no other CPU build, it would fetch CUDA (several GB). What pyproject.toml says of torch
-# is the oldest that the GPU tests ran with.
+# These stay as tested: where pip has no other CPU build, it would fetch CUDA (several GB). What pyproject.toml says of
+# torch is the oldest that the GPU tests ran with.
 AS_TESTED = re.compile(r"torch(vision)?==")
 
 

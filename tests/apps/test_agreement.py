@@ -1,8 +1,8 @@
 """Every rasterizer that is here against Warp on the same device, on the open head before realistic cameras."""
 
-import candidates
 import pytest
 import torch
+from support import candidates
 
 from flare_cli.apps.agreement import agreements
 from flare_cli.apps.bench import head_scene

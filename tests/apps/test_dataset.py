@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from formats.scene import make_scene, toy_head
-from formats.writers import (
+from support.formats.scene import make_scene, toy_head
+from support.formats.writers import (
     write_imavatar,
     write_insta,
     write_metrical_tracker,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats.scene import Scene, make_scene
-from formats.writers import write_imavatar
+from support.formats.scene import Scene, make_scene
+from support.formats.writers import write_imavatar
 
 from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.convert import ConvertRequest, convert

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-import flame_like
 import pytest
+from support import flame_like
 from typer.testing import CliRunner
 
 from flare_cli.cli.main import app

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from formats.scene import make_scene, toy_head
-from formats.writers import write_imavatar
+from support.formats.scene import make_scene, toy_head
+from support.formats.writers import write_imavatar
 from typer.testing import CliRunner
 
 from flare_cli.apps import dataset

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import scipy.sparse
-from pickles import PLAIN, hostile
+from support.pickles import PLAIN, hostile
 
 from flare_cli.data.restricted_pickle import load_object_array, load_pickle
 from flare_cli.data.torch_pickle import load_torch_pickle

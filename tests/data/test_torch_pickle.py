@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from pickles import Call, named, protocol2, text
+from support.pickles import Call, named, protocol2, text
 
 from flare_cli.data.torch_pickle import load_torch_pickle
 from flare_cli.errors import PickleError

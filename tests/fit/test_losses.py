@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from drawn import drawn_step
+from support.drawn import drawn_step
 
 from flare_cli.avatar.deformer import Deformer
 from flare_cli.avatar.material import Material

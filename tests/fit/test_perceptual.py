@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from drawn import drawn_step
 from PIL import Image
+from support.drawn import drawn_step
 from torch import nn
 
 from flare_cli.fit import perceptual

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import torch
-from drawn import drawn_step
+from support.drawn import drawn_step
 
 from flare_cli.fit.losses import loss_terms
 from flare_cli.fit.schedule import stage_schedule

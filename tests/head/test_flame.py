@@ -1,6 +1,5 @@
 """FLAME's files: read whole or refused with what is wrong, and posed as the paper defines."""
 
-import flame_like
 import numpy as np
 import pytest
 import scipy.sparse
@@ -8,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from support import flame_like
 
 from flare_cli.errors import HeadError, PickleError
 from flare_cli.head.flame import read_flame

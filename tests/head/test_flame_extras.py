@@ -2,10 +2,10 @@
 
 import pickle
 
-import flame_like
 import numpy as np
 import pytest
 import torch
+from support import flame_like
 
 from flare_cli.errors import HeadError
 from flare_cli.head.flame import head_of_flame, read_flame

@@ -1,7 +1,7 @@
 """What the open head knows is carried over to FLAME: landmarks and regions."""
 
-import flame_like
 import numpy as np
+from support import flame_like
 
 from flare_cli.head.skinning import landmark_points
 

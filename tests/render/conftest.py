@@ -1,7 +1,7 @@
 """The rasterizer under test: each that runs here in turn."""
 
-import candidates
 import pytest
+from support import candidates
 
 
 @pytest.fixture(params=candidates.parameters(candidates.RASTERIZERS))

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-import raster_twin
 import torch
 import trimesh
-from scenes import area, clip_of, coverage, faces_of, icosahedron, soup
 from scipy.spatial import Delaunay
+from support import raster_twin
+from support.scenes import area, clip_of, coverage, faces_of, icosahedron, soup
 
 from flare_cli.render.camera import look_at
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from scenes import clip_of, faces_of
+from support.scenes import clip_of, faces_of
 
 from flare_cli.errors import BackendError
 from flare_cli.render.backend import choose_encoding, choose_rasterizer

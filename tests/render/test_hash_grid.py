@@ -1,8 +1,8 @@
 """Conformance of every encoding that runs here: where they share a table against float64, all against the contract."""
 
-import candidates
 import pytest
 import torch
+from support import candidates
 
 from flare_cli.render.grid_table import GridShape
 from flare_cli.render.torch_encoding import TorchHashGrid

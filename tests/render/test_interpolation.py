@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scenes import clip_of, faces_of
+from support.scenes import clip_of, faces_of
 
 
 def slopes(function, tensor, step):

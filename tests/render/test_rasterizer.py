@@ -2,15 +2,14 @@
 
 import math
 
-import candidates
 import numpy as np
 import pytest
-import raster_twin
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from scenes import clip_of, coverage, faces_of, icosahedron, soup
 from scipy.spatial import Delaunay
+from support import candidates, raster_twin
+from support.scenes import clip_of, coverage, faces_of, icosahedron, soup
 
 from flare_cli.render.camera import NEAR, look_at
 

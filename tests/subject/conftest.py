@@ -1,7 +1,7 @@
 """The scene that is written in every format."""
 
 import pytest
-from formats.scene import Scene, make_scene
+from support.formats.scene import Scene, make_scene
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from formats.datasets import PARAMS, TRACKED, WRITERS, edit_frame, edit_json, edit_npz
-from formats.scene import make_scene, toy_head
+from support.formats.datasets import PARAMS, TRACKED, WRITERS, edit_frame, edit_json, edit_npz
+from support.formats.scene import make_scene, toy_head
 
 from flare_cli.errors import SubjectError
 from flare_cli.subject.importers.detect import read_dataset

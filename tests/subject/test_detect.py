@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from formats.datasets import imported, seen
-from formats.scene import Scene, make_scene
-from formats.writers import (
+from support.formats.datasets import imported, seen
+from support.formats.scene import Scene, make_scene
+from support.formats.writers import (
     write_imavatar,
 )
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from formats.scene import HEIGHT, WIDTH, make_scene, toy_head
-from formats.writers import write_imavatar, write_vhap
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.formats.scene import HEIGHT, WIDTH, make_scene, toy_head
+from support.formats.writers import write_imavatar, write_vhap
 
 from flare_cli.data.image import read_rgb, write_png
 from flare_cli.errors import SubjectError

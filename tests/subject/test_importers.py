@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from formats.datasets import WITH_NECK, WRITERS, imported, seen
-from formats.scene import LIGHT, make_scene, vertex_normals
-from formats.writers import (
+from support.formats.datasets import WITH_NECK, WRITERS, imported, seen
+from support.formats.scene import LIGHT, make_scene, vertex_normals
+from support.formats.writers import (
     write_insta,
     write_metrical_tracker,
     write_vhap,

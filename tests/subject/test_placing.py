@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from formats.datasets import PARAMS, edit_json, imported
-from formats.scene import toy_head
-from formats.writers import (
+from support.formats.datasets import PARAMS, edit_json, imported
+from support.formats.scene import toy_head
+from support.formats.writers import (
     write_imavatar,
     write_metrical_tracker,
 )

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from formats.scene import HEIGHT, WIDTH, make_scene, toy_head
-from formats.writers import write_imavatar
+from support.formats.scene import HEIGHT, WIDTH, make_scene, toy_head
+from support.formats.writers import write_imavatar
 
 from flare_cli.errors import SubjectError
 from flare_cli.subject.importers.detect import read_dataset

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_problem import N, dense, exact_curvature, problem_of, state_of, with_the_mean_held
+from support.toy_problem import N, dense, exact_curvature, problem_of, state_of, with_the_mean_held
 
 from flare_cli.track.gauss_newton import normal_system
 from flare_cli.track.posterior import PER_FRAME, SHARED, Unknowns, misfit, projected_landmarks

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_problem import N, problem_of, state_of
+from support.toy_problem import N, problem_of, state_of
 
 from flare_cli.track.jacobian import landmark_jacobian, posed_landmarks
 from flare_cli.track.posterior import PER_FRAME, SHARED, Problem, Unknowns, projected_landmarks

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from formats.scene import Scene, project, toy_head
-from formats.writers import (
+from support.formats.scene import Scene, project, toy_head
+from support.formats.writers import (
     write_imavatar,
     write_insta,
     write_metrical_tracker,

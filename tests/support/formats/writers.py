@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from formats.scene import HEIGHT, WIDTH, Scene
 from scipy.spatial.transform import Rotation
+from support.formats.scene import HEIGHT, WIDTH, Scene
 
 from flare_cli.data.image import write_png
 from flare_cli.head.landmarks68 import MEDIAPIPE_OF_68

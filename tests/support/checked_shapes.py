@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Leaf modules one by one, as the hook would take a package together with its kernels.
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
