@@ -14,10 +14,10 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.apps.arkit_files import Capture, read_live_link, read_mediapipe
-from flare_cli.apps.output import VIDEO_SUFFIXES
 from flare_cli.apps.preprocess import PreprocessRequest, preprocess
 from flare_cli.apps.presets import PRESETS, preset
 from flare_cli.apps.progress import ProgressCallback, quiet
+from flare_cli.data.video import VIDEO_SUFFIXES
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.conversion import convert_expressions

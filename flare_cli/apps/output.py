@@ -16,10 +16,9 @@ from torch import Tensor
 
 from flare_cli.apps.rendering import srgb_bytes
 from flare_cli.data.image import write_png
-from flare_cli.data.video import VideoWriter, open_video
+from flare_cli.data.video import VIDEO_SUFFIXES, VideoWriter, open_video
 from flare_cli.errors import FlareError
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 AHEAD = 2  # batches that may wait to be written: they hold memory
 
 _Write: TypeAlias = Callable[[UInt8[np.ndarray, "B H W 3"]], None]

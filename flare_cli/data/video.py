@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from flare_cli.data.atomic import replace_whole
 from flare_cli.errors import VideoError
 
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")  # that we write
 # ffmpeg turns pictures by their rotation tag before our filters; the scale makes pixels square.
 SQUARE_PIXELS = "scale=iw*sar:ih,setsar=1"
 HINT_OTHER_FILE = "check the path, or try another file: mp4, mov, webm, mkv and avi with a picture stream all work"

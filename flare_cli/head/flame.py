@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from flare_cli.data.restricted_pickle import load_pickle, read_bounded
+from flare_cli.data.pickle.machine import load_pickle, read_bounded
 from flare_cli.errors import HeadError
 from flare_cli.head.arkit_fit import fit_arkit
 from flare_cli.head.flame_extras import FlameExtras, uv_of_closed_mesh

@@ -11,7 +11,7 @@ import xatlas
 from jaxtyping import Float, Int
 
 from flare_cli.data.obj import read_obj_uv
-from flare_cli.data.restricted_pickle import load_object_array, load_pickle
+from flare_cli.data.pickle.machine import load_object_array, load_pickle
 from flare_cli.errors import HeadError
 from flare_cli.head.holes import ClosedMesh
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from flare_cli.data.torch_pickle import load_torch_pickle
+from flare_cli.data.pickle.torch_files import load_torch_pickle
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
 from flare_cli.subject.importers.reading import HINT, if_there, member, numbers

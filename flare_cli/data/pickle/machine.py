@@ -17,7 +17,7 @@ from typing import Any, final
 
 import numpy as np
 
-from flare_cli.data.restricted_globals import ALLOWED, Budget, Global, Refused, Shell
+from flare_cli.data.pickle.globals import ALLOWED, Budget, Global, Refused, Shell
 from flare_cli.errors import PickleError
 
 MAX_FILE_BYTES = 1 << 30

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.pickles import Call, named, protocol2, text
 
-from flare_cli.data.torch_pickle import load_torch_pickle
+from flare_cli.data.pickle.torch_files import load_torch_pickle
 from flare_cli.errors import PickleError
 
 CHECKPOINT = {

@@ -14,8 +14,8 @@ from typing import Any, final
 
 import numpy as np
 
-from flare_cli.data.restricted_globals import MAX_DIMENSIONS, Budget, Global, Refused, Shell
-from flare_cli.data.restricted_pickle import HINT, MAX_FILE_BYTES, Machine, read_bounded, resolved
+from flare_cli.data.pickle.globals import MAX_DIMENSIONS, Budget, Global, Refused, Shell
+from flare_cli.data.pickle.machine import HINT, MAX_FILE_BYTES, Machine, read_bounded, resolved
 from flare_cli.errors import PickleError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

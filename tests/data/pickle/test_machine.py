@@ -9,8 +9,8 @@ import pytest
 import scipy.sparse
 from support.pickles import PLAIN, hostile
 
-from flare_cli.data.restricted_pickle import load_object_array, load_pickle
-from flare_cli.data.torch_pickle import load_torch_pickle
+from flare_cli.data.pickle.machine import load_object_array, load_pickle
+from flare_cli.data.pickle.torch_files import load_torch_pickle
 from flare_cli.errors import PickleError
 
 SPARSE = {kind: getattr(scipy.sparse, kind)(np.diag([1.0, 2.0, 0.0])) for kind in
