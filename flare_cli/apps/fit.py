@@ -101,13 +101,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         config, notes = _within_vram(config, training, request.vram, device)
     folder = request.run
     finished = folder / AVATAR_FILE
-    # A checkpoint beside a finished avatar is of a fresh fit that was cut off.
-    resumed = not request.fresh and (folder / CHECKPOINT).is_file()
-    if finished.is_file() and not (request.fresh or resumed):
-        raise AvatarError(
-            f"{folder} already holds a finished avatar",
-            hint="choose another folder with -o, or start again with --fresh",
-        )
+    resumed = not request.fresh and _is_unfinished(folder)
     frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n))
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
@@ -139,6 +133,19 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         preview=last,
         notes=notes,
     )
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether there is a fit to go on with. Raises `AvatarError` if there is a finished one and no other."""
+    # A checkpoint beside a finished avatar is of a fresh fit that was cut off.
+    if (folder / CHECKPOINT).is_file():
+        return True
+    if (folder / AVATAR_FILE).is_file():
+        raise AvatarError(
+            f"{folder} already holds a finished avatar",
+            hint="choose another folder with -o, or start again with --fresh",
+        )
+    return False
 
 
 @final
