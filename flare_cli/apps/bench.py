@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from flare_cli.apps.agreement import Agreement, agreements
 from flare_cli.apps.bench_fit import StepTime, fit_steps
 from flare_cli.apps.clock import Clock, Duration
-from flare_cli.apps.progress import ProgressCallback
 from flare_cli.config.loading import load_config
 from flare_cli.errors import BackendError
 from flare_cli.head.open_head import load_open_head
+from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.antialias import antialias
 from flare_cli.render.backend import (
     ENCODINGS,

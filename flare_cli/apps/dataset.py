@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from flare_cli.apps.progress import ProgressCallback, quiet
 from flare_cli.data.celebamask import Label
 from flare_cli.data.image import read_rgb, write_png
 from flare_cli.errors import HeadError, SubjectError
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
+from flare_cli.parallel.progress import ProgressCallback, quiet
 from flare_cli.subject.folder import FrameQuality, Subject, save_subject
 from flare_cli.subject.importers.detect import read_dataset
 from flare_cli.subject.importers.pictures import is_plain_png, source_label, source_mask

@@ -16,7 +16,6 @@ from torch import Tensor
 from flare_cli.apps.arkit_files import Capture, read_live_link, read_mediapipe
 from flare_cli.apps.preprocess import PreprocessRequest, preprocess
 from flare_cli.apps.presets import PRESETS, preset
-from flare_cli.apps.progress import ProgressCallback, quiet
 from flare_cli.data.video import VIDEO_SUFFIXES
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES
@@ -24,6 +23,7 @@ from flare_cli.head.conversion import convert_expressions
 from flare_cli.head.joints import Joint
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
+from flare_cli.parallel.progress import ProgressCallback, quiet
 from flare_cli.subject.folder import load_subject
 
 DEFAULT_FPS = 25.0

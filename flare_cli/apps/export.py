@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_cli.apps.memory import gpu_memory
-from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.runs import load_run, newest_run
 from flare_cli.avatar.bake import bake_mesh, bake_rig, bake_textures
 from flare_cli.data.gltf import write_glb
 from flare_cli.data.obj import write_obj
 from flare_cli.errors import AvatarError
+from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 
 FORMATS = ("glb", "obj")

@@ -11,7 +11,6 @@ from typing import final
 import torch
 
 from flare_cli.apps.memory import gpu_memory
-from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.rendering import comparison_sheet
 from flare_cli.apps.runs import AVATAR_FILE
 from flare_cli.avatar.avatar import Avatar
@@ -26,6 +25,7 @@ from flare_cli.fit.loop import fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.head.library import load_head
+from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import Rasterizer, choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.subject.folder import load_subject

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
-from flare_cli.apps.progress import ProgressCallback
 from flare_cli.apps.relight import find_envmap
 from flare_cli.apps.rendering import draw_track, to_bytes
 from flare_cli.avatar.avatar import Avatar
@@ -21,6 +20,7 @@ from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import write_png
 from flare_cli.data.json_file import write_json
 from flare_cli.errors import EnvmapError
+from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import Rasterizer
 from flare_cli.render.environment import prefilter
 from flare_cli.subject.track import Track

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from flare_cli.apps.memory import gpu_memory
-from flare_cli.apps.progress import ProgressCallback, one_at_a_time, quiet
 from flare_cli.data.video import VideoReader
+from flare_cli.parallel.progress import ProgressCallback, one_at_a_time, quiet
+from flare_cli.parallel.threads import Beside
 from flare_cli.track.sightings import find_face
-from flare_cli.track.threads import Beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,22 +16,22 @@ from typing import Any, final
 import numpy as np
 
 from flare_cli.apps.preprocess import PreprocessRequest, PreprocessResult
-from flare_cli.apps.progress import ProgressCallback
 from flare_cli.data.json_file import write_json
 from flare_cli.data.video import VideoReader
 from flare_cli.errors import FlareError, SubjectError, VideoError, WorkerError
 from flare_cli.head import open_head
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
+from flare_cli.parallel.library_threads import one_thread_each
+from flare_cli.parallel.processes import Processes
+from flare_cli.parallel.progress import ProgressCallback
+from flare_cli.parallel.threads import Beside
 from flare_cli.render.device import choose_device
 from flare_cli.subject.folder import Subject, load_subject, save_subject
 from flare_cli.track.crop import Crop, head_crop
 from flare_cli.track.cutting import cut_pictures
 from flare_cli.track.labelling import label_pictures
-from flare_cli.track.library_threads import one_thread_each
-from flare_cli.track.processes import Processes
 from flare_cli.track.sightings import Sightings, find_face
-from flare_cli.track.threads import Beside
 from flare_cli.track.tracking import Tracked, track_head
 from flare_cli.track.work import WorkFolder
 

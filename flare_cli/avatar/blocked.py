@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.workers import for_each_block
+from flare_cli.parallel.blocks import for_each_block
 
 BLOCK = 2048  # points; fixed, so that sums over blocks are the same for any number of threads
 

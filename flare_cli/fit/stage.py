@@ -19,8 +19,8 @@ from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.replay import Replay
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.fit.step import StepLosses, StepWork, fit_step
+from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.backend import choose_rasterizer
-from flare_cli.render.workers import threads_for_blocks
 
 GPU_BLOCK = 20  # steps between two looks at the losses: each look lets the GPU run dry
 SPARE_ROOM = 1.05  # over the pixels that the largest batch of frames covers when the room is measured

@@ -14,8 +14,8 @@ import warp as wp
 from torch import Tensor
 
 from flare_cli.data.native_output import without_lines
+from flare_cli.parallel.blocks import for_each_block, thread_count
 from flare_cli.render.kernel_cache import other_cache
-from flare_cli.render.workers import for_each_block, thread_count
 
 PARTS = 4  # of a launch that sums: fixed, so that sums are the same for any number of threads
 LEAST_THREADS = 4096  # of a part: fewer are done before another thread has begun

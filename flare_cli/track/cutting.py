@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 
 from flare_cli.data.image import write_png
 from flare_cli.data.video import VideoFrame, VideoReader
+from flare_cli.parallel.threads import in_parallel, one_per_thread, read_ahead
 from flare_cli.track.crop import Crop
 from flare_cli.track.matte import PersonMatte
-from flare_cli.track.threads import in_parallel, one_per_thread, read_ahead
 from flare_cli.track.work import WorkFolder
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Generator
 
 from flare_cli.head.model import HeadModel
+from flare_cli.parallel.threads import in_parallel
 from flare_cli.subject.track import Track
 from flare_cli.track.crop import Crop
 from flare_cli.track.projected_head import SeenFrame
 from flare_cli.track.regions import HeadProjector
 from flare_cli.track.sightings import Sightings
-from flare_cli.track.threads import in_parallel
 
 GPU_BATCH = 8
 

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flare_cli.parallel.threads import in_parallel
 from flare_cli.track.jacobian import landmark_jacobian, posed_landmarks
 from flare_cli.track.normal_equations import step_with_neighbours, step_with_shared
 from flare_cli.track.posterior import PER_FRAME, SHARED, Problem, Unknowns, misfit, visibility
 from flare_cli.track.prior_energy import PriorTerm, eyes_apart, frame_priors, roughness_bands, shared_priors, strain
-from flare_cli.track.threads import in_parallel
 
 CHUNK = 32  # frames whose derivatives one thread holds at the same time
 # A round that gains less than this part of the sum is the last.

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from flare_cli.head.model import HeadModel
+from flare_cli.parallel.processes import Processes
+from flare_cli.parallel.threads import in_parallel
 from flare_cli.subject.track import Track
 from flare_cli.track.crop import Crop
 from flare_cli.track.drawing import drawn_frames
 from flare_cli.track.film import contact_captions, write_preview
 from flare_cli.track.labeller import Labeller, Views
 from flare_cli.track.labels import ColourModels, learn_colours
-from flare_cli.track.processes import Processes
 from flare_cli.track.sightings import Sightings
-from flare_cli.track.threads import in_parallel
 from flare_cli.track.tracking import Tracked
 from flare_cli.track.work import WorkFolder
 

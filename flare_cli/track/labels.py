@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from flare_cli.data.celebamask import Label
+from flare_cli.parallel.threads import in_parallel
 from flare_cli.track.landmarks import FACE_OVAL, LEFT_LIDS, RIGHT_LIDS
 from flare_cli.track.matte import Guide, guided_filter
 from flare_cli.track.projected_head import ProjectedHead
-from flare_cli.track.threads import in_parallel
 
 UPPER_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from flare_cli.data.video import VideoFrame, VideoReader
+from flare_cli.parallel.processes import Processes
+from flare_cli.parallel.threads import in_parallel, one_per_thread, read_ahead
 from flare_cli.track.landmarks import LEFT_EYE_OUTER, N_POINTS, RIGHT_EYE_OUTER, EyeFinder, FaceFollower, FaceMesh
-from flare_cli.track.processes import Processes
-from flare_cli.track.threads import in_parallel, one_per_thread, read_ahead
 from flare_cli.track.work import WorkFolder
 
 STAGE = "landmarks"

@@ -20,11 +20,11 @@ from torch import Tensor
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
+from flare_cli.parallel.library_threads import one_thread_each
 from flare_cli.render.camera import OPENCV_FROM_OPENGL, OPENGL_FROM_OPENCV, Cameras
 from flare_cli.track.gauss_newton import descended
 from flare_cli.track.landmark_head import landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
-from flare_cli.track.library_threads import one_thread_each
 from flare_cli.track.posterior import Priors, Problem, Unknowns, View, landmark_error
 
 

@@ -2,7 +2,7 @@ import torch
 
 from flare_cli.apps.bench import BenchRequest, bench
 from flare_cli.apps.bench_tables import markdown
-from flare_cli.apps.progress import quiet
+from flare_cli.parallel.progress import quiet
 
 
 def test_bench_measures_what_is_here_and_says_what_is_not():

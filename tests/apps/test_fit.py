@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from flare_cli.apps.fit import FitRequest, FitResult, fit
-from flare_cli.apps.progress import ProgressCallback, quiet
 from flare_cli.apps.runs import load_run
 from flare_cli.errors import AvatarError, SubjectError
+from flare_cli.parallel.progress import ProgressCallback, quiet
 from flare_cli.subject.synthetic import make_synthetic_subject
 
 STEPS = 6

@@ -11,7 +11,6 @@ from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, fit
-from flare_cli.apps.progress import quiet
 from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.apps.runs import load_run
 from flare_cli.data.image import read_rgb, write_png
@@ -19,6 +18,7 @@ from flare_cli.data.tensor_file import load_tensors
 from flare_cli.errors import AvatarError, HeadError
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.stored import remove_head, save_head
+from flare_cli.parallel.progress import quiet
 from flare_cli.subject.folder import Subject, save_subject
 from flare_cli.track.regions import HeadProjector
 

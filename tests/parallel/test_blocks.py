@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from flare_cli.render.workers import for_each_block, thread_count, threads_for_blocks
+from flare_cli.parallel.blocks import for_each_block, thread_count, threads_for_blocks
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

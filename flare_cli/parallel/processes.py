@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import IO, Any, TypeVar, final
 
 from flare_cli.errors import FlareError, WorkerError
-from flare_cli.track.threads import in_parallel
+from flare_cli.parallel.threads import in_parallel
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -16,7 +16,7 @@ import pytest
 
 from flare_cli.data.image import read_rgb
 from flare_cli.errors import SubjectError, WorkerError
-from flare_cli.track.processes import Processes
+from flare_cli.parallel.processes import Processes
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_workers_end_when_their_parent_is_killed():
         [
             sys.executable,
             "-c",
-            "import time; from flare_cli.track.processes import Processes; w = Processes(1);"
+            "import time; from flare_cli.parallel.processes import Processes; w = Processes(1);"
             " print(*w.in_parallel(eval, ['__import__(\"os\").getpid()']), flush=True); time.sleep(60)",
         ],
         stdout=subprocess.PIPE,

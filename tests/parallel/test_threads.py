@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from flare_cli.track.threads import Beside, in_parallel, one_per_thread, read_ahead
+from flare_cli.parallel.threads import Beside, in_parallel, one_per_thread, read_ahead
 
 
 def test_results_come_in_the_order_of_the_items():
