@@ -13,8 +13,8 @@ from support import flame_like
 from flare_cli.config.loading import load_config
 from flare_cli.config.schema import Config
 from flare_cli.fit.frames import Frames, Pictures
-from flare_cli.head.flame import FlameReport, head_of_flame, read_flame
-from flare_cli.head.flame_extras import FlameExtras
+from flare_cli.head.flame.extras import FlameExtras
+from flare_cli.head.flame.model_file import FlameReport, head_of_flame, read_flame
 from flare_cli.head.model import HeadModel
 from flare_cli.head.open_head import load_open_head
 from flare_cli.render.camera import Cameras

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flare_cli.errors import HeadError
 from flare_cli.head import open_head
-from flare_cli.head.flame import EDITIONS, Edition, FlameReport, head_of_flame, read_flame
-from flare_cli.head.flame_extras import read_extras
+from flare_cli.head.flame.extras import read_extras
+from flare_cli.head.flame.model_file import EDITIONS, Edition, FlameReport, head_of_flame, read_flame
 from flare_cli.head.stored import head_path, remove_head, save_head, stored_head, stored_names
 from flare_cli.parallel.progress import ProgressCallback, quiet
 

@@ -180,7 +180,7 @@ def _regressor(template, weights, joints):
 
 
 def _nearest(points, vertices, faces):
-    from flare_cli.head.surface import closest_points
+    from flare_cli.head.flame.surface import closest_points
 
     found = closest_points(points, vertices, faces)
     return found.face, found.barycentric

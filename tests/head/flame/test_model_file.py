@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 from support import flame_like
 
 from flare_cli.errors import HeadError, PickleError
-from flare_cli.head.flame import read_flame
-from flare_cli.head.flame_extras import FlameExtras
+from flare_cli.head.flame.extras import FlameExtras
+from flare_cli.head.flame.model_file import read_flame
 from flare_cli.head.skinning import pose_vertices
 
 

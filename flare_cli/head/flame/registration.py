@@ -14,9 +14,9 @@ from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import splu
 
 from flare_cli.errors import HeadError
+from flare_cli.head.flame.surface import SurfacePoints, closest_points, corner_normals
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
-from flare_cli.head.surface import SurfacePoints, closest_points, corner_normals
 
 ALIGNMENT_ROUNDS = 25
 TRIMMED = 0.8  # of the closest pairs count in the alignment

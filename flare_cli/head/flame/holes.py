@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix, csr_matrix, identity
 
-from flare_cli.head.surface import border_loops
+from flare_cli.head.flame.surface import border_loops
 
 RINGS = 5
 MOUTH_DEPTH = 0.75  # of the mouth's half width: behind where teeth would be

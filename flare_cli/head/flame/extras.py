@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from flare_cli.data.obj import read_obj_uv
 from flare_cli.data.pickle.machine import load_object_array, load_pickle
 from flare_cli.errors import HeadError
-from flare_cli.head.holes import ClosedMesh
+from flare_cli.head.flame.holes import ClosedMesh
 
 HINT = "take the file as it is published beside FLAME (flame.is.tue.mpg.de)"
 

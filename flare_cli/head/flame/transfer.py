@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from flare_cli.head.flame_extras import FlameExtras, KnownPoints
-from flare_cli.head.holes import ClosedMesh
+from flare_cli.head.flame.extras import FlameExtras, KnownPoints
+from flare_cli.head.flame.holes import ClosedMesh
+from flare_cli.head.flame.registration import Anchors, Registration, Target
+from flare_cli.head.flame.surface import closest_points
 from flare_cli.head.joints import Joint
 from flare_cli.head.landmarks68 import MEDIAPIPE_OF_68, among_mediapipe
 from flare_cli.head.model import HeadModel, LandmarkEmbedding
-from flare_cli.head.registration import Anchors, Registration, Target
-from flare_cli.head.surface import closest_points
 
 N_LANDMARKS, FIRST_IRIS, FIRST_LEFT_IRIS = 478, 468, 473
 CONTOUR = 17  # of the 68, the jaw's points, which no two annotators put alike

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from flare_cli.head.flame.surface import border_loops
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
-from flare_cli.head.surface import border_loops
 
 
 def test_only_the_neck_stays_open(flame):

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.head.flame.registration import Registration, Target
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import ArkitMap, HeadModel
-from flare_cli.head.registration import Registration, Target
 from flare_cli.head.skinning import at_points, pose_vertices
 
 NOISE = 0.001  # metres, of the correspondence

@@ -8,8 +8,8 @@ import torch
 from support import flame_like
 
 from flare_cli.errors import HeadError
-from flare_cli.head.flame import head_of_flame, read_flame
-from flare_cli.head.flame_extras import read_extras
+from flare_cli.head.flame.extras import read_extras
+from flare_cli.head.flame.model_file import head_of_flame, read_flame
 from flare_cli.head.landmarks68 import MEDIAPIPE_OF_68
 from flare_cli.head.skinning import landmark_points
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from flare_cli.head.holes import Eyeball, close_holes
-from flare_cli.head.surface import barycentric_of_closest, border_loops, closest_points, corner_normals, parts
+from flare_cli.head.flame.holes import Eyeball, close_holes
+from flare_cli.head.flame.surface import barycentric_of_closest, border_loops, closest_points, corner_normals, parts
 
 
 def test_closest_points_agree_with_dense_sampling():
