@@ -11,8 +11,8 @@ from support.checked_shapes import MODULES, ROOT
 
 from flare_cli.fit.frames import Pictures
 from flare_cli.head.skinning import rotation_from_axis_angle
-from flare_cli.render.backend import Pixels
 from flare_cli.render.colour import srgb_from_linear
+from flare_cli.render.raster.fragments import Pixels
 
 KERNELS = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.render.antialias import antialias
-from flare_cli.render.backend import Fragments, Rasterizer, foreground, scatter
+from flare_cli.render.raster.antialias import antialias
+from flare_cli.render.raster.fragments import Fragments, foreground, scatter
+from flare_cli.render.raster.interface import Rasterizer
 
 
 @dataclass(frozen=True, slots=True)

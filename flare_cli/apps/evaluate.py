@@ -22,8 +22,8 @@ from flare_cli.data.json_file import write_json
 from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames, load_frames
 from flare_cli.parallel.progress import ProgressCallback
-from flare_cli.render.backend import Rasterizer
 from flare_cli.render.device import choose_device
+from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
 from flare_cli.score.truth import TruthScore, load_truth, score_truth
 from flare_cli.subject.folder import Subject, load_subject

@@ -26,8 +26,9 @@ from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.head.library import load_head
 from flare_cli.parallel.progress import ProgressCallback
-from flare_cli.render.backend import Rasterizer, choose_encoding, choose_rasterizer
+from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
+from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.subject.folder import load_subject
 from flare_cli.subject.track import Track
 

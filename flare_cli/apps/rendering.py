@@ -15,10 +15,10 @@ from flare_cli.avatar.picture import Picture, draw
 from flare_cli.fit.frames import Frames
 from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.parallel.blocks import threads_for_blocks
-from flare_cli.render.backend import Rasterizer
 from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.environment import EnvironmentLight
+from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.render.shading import Light
 from flare_cli.subject.track import Track
 

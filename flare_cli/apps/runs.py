@@ -13,7 +13,8 @@ from flare_cli.avatar.storage import load_avatar
 from flare_cli.config.loading import config_from_dict
 from flare_cli.config.schema import Config
 from flare_cli.errors import AvatarError
-from flare_cli.render.backend import Rasterizer, choose_rasterizer
+from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.subject.folder import Subject, load_subject
 
 AVATAR_FILE = "avatar.safetensors"

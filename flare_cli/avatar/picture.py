@@ -10,9 +10,10 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.material import Material
-from flare_cli.render.antialias import antialias
-from flare_cli.render.backend import Fragments, Pixels, Rasterizer, foreground, scatter
 from flare_cli.render.camera import Views
+from flare_cli.render.raster.antialias import antialias
+from flare_cli.render.raster.fragments import Fragments, Pixels, foreground, scatter
+from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.render.shading import Light, Shaded, looking, shade
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
-from flare_cli.render.backend import choose_rasterizer, foreground
+from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.raster.fragments import foreground
 
 
 def rasterize_uv(

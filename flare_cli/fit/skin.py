@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 from flare_cli.avatar.material import Material
 from flare_cli.data.celebamask import BARE_SKIN
 from flare_cli.fit.kernels import skin as kernels
-from flare_cli.render.backend import Pixels
 from flare_cli.render.launch import Each, launch, vectors
+from flare_cli.render.raster.fragments import Pixels
 
 ROUGHNESS = (0.5, 0.1)  # mean and standard deviation on skin (docs/method.md)
 SPECULAR = (0.3753, 0.1655)

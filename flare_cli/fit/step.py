@@ -16,8 +16,8 @@ from flare_cli.fit.losses import LossInputs, MeshGraph, loss_terms
 from flare_cli.fit.optimiser import Adam
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Schedule
-from flare_cli.render.backend import Rasterizer
 from flare_cli.render.camera import Views
+from flare_cli.render.raster.interface import Rasterizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

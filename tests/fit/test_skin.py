@@ -3,7 +3,7 @@ import torch
 
 from flare_cli.avatar.material import Material
 from flare_cli.fit.skin import skin_terms
-from flare_cli.render.backend import Pixels
+from flare_cli.render.raster.fragments import Pixels
 
 
 def twin(values, skin):

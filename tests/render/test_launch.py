@@ -3,11 +3,12 @@ import torch
 import trimesh
 
 from flare_cli.render import launch
-from flare_cli.render.antialias import antialias
-from flare_cli.render.backend import choose_encoding, foreground, scatter
+from flare_cli.render.backend import choose_encoding
 from flare_cli.render.camera import look_at
 from flare_cli.render.directional import directional_encoding
-from flare_cli.render.warp_rasterizer import WarpRasterizer
+from flare_cli.render.raster.antialias import antialias
+from flare_cli.render.raster.fragments import foreground, scatter
+from flare_cli.render.raster.warp_rasterizer import WarpRasterizer
 
 
 def drawn():

@@ -7,8 +7,9 @@ import torch
 import warp as wp
 
 from flare_cli.errors import BackendError
-from flare_cli.render.antialias import antialias
-from flare_cli.render.backend import Fragments, Pixels, choose_encoding, choose_rasterizer, foreground, scatter
+from flare_cli.render.backend import choose_encoding, choose_rasterizer
+from flare_cli.render.raster.antialias import antialias
+from flare_cli.render.raster.fragments import Fragments, Pixels, foreground, scatter
 
 RASTERIZERS = [("warp", "cpu"), ("pytorch3d", "cpu"), ("warp", "cuda"), ("nvdiffrast", "cuda"), ("pytorch3d", "cuda")]
 ENCODINGS = [("warp", "cpu"), ("torch", "cpu"), ("warp", "cuda"), ("torch", "cuda"), ("tinycudann", "cuda")]

@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.backend import Fragments
 from flare_cli.render.kernels import antialias as kernels
 from flare_cli.render.launch import Each, launch
-from flare_cli.render.topology import int32_faces, twins_of
+from flare_cli.render.raster.face_tables import int32_faces, twins_of
+from flare_cli.render.raster.fragments import Fragments
 
 # Threads that share the seams and the outlines of one picture on a GPU: how many there are, only the device knows.
 _SEAM_STRANDS, _OUTLINE_STRANDS = 65536, 16384

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.render.backend import Fragments, Pixels, no_fragments
 from flare_cli.render.optional import PYTORCH3D
+from flare_cli.render.raster.fragments import Fragments, Pixels, no_fragments
 
 
 @final

@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.backend import Fragments, Pixels
 from flare_cli.render.kernels import raster as raster_kernels
 from flare_cli.render.launch import Each, Total, launch, vectors
-from flare_cli.render.topology import int32_faces
+from flare_cli.render.raster.face_tables import int32_faces
+from flare_cli.render.raster.fragments import Fragments, Pixels
 
 # Threads that share the rows of one triangle: a GPU must not wait for the thread with the largest triangle.
 _GPU_STRANDS = 8

@@ -21,9 +21,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.render.backend import Fragments, Pixels, no_fragments
 from flare_cli.render.optional import NVDIFFRAST, require_cuda
-from flare_cli.render.topology import int32_faces
+from flare_cli.render.raster.face_tables import int32_faces
+from flare_cli.render.raster.fragments import Fragments, Pixels, no_fragments
 
 
 @final

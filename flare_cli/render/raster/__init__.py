@@ -1,0 +1,1 @@
+"""Triangles to pixels: the protocol, its backends, and what is theirs together."""
