@@ -19,9 +19,10 @@ from flare_cli.config.loading import load_config
 from flare_cli.errors import BackendError
 from flare_cli.head.open_head import load_open_head
 from flare_cli.parallel.progress import ProgressCallback
-from flare_cli.render.backend import ENCODINGS, RASTERIZERS, Encoding, choose_encoding, choose_rasterizer
+from flare_cli.render.backend import ENCODINGS, RASTERIZERS, choose_encoding, choose_rasterizer
 from flare_cli.render.camera import look_at
 from flare_cli.render.device import choose_device
+from flare_cli.render.encoding.interface import Encoding
 from flare_cli.render.geometry import subdivide
 from flare_cli.render.raster.antialias import antialias
 from flare_cli.render.raster.fragments import Fragments, Pixels, foreground

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from flare_cli.avatar.network import evaluate, layered
 from flare_cli.avatar.spec import MaterialSpec
-from flare_cli.render.backend import Encoding, choose_encoding
+from flare_cli.render.backend import choose_encoding
+from flare_cli.render.encoding.interface import Encoding
 
 # Where the field starts: mid grey-brown skin, the means of the roughness and specular priors (docs/method.md).
 INITIAL_ALBEDO, INITIAL_ROUGHNESS, INITIAL_SPECULAR = 0.4, 0.5, 0.3753

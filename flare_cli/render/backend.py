@@ -1,37 +1,14 @@
-"""What a rasterizer and an encoding must do, and the only place that chooses one."""
+"""Which rasterizer and which encoding: the only place that chooses."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from flare_cli.errors import BackendError
 from flare_cli.render.device import choose_device
-from flare_cli.render.grid_table import GridShape
+from flare_cli.render.encoding.grid_table import GridShape
+from flare_cli.render.encoding.interface import Encoding
 from flare_cli.render.raster.interface import Rasterizer
-
-
-@runtime_checkable
-class Encoding(Protocol):
-    """A trainable field of features over the unit cube."""
-
-    @property
-    def width(self) -> int:
-        """Number of features per point."""
-        ...
-
-    @property
-    def capturable(self) -> bool:
-        """Whether a CUDA graph may capture its calls."""
-        ...
-
-    def __call__(self, points: Float[Tensor, "P 3"]) -> Float[Tensor, "P width"]:
-        """Features at points in 0..1; gradients to the table and to the points."""
-        ...
-
 
 # As `flare doctor` lists them. "auto" is Warp on every device: in fits the fastest measured (docs/backends.md).
 RASTERIZERS = ("warp", "nvdiffrast", "pytorch3d")
@@ -77,15 +54,15 @@ def choose_encoding(
     device = choose_device(device)
     shape = GridShape(levels=levels, features=features, log2_entries=log2_entries, base=base, finest=finest)
     if name in ("auto", "warp"):
-        from flare_cli.render.hash_grid import HashGrid
+        from flare_cli.render.encoding.hash_grid import HashGrid
 
         return HashGrid(shape, generator).to(device)
     if name == "torch":
-        from flare_cli.render.torch_encoding import TorchHashGrid
+        from flare_cli.render.encoding.torch_encoding import TorchHashGrid
 
         return TorchHashGrid(shape, generator).to(device)
     if name == "tinycudann":
-        from flare_cli.render.tinycudann_encoding import TinyCudaHashGrid
+        from flare_cli.render.encoding.tinycudann_encoding import TinyCudaHashGrid
 
         return TinyCudaHashGrid(shape, generator, device)
     raise _unknown("encoding", name, ENCODINGS)

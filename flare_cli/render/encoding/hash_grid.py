@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.grid_table import GridTable
+from flare_cli.render.encoding.grid_table import GridTable
 from flare_cli.render.kernels.hash_grid import hash_grid_kernels
 from flare_cli.render.launch import Each, launch, vectors
 

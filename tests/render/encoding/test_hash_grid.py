@@ -4,8 +4,8 @@ import pytest
 import torch
 from support import candidates
 
-from flare_cli.render.grid_table import GridShape
-from flare_cli.render.torch_encoding import TorchHashGrid
+from flare_cli.render.encoding.grid_table import GridShape
+from flare_cli.render.encoding.torch_encoding import TorchHashGrid
 
 SHAPES = [
     {"levels": 4, "log2_entries": 9, "base": 4, "finest": 64},  # two dense levels, two hashed

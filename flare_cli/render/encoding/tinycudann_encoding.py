@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flare_cli.errors import BackendError
-from flare_cli.render.grid_table import INITIAL_RANGE, GridShape
+from flare_cli.render.encoding.grid_table import INITIAL_RANGE, GridShape
 from flare_cli.render.optional import TINYCUDANN, require_cuda
 
 

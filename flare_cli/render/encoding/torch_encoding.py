@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.render.grid_table import GridTable
+from flare_cli.render.encoding.grid_table import GridTable
 
 _CORNERS = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
 _PRIMES = (1, 2654435761, 805459861)  # Instant-NGP, equation 4, in arithmetic of 32 bits

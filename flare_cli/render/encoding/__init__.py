@@ -1,0 +1,1 @@
+"""Trainable fields over the unit cube: the protocol and its backends."""
