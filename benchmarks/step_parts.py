@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from flare_cli.fit.stage import StageRunner
-from flare_cli.render.sphere import SIDE
+from flare_cli.render.light.octahedral_map import SIDE
 
 # The first part one of whose names begins (Warp, Triton) or is within (torch) a kernel's name takes the kernel.
 BEGINS = {

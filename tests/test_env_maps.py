@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flare_cli.data.hdr import load_envmap
-from flare_cli.render.environment import prefilter
+from flare_cli.render.light.environment import prefilter
 
 FOLDER = Path(__file__).parents[1] / "assets" / "env_maps"
 

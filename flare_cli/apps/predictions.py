@@ -21,7 +21,7 @@ from flare_cli.data.image import write_png
 from flare_cli.data.json_file import write_json
 from flare_cli.errors import EnvmapError
 from flare_cli.parallel.progress import ProgressCallback
-from flare_cli.render.environment import prefilter
+from flare_cli.render.light.environment import prefilter
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.subject.track import Track
 

@@ -19,7 +19,7 @@ from flare_cli.data.hdr import load_envmap
 from flare_cli.errors import EnvmapError
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
-from flare_cli.render.environment import prefilter
+from flare_cli.render.light.environment import prefilter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

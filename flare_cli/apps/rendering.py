@@ -17,9 +17,9 @@ from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
-from flare_cli.render.environment import EnvironmentLight
+from flare_cli.render.light.environment import EnvironmentLight
+from flare_cli.render.light.shading import Light
 from flare_cli.render.raster.interface import Rasterizer
-from flare_cli.render.shading import Light
 from flare_cli.subject.track import Track
 
 CPU_BATCH = 4  # pictures drawn at once

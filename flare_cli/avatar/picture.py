@@ -11,10 +11,10 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.material import Material
 from flare_cli.render.camera import Views
+from flare_cli.render.light.shading import Light, Shaded, looking, shade
 from flare_cli.render.raster.antialias import antialias
 from flare_cli.render.raster.fragments import Fragments, Pixels, foreground, scatter
 from flare_cli.render.raster.interface import Rasterizer
-from flare_cli.render.shading import Light, Shaded, looking, shade
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import trimesh
 from flare_cli.render import launch
 from flare_cli.render.backend import choose_encoding
 from flare_cli.render.camera import look_at
-from flare_cli.render.directional import directional_encoding
+from flare_cli.render.light.integrated_directional import directional_encoding
 from flare_cli.render.raster.antialias import antialias
 from flare_cli.render.raster.fragments import foreground, scatter
 from flare_cli.render.raster.warp_rasterizer import WarpRasterizer

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from flare_cli.render.environment import prefilter, solid_angles
+from flare_cli.render.light.environment import prefilter, solid_angles
 
 
 def directions(rows):

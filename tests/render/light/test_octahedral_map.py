@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from flare_cli.render.sphere import SIDE, tabulated
+from flare_cli.render.light.octahedral_map import SIDE, tabulated
 
 
 @pytest.fixture

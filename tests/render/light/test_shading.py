@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flare_cli.render.shading import MIN_N_DOT_V, MIN_ROUGHNESS, integrate_brdf, looking, mirrored, shade
+from flare_cli.render.light.shading import MIN_N_DOT_V, MIN_ROUGHNESS, integrate_brdf, looking, mirrored, shade
 
 
 class WhiteLight:

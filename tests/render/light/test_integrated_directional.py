@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy.special import sph_harm_y
 
-from flare_cli.render.directional import ENCODING_WIDTH, directional_encoding
 from flare_cli.render.kernels.directional import DEGREES
+from flare_cli.render.light.integrated_directional import ENCODING_WIDTH, directional_encoding
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Light from all around, and what surfaces make of it."""
