@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.predictions import PredictionsRequest, named_envmaps, write_predictions
 from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
 from flare_cli.apps.runs import load_run, newest_run
@@ -23,6 +22,7 @@ from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames, load_frames
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
+from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
 from flare_cli.score.truth import TruthScore, load_truth, score_truth

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.runs import load_run, newest_run
 from flare_cli.avatar.bake import bake_mesh, bake_rig, bake_textures
 from flare_cli.data.gltf import write_glb
@@ -13,6 +12,7 @@ from flare_cli.data.obj import write_obj
 from flare_cli.errors import AvatarError
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
+from flare_cli.render.gpu_memory import gpu_memory
 
 FORMATS = ("glb", "obj")
 

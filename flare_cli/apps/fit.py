@@ -10,7 +10,6 @@ from typing import final
 
 import torch
 
-from flare_cli.apps.memory import gpu_memory
 from flare_cli.apps.rendering import comparison_sheet
 from flare_cli.apps.runs import AVATAR_FILE
 from flare_cli.avatar.avatar import Avatar
@@ -28,6 +27,7 @@ from flare_cli.head.library import load_head
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
+from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.subject.folder import load_subject
 from flare_cli.subject.track import Track

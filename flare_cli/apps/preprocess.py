@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from flare_cli.apps.memory import gpu_memory
 from flare_cli.data.video import VideoReader
 from flare_cli.parallel.progress import ProgressCallback, one_at_a_time, quiet
 from flare_cli.parallel.threads import Beside
+from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.track.sightings import find_face
 
 

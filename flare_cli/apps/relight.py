@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flare_cli.apps.memory import DRAW_SMALLER, gpu_memory
 from flare_cli.apps.output import open_output
 from flare_cli.apps.rendering import draw_track
 from flare_cli.apps.runs import load_run, newest_run
@@ -19,6 +18,7 @@ from flare_cli.data.hdr import load_envmap
 from flare_cli.errors import EnvmapError
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
+from flare_cli.render.gpu_memory import DRAW_SMALLER, gpu_memory
 from flare_cli.render.light.environment import prefilter
 
 

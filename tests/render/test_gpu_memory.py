@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from flare_cli.apps.memory import gpu_memory
 from flare_cli.errors import OutOfMemoryError
+from flare_cli.render.gpu_memory import gpu_memory
 
 TORCH = torch.cuda.OutOfMemoryError(
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 7.79 GiB of which 1.1 GiB is free."
