@@ -11,7 +11,7 @@ import torch
 import warp as wp
 
 from flare_cli.apps.backend_check import Kind, check, check_optional
-from flare_cli.avatar.fused import triton_trouble
+from flare_cli.avatar.networks.triton_mlp import triton_trouble
 from flare_cli.errors import FlareError
 from flare_cli.fit.perceptual import perceptual_status, vgg16_weights
 from flare_cli.head.open_head import load_open_head

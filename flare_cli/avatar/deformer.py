@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flare_cli.avatar.blocked import Softplus, blocked
+from flare_cli.avatar.networks.cpu_mlp import Softplus, blocked
 
 BETA = 100.0
 

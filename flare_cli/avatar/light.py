@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flare_cli.avatar.network import evaluate, layered
+from flare_cli.avatar.networks.mlp import evaluate, layered
 from flare_cli.render.light.integrated_directional import ENCODING_WIDTH, directional_encoding
 from flare_cli.render.light.octahedral_map import tabulated
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flare_cli.avatar.network import evaluate, layered
+from flare_cli.avatar.networks.mlp import evaluate, layered
 from flare_cli.avatar.spec import MaterialSpec
 from flare_cli.render.backend import choose_encoding
 from flare_cli.render.encoding.interface import Encoding

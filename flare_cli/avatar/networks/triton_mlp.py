@@ -95,7 +95,7 @@ class _Fused(torch.autograd.Function):
 
 def _kernels() -> Any:
     """The Triton kernels: a module that only imports where Triton is, and that no type checker understands."""
-    from flare_cli.avatar.kernels import network
+    from flare_cli.avatar.kernels import mlp as network
 
     return network
 

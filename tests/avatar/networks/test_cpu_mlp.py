@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from flare_cli.avatar.blocked import BLOCK, LeakyRelu, Softplus, blocked
-from flare_cli.avatar.network import SLOPE, layered
+from flare_cli.avatar.networks.cpu_mlp import BLOCK, LeakyRelu, Softplus, blocked
+from flare_cli.avatar.networks.mlp import SLOPE, layered
 
 
 @pytest.fixture

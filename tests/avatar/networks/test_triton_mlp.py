@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from flare_cli.avatar.fused import fused, fusible, triton_trouble
-from flare_cli.avatar.network import layered
+from flare_cli.avatar.networks.mlp import layered
+from flare_cli.avatar.networks.triton_mlp import fused, fusible, triton_trouble
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from flare_cli.avatar.network import FOLD, SLOPE, dense
+from flare_cli.avatar.networks.mlp import FOLD, SLOPE, dense
 
 
 @pytest.mark.parametrize("rows", [3 * FOLD, 100])

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from flare_cli.avatar.blocked import LeakyRelu, blocked
-from flare_cli.avatar.fused import fused, fusible, triton_trouble
+from flare_cli.avatar.networks.cpu_mlp import LeakyRelu, blocked
+from flare_cli.avatar.networks.triton_mlp import fused, fusible, triton_trouble
 
 # A GPU spends most of a float32 layer on moving its activations; bfloat16 halves them and uses the matrix units.
 GPU_DTYPE = torch.bfloat16
