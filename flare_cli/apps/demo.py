@@ -14,7 +14,7 @@ from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.apps.runs import AVATAR_FILE
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
-from flare_cli.subject.synthetic import make_synthetic_subject
+from flare_cli.synthetic.recording import make_synthetic_subject
 
 FRAMES, SIZE = 48, 192
 DRIVER_FRAMES, DRIVER_SIZE, DRIVER_SEED = 24, 96, 7

@@ -17,7 +17,7 @@ from flare_cli.errors import FlareError
 from flare_cli.fit.frames import Frames
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.model import HeadModel
-from flare_cli.subject.synthetic import make_synthetic_subject
+from flare_cli.synthetic.recording import make_synthetic_subject
 
 PASCAL = [name[0].upper() + name[1:] for name in ARKIT_NAMES]
 ANGLES = ["HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw", "LeftEyePitch", "LeftEyeRoll"]

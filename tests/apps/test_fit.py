@@ -11,7 +11,7 @@ from flare_cli.apps.fit import FitRequest, FitResult, fit
 from flare_cli.apps.runs import load_run
 from flare_cli.errors import AvatarError, SubjectError
 from flare_cli.parallel.progress import ProgressCallback, quiet
-from flare_cli.subject.synthetic import make_synthetic_subject
+from flare_cli.synthetic.recording import make_synthetic_subject
 
 STEPS = 6
 SETTINGS = ("data.size=32", f"stage.steps={STEPS}", "material.log2_entries=8", "run.checkpoint_seconds=0")

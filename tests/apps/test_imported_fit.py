@@ -21,7 +21,7 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.stored import save_head
 from flare_cli.parallel.progress import quiet
 from flare_cli.subject.folder import load_subject
-from flare_cli.subject.synthetic import make_synthetic_subject
+from flare_cli.synthetic.recording import make_synthetic_subject
 
 FRAMES = 4
 # The published recipe as it is, but for its length and the size of its pictures.

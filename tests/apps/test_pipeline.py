@@ -26,7 +26,7 @@ from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.parallel.progress import quiet
 from flare_cli.subject.folder import Subject
-from flare_cli.subject.synthetic import make_synthetic_subject
+from flare_cli.synthetic.recording import make_synthetic_subject
 
 STEPS = 30
 SETTINGS = ("data.size=64", f"stage.steps={STEPS}", "material.log2_entries=12")

@@ -10,7 +10,7 @@ import pytest
 from flare_cli.cli.main import main
 from flare_cli.data.image import write_png
 from flare_cli.data.video import open_video
-from flare_cli.subject.synthetic import make_synthetic_subject
+from flare_cli.synthetic.recording import make_synthetic_subject
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

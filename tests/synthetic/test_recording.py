@@ -15,8 +15,8 @@ from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.library import load_head
 from flare_cli.head.skinning import landmark_points, pose_vertices
 from flare_cli.subject.folder import load_subject
-from flare_cli.subject.performance import perform
-from flare_cli.subject.synthetic import make_synthetic_subject, studio_light
+from flare_cli.synthetic.performance import perform
+from flare_cli.synthetic.recording import make_synthetic_subject, studio_light
 
 FRAMES, SIZE = 5, 96
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flare_cli.render.camera import Cameras
 from flare_cli.render.launch import launch, vectors
-from flare_cli.subject.kernels import raytrace as kernels
+from flare_cli.synthetic.kernels import raytrace as kernels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

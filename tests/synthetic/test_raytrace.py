@@ -8,7 +8,7 @@ import trimesh
 import warp as wp
 
 from flare_cli.render.camera import look_at
-from flare_cli.subject.raytrace import PaintedMesh, trace_picture
+from flare_cli.synthetic.raytrace import PaintedMesh, trace_picture
 
 
 def camera(size=32, distance=3.0, fov=0.8):

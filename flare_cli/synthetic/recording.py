@@ -33,11 +33,11 @@ from flare_cli.render.camera import Cameras, look_at
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.geometry import vertex_normals
 from flare_cli.subject.folder import FrameQuality, Subject, load_subject, save_subject
-from flare_cli.subject.loop_subdivision import SmoothMesh, loop_subdivision
-from flare_cli.subject.paint import Look, clothed, painted
-from flare_cli.subject.performance import Performance, perform
-from flare_cli.subject.raytrace import PaintedMesh, TracedPicture, trace_picture
 from flare_cli.subject.track import Track
+from flare_cli.synthetic.loop_subdivision import SmoothMesh, loop_subdivision
+from flare_cli.synthetic.paint import Look, clothed, painted
+from flare_cli.synthetic.performance import Performance, perform
+from flare_cli.synthetic.raytrace import PaintedMesh, TracedPicture, trace_picture
 
 RECIPE_VERSION = 1
 FPS = 12.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from flare_cli.subject.loop_subdivision import loop_subdivision
+from flare_cli.synthetic.loop_subdivision import loop_subdivision
 
 
 @pytest.fixture

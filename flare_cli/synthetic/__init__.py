@@ -1,0 +1,1 @@
+"""People that are rendered, with the truth beside the recording."""
