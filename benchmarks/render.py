@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from flare_cli.apps.rendering import draw_track
-from flare_cli.apps.runs import load_run
+from flare_cli.fit.run_folder import load_run
 from flare_cli.render.device import choose_device
 
 BATCHES = (1, 4, 16, 32)

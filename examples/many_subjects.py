@@ -9,8 +9,8 @@ from pathlib import Path
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.apps.preprocess import PreprocessRequest, preprocess
-from flare_cli.apps.runs import AVATAR_FILE
 from flare_cli.errors import FlareError
+from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.parallel.progress import quiet
 
 

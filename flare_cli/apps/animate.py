@@ -13,7 +13,7 @@ from torch import Tensor
 from flare_cli.apps.drivers import Driver, load_driver
 from flare_cli.apps.output import open_output
 from flare_cli.apps.rendering import draw_track
-from flare_cli.apps.runs import load_run, newest_run
+from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.head.joints import Joint
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device

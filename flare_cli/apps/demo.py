@@ -11,7 +11,7 @@ from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.apps.relight import RelightRequest, relight
-from flare_cli.apps.runs import AVATAR_FILE
+from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.synthetic.recording import make_synthetic_subject

@@ -13,13 +13,13 @@ from jaxtyping import Float
 
 from flare_cli.apps.predictions import PredictionsRequest, named_envmaps, write_predictions
 from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
-from flare_cli.apps.runs import load_run, newest_run
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.celebamask import CLOTHES
 from flare_cli.data.image import write_png
 from flare_cli.data.json_file import write_json
 from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames, load_frames
+from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from flare_cli.apps.runs import load_run, newest_run
 from flare_cli.avatar.bake import bake_mesh, bake_rig, bake_textures
 from flare_cli.data.gltf import write_glb
 from flare_cli.data.obj import write_obj
 from flare_cli.errors import AvatarError
+from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory

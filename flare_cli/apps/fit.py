@@ -11,7 +11,6 @@ from typing import final
 import torch
 
 from flare_cli.apps.rendering import comparison_sheet
-from flare_cli.apps.runs import AVATAR_FILE
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import save_avatar
 from flare_cli.config.loading import config_to_dict, load_config
@@ -23,6 +22,7 @@ from flare_cli.fit.frames import Frames, fitted_size, load_frames, split_frames
 from flare_cli.fit.loop import fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
+from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.head.library import load_head
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import choose_encoding, choose_rasterizer

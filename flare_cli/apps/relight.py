@@ -12,10 +12,10 @@ from torch import Tensor
 
 from flare_cli.apps.output import open_output
 from flare_cli.apps.rendering import draw_track
-from flare_cli.apps.runs import load_run, newest_run
 from flare_cli.config.shipped import shipped_folder
 from flare_cli.data.hdr import load_envmap
 from flare_cli.errors import EnvmapError
+from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import DRAW_SMALLER, gpu_memory

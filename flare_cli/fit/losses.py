@@ -17,10 +17,10 @@ from flare_cli.avatar.picture import Picture
 from flare_cli.config.schema import LossSettings
 from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
+from flare_cli.fit.photometric import compared
 from flare_cli.fit.schedule import Ramps
 from flare_cli.fit.skin import skin_terms
 from flare_cli.render.colour import tone_mapped
-from flare_cli.render.comparison import compared
 from flare_cli.render.geometry import bending, mesh_edges, twin_half_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise
 

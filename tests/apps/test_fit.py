@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from flare_cli.apps.fit import FitRequest, FitResult, fit
-from flare_cli.apps.runs import load_run
 from flare_cli.errors import AvatarError, SubjectError
+from flare_cli.fit.run_folder import load_run
 from flare_cli.parallel.progress import ProgressCallback, quiet
 from flare_cli.synthetic.recording import make_synthetic_subject
 

@@ -12,10 +12,10 @@ from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.apps.relight import RelightRequest, relight
-from flare_cli.apps.runs import load_run
 from flare_cli.data.image import read_rgb, write_png
 from flare_cli.data.tensor_file import load_tensors
 from flare_cli.errors import AvatarError, HeadError
+from flare_cli.fit.run_folder import load_run
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.stored import remove_head, save_head
 from flare_cli.parallel.progress import quiet

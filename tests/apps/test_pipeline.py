@@ -18,10 +18,10 @@ from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, FitResult, fit
 from flare_cli.apps.predictions import PredictionsRequest
 from flare_cli.apps.relight import RelightRequest, relight
-from flare_cli.apps.runs import newest_run
 from flare_cli.cli.main import main
 from flare_cli.data.image import read_rgb
 from flare_cli.errors import AvatarError, BackendError, SubjectError
+from flare_cli.fit.run_folder import newest_run
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.parallel.progress import quiet

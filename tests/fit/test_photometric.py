@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from flare_cli.fit.photometric import compared
 from flare_cli.render.colour import linear_from_srgb, tone_mapped
-from flare_cli.render.comparison import compared
 
 
 @pytest.fixture

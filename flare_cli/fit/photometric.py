@@ -10,8 +10,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from flare_cli.fit.kernels import photometric as kernels
 from flare_cli.render.colour import linear_from_srgb, tone_mapped
-from flare_cli.render.kernels import comparison as kernels
 from flare_cli.render.launch import Each, launch
 
 
