@@ -8,10 +8,11 @@ from pathlib import Path
 
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.fit import FitRequest, fit
-from flare_cli.apps.preprocess import PreprocessRequest, preprocess
+from flare_cli.apps.preprocess import preprocess
 from flare_cli.errors import FlareError
 from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.parallel.progress import quiet
+from flare_cli.track.request import PreprocessRequest
 
 
 def main(videos: Path, out: Path) -> None:

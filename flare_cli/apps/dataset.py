@@ -24,9 +24,9 @@ from flare_cli.subject.importers.placing import check_edition, place
 from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame
 from flare_cli.subject.track import Track
 from flare_cli.subject.verify import Proof, checked_indices, prove
-from flare_cli.track.matte import PersonMatte, guide_of, refined
-from flare_cli.track.projected_head import ProjectedHead
-from flare_cli.track.regions import HeadProjector
+from flare_cli.track.label.head_projector import HeadProjector
+from flare_cli.track.label.matte import PersonMatte, guide_of, refined
+from flare_cli.track.label.projected_head import ProjectedHead
 
 PARTS = ("image", "mask", "semantic", "flame_params.json", "flare.json")
 DEFAULT_FPS = 25.0

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.apps.arkit_files import Capture, read_live_link, read_mediapipe
-from flare_cli.apps.preprocess import PreprocessRequest, preprocess
+from flare_cli.apps.preprocess import preprocess
 from flare_cli.apps.presets import PRESETS, preset
 from flare_cli.data.video import VIDEO_SUFFIXES
 from flare_cli.errors import FlareError
@@ -25,6 +25,7 @@ from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
 from flare_cli.parallel.progress import ProgressCallback, quiet
 from flare_cli.subject.folder import load_subject
+from flare_cli.track.request import PreprocessRequest
 
 DEFAULT_FPS = 25.0
 HINT = f"use a subject folder, a .csv, .json or .npz, a video, or one of {', '.join(PRESETS)}"

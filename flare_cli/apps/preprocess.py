@@ -3,48 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from flare_cli.data.video import VideoReader
 from flare_cli.parallel.progress import ProgressCallback, one_at_a_time, quiet
 from flare_cli.parallel.threads import Beside
 from flare_cli.render.gpu_memory import gpu_memory
-from flare_cli.track.sightings import find_face
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreprocessRequest:
-    """What `flare preprocess` was asked. `fps` drops frames down to that rate; None keeps all.
-
-    The head is drawn on `device`; everything else runs on the CPU's cores.
-    """
-
-    video: Path
-    out: Path
-    size: int = 512
-    fps: float | None = None
-    max_frames: int | None = None
-    head: str = "open-head"
-    overwrite: bool = False
-    device: str = "auto"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreprocessResult:
-    """What came out. `excluded` pairs frame numbers with reasons; errors are parts of the inter-ocular distance."""
-
-    folder: Path
-    frames: int
-    kept: int
-    excluded: list[tuple[int, str]]
-    median_error: float
-    worst_error: float
-    focal: float
-    seconds: dict[str, float] = field(default_factory=dict)
-    warning: str | None = None
-    up_to_date: bool = False
+from flare_cli.track.request import PreprocessRequest, PreprocessResult
+from flare_cli.track.stages.landmarks import find_face
 
 
 @gpu_memory("nothing is lost: run the same command again with --device cpu")
@@ -59,6 +25,6 @@ def preprocess(request: PreprocessRequest, progress: ProgressCallback = quiet) -
     search = Beside(partial(find_face, reader), partial(told, "landmarks")) if not request.out.exists() else None
     with search or nullcontext():
         # Torch takes seconds to import. Where nothing can be there yet, the search for the face goes on meanwhile.
-        from flare_cli.apps.preprocess_stages import make_subject
+        from flare_cli.track.pipeline import make_subject
 
         return make_subject(request, reader, search, told)

@@ -93,8 +93,8 @@ def preprocess(
         raise FlareError(
             f"--format and --eval-video are for data sets, {video} is not a folder", hint="name the data set's folder"
         )
-    from flare_cli.apps.preprocess import PreprocessRequest
     from flare_cli.apps.preprocess import preprocess as run
+    from flare_cli.track.request import PreprocessRequest
 
     request = PreprocessRequest(
         video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head or "open-head", overwrite=overwrite,

@@ -20,7 +20,7 @@ from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.stored import remove_head, save_head
 from flare_cli.parallel.progress import quiet
 from flare_cli.subject.folder import Subject, save_subject
-from flare_cli.track.regions import HeadProjector
+from flare_cli.track.label.head_projector import HeadProjector
 
 SETTINGS = ("data.size=48", "stage.steps=8", "material.log2_entries=10")
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 from skimage import data
 
-from flare_cli.apps.preprocess import PreprocessRequest, preprocess
+from flare_cli.apps.preprocess import preprocess
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.data.video import VideoReader, open_video
 from flare_cli.errors import FlareError, HeadError, OutOfMemoryError, SubjectError, VideoError
 from flare_cli.head.open_head import load_open_head
 from flare_cli.subject.folder import load_subject
-from flare_cli.track import tracking
+from flare_cli.track.request import PreprocessRequest
+from flare_cli.track.stages import track as tracking
 
 FRAMES, WITHOUT_FACE, SIZE = 14, 6, 128
 
@@ -133,7 +134,7 @@ def test_a_gpu_without_room_keeps_the_work(recording, tmp_path, monkeypatch):
     def no_room(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    monkeypatch.setattr("flare_cli.apps.preprocess_stages.label_pictures", no_room)
+    monkeypatch.setattr("flare_cli.track.pipeline.label_pictures", no_room)
     with pytest.raises(OutOfMemoryError) as caught:
         preprocess(PreprocessRequest(video=recording, out=tmp_path / "subject", size=64))
     assert "--device cpu" in caught.value.hint
@@ -148,8 +149,8 @@ def test_pictures_that_cannot_be_written_end_the_tracking_beside_them(recording,
         while True:
             progress(0, 1)
 
-    monkeypatch.setattr("flare_cli.apps.preprocess_stages.cut_pictures", no_space)
-    monkeypatch.setattr("flare_cli.apps.preprocess_stages.track_head", endless)
+    monkeypatch.setattr("flare_cli.track.pipeline.cut_pictures", no_space)
+    monkeypatch.setattr("flare_cli.track.pipeline.track_head", endless)
     with pytest.raises(OSError, match="no space"):
         preprocess(PreprocessRequest(video=recording, out=tmp_path / "subject", size=64))
     assert (tmp_path / "subject" / ".work" / "landmarks.npz").is_file()
@@ -180,9 +181,9 @@ def test_an_added_head_with_other_landmarks_is_another_setting(made, monkeypatch
     keys: list[str] = []
     for landmarks in (head.landmarks, moved, head.landmarks):
         added = replace(head, name="flame-2020", landmarks=landmarks)
-        monkeypatch.setattr("flare_cli.apps.preprocess_stages.load_head", lambda name, added=added: added)
+        monkeypatch.setattr("flare_cli.track.pipeline.load_head", lambda name, added=added: added)
         monkeypatch.setattr(
-            "flare_cli.apps.preprocess_stages._finished", lambda request, key: keys.append(key) or result
+            "flare_cli.track.pipeline._finished", lambda request, key: keys.append(key) or result
         )
         preprocess(request)
     assert keys[0] == keys[2] != keys[1]

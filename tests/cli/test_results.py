@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flare_cli.apps.fit import FitRequest, FitResult
-from flare_cli.apps.preprocess import PreprocessRequest, PreprocessResult
 from flare_cli.cli.main import main
+from flare_cli.track.request import PreprocessRequest, PreprocessResult
 
 
 def fitted(request: FitRequest, progress: object) -> FitResult:

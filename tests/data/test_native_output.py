@@ -35,7 +35,7 @@ def encoded(suffix: str, picture: np.ndarray) -> bytes:
 
 
 def test_a_network_loads_in_silence():
-    assert stderr_of("-c", "from flare_cli.track.network import Network; Network('face_landmark')") == ""
+    assert stderr_of("-c", "from flare_cli.track.face.litert_network import Network; Network('face_landmark')") == ""
 
 
 def test_warp_starts_in_silence():

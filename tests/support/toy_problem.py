@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 
 from flare_cli.head.model import HeadModel
-from flare_cli.track.gauss_newton import NormalSystem
-from flare_cli.track.landmark_head import landmark_head
-from flare_cli.track.posterior import PER_FRAME, SHARED, Priors, Problem, Unknowns, View
+from flare_cli.track.solve.energy import PER_FRAME, SHARED, Priors, Problem, Unknowns, View
+from flare_cli.track.solve.landmark_head import landmark_head
+from flare_cli.track.solve.levenberg_marquardt import NormalSystem
 
 N = 3
 

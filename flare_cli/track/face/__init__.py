@@ -1,0 +1,1 @@
+"""Finding the face: detector, landmarks, head crop."""

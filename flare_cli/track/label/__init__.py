@@ -1,0 +1,1 @@
+"""What each pixel shows: matte, labels, mask, overlay."""

@@ -1,0 +1,254 @@
+"""Label images and fit masks from what we have: the matte, the landmarks, the tracked head and colours.
+
+No parsing network is used. Skin, hair and cloth are told apart by colour models learned from the recording itself,
+where the tracked head says what is certain; eyes, brows and lips are landmark outlines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from flare_cli.data.celebamask import Label
+from flare_cli.parallel.threads import in_parallel
+from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_LIDS, RIGHT_LIDS
+from flare_cli.track.label.matte import Guide, guided_filter
+from flare_cli.track.label.projected_head import ProjectedHead
+
+UPPER_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
+UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LOWER_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+OUTLINES = {
+    Label.BROW_RIGHT: (70, 63, 105, 66, 107, 55, 65, 52, 53, 46),
+    Label.BROW_LEFT: (300, 293, 334, 296, 336, 285, 295, 282, 283, 276),
+    Label.EYE_RIGHT: (*RIGHT_LIDS[:9], *RIGHT_LIDS[15:8:-1]),
+    Label.EYE_LEFT: (*LEFT_LIDS[:9], *LEFT_LIDS[15:8:-1]),
+    Label.LIP_UPPER: (*UPPER_OUTER, *UPPER_INNER[::-1]),
+    Label.LIP_LOWER: (*LOWER_OUTER, *LOWER_INNER[::-1]),
+    Label.MOUTH: (*UPPER_INNER, *LOWER_INNER[::-1]),
+}
+FOREHEAD, CHIN, BROW_TOPS = 10, 152, (105, 334)
+BINS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameView:
+    """One frame as labelling sees it; points are landmarks in pixels of the crop."""
+
+    rgb: UInt8[np.ndarray, "H W 3"]
+    guide: Guide
+    matte: Float[np.ndarray, "H W"]
+    head: ProjectedHead
+    points: Float[np.ndarray, "478 2"]
+
+    @property
+    def tall(self) -> float:
+        """Height of the face in pixels."""
+        return float(np.linalg.norm(self.points[FOREHEAD] - self.points[CHIN]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourModels:
+    """How likely each Lab colour is in skin, hair and cloth."""
+
+    likelihood: Float[np.ndarray, "3 bbb"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clues:
+    """What is known of each pixel before it is known what colour skin, hair and cloth have.
+
+    How likely (0..1) position makes skin and hair, else it is cloth; the bin of its colour; whether it lies under the
+    jaw, or in the face's outline; how far the next ear is, as far as that matters.
+    """
+
+    skin: Float[np.ndarray, "H W"]
+    hair: Float[np.ndarray, "H W"]
+    colour: Int[np.ndarray, "H W"]
+    below: Bool[np.ndarray, "H W"]
+    oval: Bool[np.ndarray, "H W"]
+    from_ears: Float[np.ndarray, "H W"]
+
+
+def learn_colours(views: list[FrameView]) -> ColourModels:
+    """Colour models from frames spread over the recording: first from what position says, then once more refined."""
+    models = ColourModels(likelihood=np.full((3, BINS**3), 1.0, np.float32))
+    known = list(zip(views, in_parallel(clues_of, views), strict=True))
+
+    def counts_in(frame: tuple[FrameView, Clues]) -> Int[np.ndarray, "3 bbb"]:
+        view, clues = frame
+        certain = view.matte > 0.9
+        chosen = [certain & (chance > 0.7) for chance in materials(view, clues, models)]
+        return np.stack([np.bincount(clues.colour[there], minlength=BINS**3) for there in chosen])
+
+    for _ in range(3):
+        counts = np.sum(list(in_parallel(counts_in, known)), 0).astype(float)
+        smooth = np.stack([_blurred(count) for count in counts])
+        total = smooth.sum(1, keepdims=True)
+        # A little of everything, so that a colour never seen decides nothing.
+        models = ColourModels(likelihood=(smooth / np.maximum(total, 1) + 1e-5).astype(np.float32))
+    return models
+
+
+def _blurred(counts: Float[np.ndarray, "bbb"]) -> Float[np.ndarray, "bbb"]:
+    """Counts shared with the neighbouring colours."""
+    for _ in range(3):  # L, a and b take their turns as first axis; SciPy's filter takes workers 0.14 s to import
+        counts = cv2.GaussianBlur(counts.reshape(BINS, -1), (1, 7), 0.8, borderType=cv2.BORDER_REFLECT).T.ravel()
+    return counts
+
+
+def materials(view: FrameView, clues: Clues, models: ColourModels) -> list[Float[np.ndarray, "H W"]]:
+    """How much each pixel of the person is skin, hair and cloth: position times colour, smoothed along edges."""
+    likely = [chance.take(clues.colour) for chance in models.likelihood]
+    skin, hair = clues.skin * likely[0], clues.hair * likely[1]
+    total = 1 - clues.skin
+    total -= clues.hair
+    total *= likely[2]
+    total += skin
+    total += hair
+    skin /= total
+    hair /= total
+    radius = max(2, round(view.rgb.shape[0] / 128))
+    skin, hair = guided_filter(view.guide, [skin, hair], radius=radius, epsilon=1e-3)
+    # The filter is linear and keeps constants: the three still add up to 1.
+    return [np.clip(chance, 0, 1, out=chance) for chance in (skin, hair, 1 - skin - hair)]
+
+
+def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W"]:
+    """CelebAMask-19 ids of one frame."""
+    clues = clues_of(view)
+    skin, hair, cloth = materials(view, clues, models)
+    # Specks are patterns on cloth and highlights on skin.
+    window = 2 * max(1, view.rgb.shape[0] // 170) + 1
+    person = _mostly((skin >= cloth) | (hair >= cloth), window)
+    skin = _mostly((skin >= cloth) & (skin >= hair), window)
+    labels = np.full_like(clues.below, Label.CLOTH, np.uint8)
+    labels[person] = Label.HAIR
+    labels[skin] = Label.SKIN
+    labels[skin & clues.below] = Label.NECK
+    skin &= ~clues.below
+    ears = skin & ~clues.oval & (clues.from_ears <= 0.12 * view.tall)
+    middle = view.points[[FOREHEAD, CHIN], 0].mean()
+    left = np.arange(labels.shape[1])[None] > middle
+    labels[ears & left], labels[ears & ~left] = Label.EAR_LEFT, Label.EAR_RIGHT
+    labels[skin & view.head.shows("nose")] = Label.NOSE
+    for label, outline in OUTLINES.items():
+        _fill(labels, view, outline, label)
+    return labels * (view.matte >= 0.5)
+
+
+def _mostly(there: Bool[np.ndarray, "H W"], window: int) -> Bool[np.ndarray, "H W"]:
+    """The median in a window. Counting is much faster than sorting."""
+    count = cv2.boxFilter(
+        there.view(np.uint8), cv2.CV_16U, (window, window), normalize=False, borderType=cv2.BORDER_REPLICATE
+    )
+    return count > window * window // 2
+
+
+def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
+    """What the head model can explain: the matte of head, hair, neck and collar, cut softly where the model ends."""
+    height = view.matte.shape[0]
+    away = cv2.distanceTransform((view.head.regions == 0).view(np.uint8), cv2.DIST_L2, 5)
+    # The rim's sides are its highest points: above them everything of the person belongs to the head.
+    shoulder = float(np.percentile(view.head.rim[:, 1], 10))
+    ramp = 0.25 * view.tall
+    rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
+    above = np.clip((shoulder - rows) / ramp, 0, 1)
+    reach = 2.0 + above**2 * 1.5 * view.tall
+    soft = 2.0 * height / 512
+    cut = reach - away
+    cut /= 2 * soft
+    cut += 0.5
+    np.clip(cut, 0, 1, out=cut)
+    cut = cv2.GaussianBlur(cut, (0, 0), soft / 2)
+    cut *= view.matte
+    cut *= _connected(view)
+    return cut
+
+
+def clues_of(view: FrameView) -> Clues:
+    """What position and colour say. Only chances above 0.7 teach the colour models."""
+    rows = np.arange(view.matte.shape[0], dtype=np.float32) + 0.5
+    below, oval = _below_jaw(view), np.zeros(view.matte.shape, np.uint8)
+    _fill(oval, view, FACE_OVAL, 1)
+    from_oval, oval = cv2.distanceTransform(1 - oval, cv2.DIST_L2, 5), oval.view(bool)
+    from_ears = _distance(view.head.shows("ears"), 0.12 * view.tall)
+    # Places in the order of their say: beside the head there is hair; below it cloth, or long hair near the head; then
+    # ears, the face, and the forehead; the neck.
+    place = below.astype(np.uint8)
+    ears = (from_ears <= 0.06 * view.tall) & ~oval
+    place[ears] = 2
+    place[oval] = 3
+    place[oval & (rows < view.points[list(BROW_TOPS), 1].mean())[:, None]] = 4
+    open_to_more = ~(ears | oval)
+    neck = view.head.shows("neck") | (view.head.shows("skin") & below)
+    there = neck & open_to_more
+    place[there] = 5
+    skin, hair = (
+        cv2.LUT(place, np.array(chances + [0] * 250, np.float32))
+        for chances in ([0.08, 0.03, 0.65, 0.97, 0.69, 0], [0.9, 0.07, 0.33, 0.02, 0.30, 0.02])
+    )
+    by_row = 0.15 + 0.65 * np.clip(1 - (rows - view.points[CHIN, 1]) / (0.45 * view.tall), 0.05, 1)
+    np.copyto(skin, by_row[:, None], where=there)
+    # The hairline can be anywhere between the top of the landmarks and well up the skull: there colour decides.
+    skull = (view.head.regions > 0) & ~below & ~neck & open_to_more
+    upwards = np.clip(0.45 + 1.5 * (from_oval / view.tall - 0.1), 0.45, 0.97)
+    np.copyto(hair, upwards, where=skull)
+    np.copyto(skin, 0.99 - upwards, where=skull)
+    return Clues(skin=skin, hair=hair, colour=_bins(view.rgb), below=below, oval=oval, from_ears=from_ears)
+
+
+def _below_jaw(view: FrameView) -> Bool[np.ndarray, "H W"]:
+    """Pixels under the jaw's line, which runs from ear to ear through the chin and level beyond the ears."""
+    height, width = view.matte.shape
+    right, left = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148), (377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
+    jaw = view.points[[*right[3:], CHIN, *left[:7]]]
+    line = np.interp(np.arange(width) + 0.5, *_sorted_by_x(jaw))
+    return np.arange(height)[:, None] + 0.5 > line[None]
+
+
+def _sorted_by_x(points: Float[np.ndarray, "K 2"]) -> tuple[Float[np.ndarray, "K"], Float[np.ndarray, "K"]]:
+    order = np.argsort(points[:, 0])
+    return points[order, 0], points[order, 1]
+
+
+def _fill(canvas: UInt8[np.ndarray, "H W"], view: FrameView, outline: tuple[int, ...], value: int) -> None:
+    polygon = np.rint((view.points[list(outline)] - 0.5) * 16).astype(np.int32)
+    cv2.fillPoly(canvas, [polygon], value, shift=4)
+
+
+def _distance(region: Bool[np.ndarray, "H W"], reach: float) -> Float[np.ndarray, "H W"]:
+    """Pixels to the next pixel of `region`; infinite where that is further than `reach`."""
+    away = np.full(region.shape, np.inf, np.float32)
+    x, y, width, height = cv2.boundingRect(region.view(np.uint8))
+    if width:
+        margin = int(np.ceil(reach)) + 1
+        near = np.s_[max(y - margin, 0) : y + height + margin, max(x - margin, 0) : x + width + margin]
+        away[near] = cv2.distanceTransform((~region[near]).view(np.uint8), cv2.DIST_L2, 5)
+    return away
+
+
+def _connected(view: FrameView) -> Float[np.ndarray, "H W"]:
+    """1 on the part of the matte that holds the face, 0 on other people; soft edges are kept."""
+    person = (view.matte > 0.3).view(np.uint8)
+    _, parts = cv2.connectedComponents(person)
+    x, y = np.clip(view.points[:468].mean(0), 0, np.array(person.shape[::-1]) - 1).astype(int)
+    mine = parts == parts[y, x] if parts[y, x] else person > 0
+    grown = cv2.dilate(mine.view(np.uint8), np.ones((7, 7), np.uint8))
+    return cv2.GaussianBlur(grown.astype(np.float32), (0, 0), 1.0)
+
+
+def _bins(rgb: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
+    """The bin of each pixel's Lab colour."""
+    # People use the middle of the a and b axes only: finer bins there.
+    value = np.arange(256)
+    lightness = value * BINS // 256
+    chroma = np.clip((value - 128) * 2 + 128, 0, 255) * BINS // 256
+    steps = [step.astype(np.uint16) for step in (lightness * BINS * BINS, chroma * BINS, chroma)]
+    channels = cv2.split(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB))
+    L, a, b = (cv2.LUT(channel, step) for channel, step in zip(channels, steps, strict=True))
+    return np.add(cv2.add(L, a), b, dtype=np.intp)

@@ -1,0 +1,234 @@
+"""The stages of `flare preprocess` (`track/`), each of which resumes, and how a finished subject comes into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from flare_cli.data.json_file import write_json
+from flare_cli.data.video import VideoReader
+from flare_cli.errors import FlareError, SubjectError, VideoError, WorkerError
+from flare_cli.head import open_head
+from flare_cli.head.library import load_head
+from flare_cli.head.model import HeadModel
+from flare_cli.parallel.library_threads import one_thread_each
+from flare_cli.parallel.processes import Processes
+from flare_cli.parallel.progress import ProgressCallback
+from flare_cli.parallel.threads import Beside
+from flare_cli.render.device import choose_device
+from flare_cli.subject.folder import Subject, load_subject, save_subject
+from flare_cli.track.face.head_crop import Crop, head_crop
+from flare_cli.track.request import PreprocessRequest, PreprocessResult
+from flare_cli.track.stages.labels import label_pictures
+from flare_cli.track.stages.landmarks import Sightings, find_face
+from flare_cli.track.stages.pictures import cut_pictures
+from flare_cli.track.stages.track import Tracked, track_head
+from flare_cli.track.work_folder import WorkFolder
+
+# Raise when a stage changes what it writes: folders of unfinished work are then started again.
+VERSION = 3
+MIN_USABLE_FRAMES = 10
+PARTS = ("image", "mask", "semantic", "preview", "flame_params.json", "flare.json")
+
+
+def make_subject(
+    request: PreprocessRequest,
+    reader: VideoReader,
+    search: Beside[Sightings] | None,
+    progress: ProgressCallback,
+) -> PreprocessResult:
+    """The subject of `request`, or the one that is already there. `search` is the first stage, if it has begun."""
+    head = load_head(request.head)
+    key = _key(request, head)
+    finished = _finished(request, key)
+    if finished is not None:
+        return finished
+    is_new = not request.out.exists()
+    work = WorkFolder(request.out / ".work")
+    work.claim(key)
+    try:
+        seconds, sightings, tracked = _Stages(request, reader, head, work, progress).run(search)
+    except WorkerError:
+        raise  # the video is not to blame
+    except FlareError:
+        shutil.rmtree(request.out if is_new else work.folder)
+        raise
+    source = {
+        "video": request.video.name,
+        "key": key,
+        "head_sha256": head.sha256,
+        "frames": len(sightings.scores),
+        "warning": sightings.warning,
+        "seconds": seconds,
+    }
+    subject = Subject(folder=request.out, track=tracked.track, quality=tracked.quality, source=source)
+    return _finish(subject, work)
+
+
+@final
+class _Stages:
+    """The stages in order. Each leaves its result in `work` and takes it from there when it is run again."""
+
+    def __init__(
+        self,
+        request: PreprocessRequest,
+        reader: VideoReader,
+        head: HeadModel,
+        work: WorkFolder,
+        progress: ProgressCallback,
+    ) -> None:
+        self.request, self.reader, self.head, self.work, self.progress = request, reader, head, work, progress
+        self.drawn = head.to(choose_device(request.device))
+        self.seconds: dict[str, float] = {}
+
+    def run(self, search: Beside[Sightings] | None) -> tuple[dict[str, float], Sightings, Tracked]:
+        """All stages; the seconds that each took, and what was found."""
+        sightings = self._sightings(search)
+        if len(sightings.seen) < MIN_USABLE_FRAMES:
+            raise VideoError(
+                f"{self.request.video} shows a face in {len(sightings.seen)} of {len(sightings.scores)} frames;"
+                f" at least {MIN_USABLE_FRAMES} are needed",
+                hint="record one person's face, well lit and at least a tenth of the picture high",
+            )
+        crop = head_crop(sightings.points[sightings.seen], sightings.height, sightings.width, self.request.size)
+        # Worker processes have started by the time the track is there.
+        with one_thread_each(), Processes() as processes:
+            tracked = self._tracked(sightings, crop)
+            with self._stage("labels and preview") as progress:
+                label_pictures(self.drawn, tracked, sightings, crop, self.work, processes, progress)
+        return self.seconds, sightings, tracked
+
+    def _sightings(self, search: Beside[Sightings] | None) -> Sightings:
+        sightings = Sightings.kept(self.work)
+        if sightings is not None:
+            return sightings
+        if search is not None:
+            sightings, seconds = search.result()
+            self.seconds["landmarks"] = round(seconds, 2)
+        else:
+            with self._stage("landmarks") as progress:
+                sightings = find_face(self.reader, progress)
+        sightings.keep(self.work)
+        return sightings
+
+    def _tracked(self, sightings: Sightings, crop: Crop) -> Tracked:
+        """The track; and the pictures, which need most cores for a while, beside it."""
+        numbers = (sightings.seen + 1).tolist()
+        cut = partial(cut_pictures, self.reader, numbers, crop, self.work)
+        with Beside(cut, partial(self.progress, "pictures")) as cutting:
+            with self._stage("track", cutting.check) as progress:
+                tracked = track_head(self.head, sightings, crop, self.work, progress)
+            if len(tracked.track) < MIN_USABLE_FRAMES:
+                raise VideoError(
+                    f"{self.request.video}: the head could be tracked in {len(tracked.track)} of"
+                    f" {len(sightings.scores)} frames; at least {MIN_USABLE_FRAMES} are needed",
+                    hint="use a longer or sharper recording in which the face is turned to the camera",
+                )
+            _, seconds = cutting.result()
+        self.seconds["pictures"] = round(seconds, 2)
+        return tracked
+
+    @contextmanager
+    def _stage(self, name: str, check: Callable[[], None] = lambda: None) -> Generator[Callable[[int, int], None]]:
+        """A stage's progress, each time after `check`; and its time."""
+        started = time.monotonic()
+
+        def told(done: int, total: int) -> None:
+            check()
+            self.progress(name, done, total)
+
+        yield told
+        self.seconds[name] = round(time.monotonic() - started, 2)
+
+
+def _finish(subject: Subject, work: WorkFolder) -> PreprocessResult:
+    """Move the finished parts into place, `flame_params.json` last: with it the folder is a subject."""
+    result = _result(subject)
+    write_json(work.folder / "preview" / "report.json", _report(result))
+    for part in PARTS:
+        old = subject.folder / part
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+    for part in ("image", "mask", "semantic", "preview"):
+        os.replace(work.folder / part, subject.folder / part)
+    for number, _ in result.excluded:
+        subject.image_path(number).unlink(missing_ok=True)
+    save_subject(subject)
+    shutil.rmtree(work.folder / "matte")
+    (work.folder / "track.npz").unlink()
+    return result
+
+
+def _key(request: PreprocessRequest, head: HeadModel) -> str:
+    """Digest of everything that the result depends on."""
+    digest = hashlib.sha256()
+    with request.video.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    settings = [VERSION, request.size, request.fps, request.max_frames, head.name, head.sha256]
+    if head.name != open_head.NAME:
+        # An added head's digest is of its shape alone: added again, it may have other landmarks.
+        marks = {part: getattr(head.landmarks, part).numpy() for part in ("face", "barycentric", "spread")}
+        settings.append(open_head.content_digest(marks))
+    digest.update(json.dumps(settings).encode())
+    return digest.hexdigest()
+
+
+def _finished(request: PreprocessRequest, key: str) -> PreprocessResult | None:
+    """The result that is already there for the same input; `SubjectError` if something else is in the way."""
+    out = request.out
+    if not out.exists() or (request.overwrite and (out / "flame_params.json").is_file()):
+        return None
+    if not out.is_dir():
+        raise SubjectError(f"{out} is a file", hint="name a folder for the subject")
+    if (out / "flame_params.json").is_file():
+        subject = load_subject(out)
+        if subject.source.get("key") != key:
+            raise SubjectError(
+                f"{out} holds a subject made from another video or with other settings",
+                hint="choose another folder, or replace it with --overwrite",
+            )
+        return replace(_result(subject), up_to_date=True)
+    if not (out / ".work" / "key.json").is_file() and any(out.iterdir()):
+        raise SubjectError(f"{out} is not empty and not a subject", hint="choose a new folder for the subject")
+    return None
+
+
+def _result(subject: Subject) -> PreprocessResult:
+    kept = [q.error for q in subject.quality if q.excluded is None and q.error is not None]
+    return PreprocessResult(
+        folder=subject.folder,
+        frames=len(subject.quality),
+        kept=len(kept),
+        excluded=[(q.number, q.excluded) for q in subject.quality if q.excluded is not None],
+        median_error=float(np.median(kept)),
+        worst_error=max(kept),
+        focal=float(subject.track.camera.intrinsics[0, 0]),
+        seconds=subject.source.get("seconds", {}),
+        warning=subject.source.get("warning") or None,
+    )
+
+
+def _report(result: PreprocessResult) -> dict[str, Any]:
+    return {
+        "frames": result.frames,
+        "kept": result.kept,
+        "excluded": [{"frame": number, "reason": reason} for number, reason in result.excluded],
+        "median_error": result.median_error,
+        "worst_error": result.worst_error,
+        "focal_pixels": result.focal,
+        "seconds": result.seconds,
+        "warning": result.warning,
+    }

@@ -1,0 +1,39 @@
+"""What preprocessing is asked and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreprocessRequest:
+    """What `flare preprocess` was asked. `fps` drops frames down to that rate; None keeps all.
+
+    The head is drawn on `device`; everything else runs on the CPU's cores.
+    """
+
+    video: Path
+    out: Path
+    size: int = 512
+    fps: float | None = None
+    max_frames: int | None = None
+    head: str = "open-head"
+    overwrite: bool = False
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreprocessResult:
+    """What came out. `excluded` pairs frame numbers with reasons; errors are parts of the inter-ocular distance."""
+
+    folder: Path
+    frames: int
+    kept: int
+    excluded: list[tuple[int, str]]
+    median_error: float
+    worst_error: float
+    focal: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    warning: str | None = None
+    up_to_date: bool = False

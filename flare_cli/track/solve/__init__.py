@@ -1,0 +1,1 @@
+"""The whole track at once: energy, its derivatives, descent."""

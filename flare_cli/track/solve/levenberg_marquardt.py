@@ -1,0 +1,188 @@
+"""The descent: Levenberg-Marquardt on all frames at once, with a Gauss-Newton matrix and the exact gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flare_cli.parallel.threads import in_parallel
+from flare_cli.track.solve.energy import PER_FRAME, SHARED, Problem, Unknowns, misfit, visibility
+from flare_cli.track.solve.jacobian import landmark_jacobian, posed_landmarks
+from flare_cli.track.solve.normal_equations import step_with_neighbours, step_with_shared
+from flare_cli.track.solve.prior_energy import (
+    PriorTerm,
+    eyes_apart,
+    frame_priors,
+    roughness_bands,
+    shared_priors,
+    strain,
+)
+
+CHUNK = 32  # frames whose derivatives one thread holds at the same time
+# A round that gains less than this part of the sum is the last.
+ENOUGH = 1e-4
+MAX_DAMPINGS = 10
+
+
+def descended(
+    problem: Problem, start: Unknowns, rounds: int, progress: Callable[[int], None], *, share: bool
+) -> Unknowns:
+    """Levenberg-Marquardt. With `share` also for focal length and shape, and then without ties between frames."""
+    now, damping = start, 1e-3
+    seen = visibility(problem, now)
+    value = _sum(problem, now, seen)
+    for done in range(rounds):
+        system = normal_system(problem, now, seen, share=share)
+        for _ in range(MAX_DAMPINGS):
+            trial = _stepped(now, _step(system, damping, share=share))
+            new_value = _sum(problem, trial, seen)
+            if new_value < value:
+                break
+            damping *= 8
+        else:
+            break
+        gain, damping = (value - new_value) / value, max(damping / 8, 1e-7)
+        now, value = trial, new_value
+        progress(done + 1)
+        if gain < ENOUGH:
+            break
+        if done % 3 == 2:
+            seen = visibility(problem, now)
+            value = _sum(problem, now, seen)
+    progress(rounds)
+    return now
+
+
+def _sum(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> float:
+    """What is minimised."""
+    N = len(now.root)
+
+    def of_part(part: Tensor) -> float:
+        return misfit(problem.frames(part), now.frames(part), seen[part]).sum().item() / N
+
+    return sum(in_parallel(of_part, _parts(N, seen.device)), strain(problem, now).item())
+
+
+def _parts(N: int, device: torch.device) -> list[Tensor]:
+    """The numbers of N frames, a few at a time: derivatives of all at once would fill the memory."""
+    return list(torch.arange(N, device=device).split(CHUNK))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormalSystem:
+    """The normal matrix's parts and the gradient, in float64; those of `SHARED` are empty if it isn't solved for.
+
+    `own` is the part of the diagonal that no landmark is needed for.
+    """
+
+    blocks: Float[Tensor, "N D D"]
+    own: Float[Tensor, "N D"]
+    cross: Float[Tensor, "N D G"]
+    shared: Float[Tensor, "G G"]
+    next_one: Float[Tensor, "N D"]
+    next_two: Float[Tensor, "N D"]
+    frame_gradient: Float[Tensor, "N D"]
+    shared_gradient: Float[Tensor, "G"]
+
+
+def normal_system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, share: bool) -> NormalSystem:
+    """Gauss-Newton's matrix, an approximation of the energy's second derivatives; the gradient is exact.
+
+    Of the data energy the robust function's weights are held, and landmarks count as moving in straight lines: where
+    they all lie on the observed ones this is exact. Of the prior energy the root's mean is held; all else is exact,
+    but that on a kink (a unit of exactly 0 or 1, a jaw of exactly 0) the side counts where nothing is believed.
+    """
+    p, N = problem.priors, len(now.root)
+
+    def of_part(part: Tensor) -> list[Tensor]:
+        some, at = problem.frames(part), now.frames(part)
+        posed = posed_landmarks(some, at)
+        away = (posed.pixels - some.observed.mT) / some.eye_distance[:, None, None]
+        held = p.outlier**2 / (p.outlier**2 + away.square().sum(1)) / p.noise
+        root = held * (seen[part] * problem.weights * (p.points / (away.shape[2] * N))).sqrt()
+        moved = landmark_jacobian(some.head, posed, root / some.eye_distance[:, None], share=share)
+        left = (root[:, None] * away)[:, :, None].double()
+        products = _products([moved.expression, torch.cat([moved.pose.mT, left], 2).mT, moved.shared])
+        # One column of `left` lies between what is each frame's and what is shared.
+        D = moved.expression.shape[3] + moved.pose.shape[3]
+        own, others = products[:, :D], products[:, D + 1 :]
+        return [own[..., :D], own[..., D + 1 :], others[..., D + 1 :], own[..., D], others[..., D]]
+
+    found = zip(*in_parallel(of_part, _parts(N, seen.device)), strict=True)
+    blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in found)
+    shared, shared_gradient = shared.sum(0), by_shared.sum(0)
+    eyes = eyes_apart(problem, now)
+    theirs = now.columns(PER_FRAME)[eyes.unknown]
+    blocks[:, theirs, theirs] += eyes.curvature().to(blocks) / N
+    prior = _strain_gradient(problem, now)
+    if share:
+        shared = shared + _diagonal(shared_priors(problem, now), now.columns(SHARED)).diag()
+        shared_gradient = shared_gradient + torch.cat([prior[name].reshape(-1) for name in SHARED])
+    rough = roughness_bands(problem, now)
+    return NormalSystem(
+        blocks=blocks,
+        own=_diagonal(frame_priors(problem, now), now.columns(PER_FRAME)) / N + rough[0],
+        cross=cross,
+        shared=shared,
+        next_one=rough[1],
+        next_two=rough[2],
+        frame_gradient=by_frame + torch.cat([prior[name].reshape(N, -1) for name in PER_FRAME], 1),
+        shared_gradient=shared_gradient,
+    )
+
+
+def _products(parts: list[Float[Tensor, "N 2 L _"]]) -> Float[Tensor, "N T T"]:
+    """Each frame's products of all columns with each other, summed over its landmarks."""
+    widths = [part.shape[3] for part in parts]
+    whole = parts[0].new_empty(len(parts[0]), sum(widths), sum(widths))
+    places = [rows.split(widths, 2) for rows in whole.split(widths, 1)]
+    for i, one in enumerate(parts):
+        for j, other in enumerate(parts[: i + 1]):
+            product = (one.mT @ other).sum(1)
+            places[i][j].copy_(product)
+            places[j][i].copy_(product.mT)
+    return whole
+
+
+def _strain_gradient(problem: Problem, now: Unknowns) -> dict[str, Tensor]:
+    names = (*SHARED, *PER_FRAME)
+    free = Unknowns(**{name: getattr(now, name).clone().requires_grad_() for name in names})
+    found = torch.autograd.grad(strain(problem, free), [getattr(free, name) for name in names])
+    return dict(zip(names, found, strict=True))
+
+
+def _diagonal(terms: list[PriorTerm], columns: dict[str, slice]) -> Float[Tensor, "*N W"]:
+    """The terms' curvature in a row with those columns, in float64."""
+    like = terms[0].residual
+    total = like.new_zeros(*like.shape[:-1], max(place.stop for place in columns.values()))
+    for term in terms:
+        total[..., columns[term.unknown]][..., term.numbers] += term.curvature()
+    return total.double()
+
+
+def _step(system: NormalSystem, damping: float, *, share: bool) -> dict[str, Tensor]:
+    """The damped step of every unknown that is solved for."""
+    diagonal = system.blocks.diagonal(dim1=1, dim2=2) + system.own
+    own = system.own + damping * diagonal + 1e-9
+    if not share:
+        return {
+            "frames": step_with_neighbours(system.blocks, own, system.next_one, system.next_two, system.frame_gradient)
+        }
+    shared = system.shared + (damping * system.shared.diagonal() + 1e-9).diag()
+    blocks = system.blocks + torch.diag_embed(own)
+    frames, both = step_with_shared(blocks, system.cross, shared, system.frame_gradient, system.shared_gradient)
+    return {"frames": frames, "shared": both}
+
+
+def _stepped(now: Unknowns, step: dict[str, Tensor]) -> Unknowns:
+    moved: dict[str, Tensor] = {}
+    for names, part in ((PER_FRAME, step["frames"]), (SHARED, step.get("shared"))):
+        if part is not None:
+            for name, place in now.columns(names).items():
+                value = getattr(now, name)
+                moved[name] = value + part[..., place].reshape(value.shape).to(value)
+    return replace(now, **moved)

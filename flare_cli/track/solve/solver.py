@@ -1,0 +1,148 @@
+"""Solving for the track: one focal length, one shape, and every frame's pose, expression, jaw and eyes, all at once.
+
+The neck joint carries the head's motion; the root stays near its mean over the sequence, because the neck's base
+belongs to the torso. What is minimised is in `posterior`, how in `gauss_newton`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from flare_cli.head.joints import Joint
+from flare_cli.head.model import HeadModel
+from flare_cli.head.skinning import pose_vertices
+from flare_cli.parallel.library_threads import one_thread_each
+from flare_cli.render.camera import OPENCV_FROM_OPENGL, OPENGL_FROM_OPENCV, Cameras
+from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from flare_cli.track.solve.energy import Priors, Problem, Unknowns, View, landmark_error
+from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
+from flare_cli.track.solve.levenberg_marquardt import descended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """What was found, and each frame's median landmark distance over its inter-ocular distance."""
+
+    unknowns: Unknowns
+    camera: Cameras
+    error: Float[Tensor, "N"]
+
+
+def solve(
+    head: HeadModel,
+    points: Float[Tensor, "N 478 2"],
+    times: Float[Tensor, "N"],
+    *,
+    fps: float,
+    size: int,
+    principal: tuple[float, float],
+    priors: Priors | None = None,
+    rounds: int = 25,
+    key_frames: int = 24,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Solution:
+    """Find the track of `points`, MediaPipe's landmarks in pixels of a `size` x `size` picture.
+
+    First rigid (PnP), then shape and focal length on spread key frames, then all frames.
+    """
+    with one_thread_each():
+        return _solved(head, points, times, fps, size, principal, priors or Priors(), rounds, key_frames, progress)
+
+
+def _solved(
+    head: HeadModel,
+    points: Float[Tensor, "N 478 2"],
+    times: Float[Tensor, "N"],
+    fps: float,
+    size: int,
+    principal: tuple[float, float],
+    priors: Priors,
+    rounds: int,
+    key_frames: int,
+    progress: Callable[[int, int], None],
+) -> Solution:
+    marks = landmark_head(head)
+    used = head.landmarks.face >= 0
+    view, start = _rigid_start(head, points, size, principal, priors)
+    gap = times[2:] - times[:-2]
+    problem = Problem(
+        head=marks,
+        normals=landmark_normals(head),
+        weights=landmark_weights(head),
+        observed=points[:, used],
+        eye_distance=(points[:, LEFT_EYE_OUTER] - points[:, RIGHT_EYE_OUTER]).norm(dim=-1),
+        neighbours=gap < 3.5 / fps,
+        view=view,
+        priors=priors,
+        fps=fps,
+    )
+    N = len(points)
+    keys = torch.linspace(0, N - 1, min(N, key_frames), device=points.device).round().long().unique()
+    found = descended(
+        problem.frames(keys), start.frames(keys), rounds, lambda done: progress(done, 2 * rounds), share=True
+    )
+    everything = replace(start, log_focal=found.log_focal, shape=found.shape)
+    nearest = (torch.arange(N, device=points.device)[:, None] - keys).abs().argmin(1)
+    warm = {name: getattr(found, name)[nearest] for name in ("expression", "jaw", "eyes", "root")}
+    everything = _head_kept_in_place(marks, start, replace(everything, **warm))
+    found = descended(problem, everything, rounds, lambda done: progress(rounds + done, 2 * rounds), share=False)
+    camera = view.camera(found.log_focal)
+    return Solution(unknowns=found, camera=camera, error=landmark_error(problem, found))
+
+
+def _rigid_start(
+    head: HeadModel, points: Float[Tensor, "N 478 2"], size: int, principal: tuple[float, float], priors: Priors
+) -> tuple[View, Unknowns]:
+    """Pose the mean head by PnP in every frame; its mean rotation becomes the root's, the rest the neck's."""
+    marks, used = landmark_head(head), head.landmarks.face >= 0
+    firm = (head.landmarks.spread[used] < 0.0025).cpu().numpy()
+    firm &= ~np.isin(torch.nonzero(used)[:, 0].cpu().numpy(), FACE_OVAL)
+    model = marks.template.cpu().double().numpy()[firm]
+    seen = points[:, used].cpu().double().numpy()[:, firm]
+    focal = priors.focal_mean * size
+    lens = np.array([[focal, 0, principal[0]], [0, focal, principal[1]], [0, 0, 1]])
+    rotations, places = [], []
+    for frame in seen:
+        _, turn, place = cv2.solvePnP(model, np.ascontiguousarray(frame), lens, None, flags=cv2.SOLVEPNP_SQPNP)
+        rotations.append(OPENGL_FROM_OPENCV @ cv2.Rodrigues(turn)[0])
+        places.append(place[:, 0])
+    turns, place = Rotation.from_matrix(np.stack(rotations)), np.stack(places)
+    depth = float(np.median(place[:, 2]))
+    base = turns.mean()
+    root, neck = (head.joints[j].cpu().double().numpy() for j in (Joint.ROOT, Joint.NECK))
+    # Head points are R x + t; posed ones are root + base (neck - root) + R (x - neck) + translation.
+    shift = (place - [0, 0, depth]) @ OPENCV_FROM_OPENGL - root - base.apply(neck - root) + turns.apply(neck)
+    like = lambda values: torch.as_tensor(values, dtype=points.dtype, device=points.device)  # noqa: E731
+    N = len(points)
+    start = Unknowns(
+        log_focal=like(math.log(focal)),
+        shape=points.new_zeros(head.n_shape),
+        expression=points.new_zeros(N, head.n_expression),
+        root=like(base.as_rotvec()).expand(N, 3).clone(),
+        neck=like((base.inv() * turns).as_rotvec()),
+        jaw=points.new_zeros(N, 3),
+        eyes=points.new_zeros(N, 2, 2),
+        translation=like(shift),
+    )
+    return View(size=size, principal=principal, focal=focal, depth=depth), start
+
+
+def _head_kept_in_place(marks: HeadModel, start: Unknowns, now: Unknowns) -> Unknowns:
+    """`now` with each frame's translation such that the middle of its landmarks is where it is in `start`."""
+
+    def middle(u: Unknowns) -> Float[Tensor, "N 3"]:
+        pose = torch.zeros_like(u.pose())
+        pose[:, : Joint.JAW] = u.pose()[:, : Joint.JAW]
+        still = torch.zeros_like(u.expression)
+        return pose_vertices(marks, shape=u.shape, expression=still, pose=pose, translation=u.translation).mean(1)
+
+    return replace(now, translation=now.translation + middle(start) - middle(now))

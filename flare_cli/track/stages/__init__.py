@@ -1,0 +1,1 @@
+"""The stages of preprocessing, each of which resumes."""

@@ -1,0 +1,120 @@
+"""First stage: the face in every frame of the video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice, repeat
+from typing import final
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from flare_cli.data.video import VideoFrame, VideoReader
+from flare_cli.parallel.processes import Processes
+from flare_cli.parallel.threads import in_parallel, one_per_thread, read_ahead
+from flare_cli.track.face.landmarks import LEFT_EYE_OUTER, N_POINTS, RIGHT_EYE_OUTER, EyeFinder, FaceFollower, FaceMesh
+from flare_cli.track.work_folder import WorkFolder
+
+STAGE = "landmarks"
+MIN_EYE_DISTANCE = 16.0
+# Finding a frame's eyes takes about as long as finding its face: two threads never keep the face waiting.
+EYE_THREADS = 2
+# Frames in an answer of the process, and how many it may be ahead of the answers.
+BATCH, AHEAD = 8, 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sightings:
+    """The face in every frame that was read. Points are NaN and the score 0 where there is none."""
+
+    points: Float[np.ndarray, "N 478 3"]
+    scores: Float[np.ndarray, "N"]
+    times: Float[np.ndarray, "N"]
+    height: int
+    width: int
+    fps: float
+    warning: str
+
+    @property
+    def seen(self) -> Int[np.ndarray, "K"]:
+        """Indices of the frames with a face that is large enough."""
+        eyes = np.linalg.norm(self.points[:, LEFT_EYE_OUTER, :2] - self.points[:, RIGHT_EYE_OUTER, :2], axis=-1)
+        return np.flatnonzero((self.scores > 0) & (np.nan_to_num(eyes) >= MIN_EYE_DISTANCE))
+
+    @staticmethod
+    def kept(work: WorkFolder) -> Sightings | None:
+        """What an earlier run has found, if it came so far."""
+        arrays = work.arrays(STAGE)
+        if arrays is None:
+            return None
+        scalars = {name: arrays.pop(name).item() for name in ("height", "width", "fps", "warning")}
+        return Sightings(**arrays, **scalars)
+
+    def keep(self, work: WorkFolder) -> None:
+        """Save for a later run."""
+        work.save_arrays(STAGE, {name: getattr(self, name) for name in Sightings.__slots__})
+
+
+def find_face(reader: VideoReader, progress: Callable[[int, int], None]) -> Sightings:
+    """Follow one face through the video, in a process of its own: this one may be importing torch at the same time."""
+    found: list[_Landmarks] = []
+    total = reader.expected_frames or 0
+    with Processes(1) as process, closing(process.in_parallel(_LandmarkReader(reader), repeat(None))) as answers:
+        for batch, reader.warning in answers:
+            if not batch:
+                break
+            found += batch
+            progress(len(found), max(total, len(found)))
+    times = [landmarks.time for landmarks in found]
+    gaps = np.diff(times)
+    return Sightings(
+        points=np.stack([landmarks.points for landmarks in found]),
+        scores=np.array([landmarks.score for landmarks in found]),
+        times=np.array(times),
+        height=reader.info.height,
+        width=reader.info.width,
+        fps=float(1 / np.median(gaps)) if len(gaps) and np.median(gaps) > 0 else reader.info.fps,
+        warning=reader.warning or "",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Landmarks:
+    """The face in one frame."""
+
+    time: float
+    score: float
+    points: Float[np.ndarray, "478 3"]
+
+
+@final
+class _LandmarkReader:
+    """The landmarks of the next few frames of a video at each call, none after the last; and what is wrong with it.
+
+    It is meant for a worker process, which keeps it from call to call, and imports no torch.
+    """
+
+    def __init__(self, reader: VideoReader) -> None:
+        self._reader = reader
+        self._coming: Generator[_Landmarks] | None = None
+
+    def __call__(self, _: object) -> tuple[list[_Landmarks], str | None]:
+        if self._coming is None:
+            self._coming = read_ahead(_landmarks(self._reader), AHEAD)
+        return list(islice(self._coming, BATCH)), self._reader.warning
+
+
+def _landmarks(reader: VideoReader) -> Generator[_Landmarks]:
+    """The face in every frame. One thread follows it, while others find the eyes of the frames before."""
+    follow, eyes_on_this_thread = FaceFollower(), one_per_thread(EyeFinder)
+
+    def complete(item: tuple[VideoFrame, FaceMesh | None]) -> _Landmarks:
+        frame, face = item
+        if face is None:
+            return _Landmarks(time=frame.time, score=0.0, points=np.full((N_POINTS, 3), np.nan, np.float32))
+        return _Landmarks(time=frame.time, score=face.score, points=eyes_on_this_thread()(frame.rgb, face))
+
+    followed = ((frame, follow(frame.rgb)) for frame in read_ahead(reader))
+    yield from in_parallel(complete, followed, threads=EYE_THREADS)

@@ -1,0 +1,100 @@
+"""Second stage: the head in every frame with a face, and how well it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from flare_cli.head.model import HeadModel
+from flare_cli.render.camera import Cameras
+from flare_cli.subject.folder import FrameQuality
+from flare_cli.subject.track import Track
+from flare_cli.track.face.head_crop import Crop
+from flare_cli.track.solve.solver import solve
+from flare_cli.track.stages.landmarks import Sightings
+from flare_cli.track.work_folder import WorkFolder
+
+STAGE = "track"
+MAX_ERROR = 0.08
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracked:
+    """The track of the frames worth keeping, and what was thought of all frames."""
+
+    track: Track
+    quality: tuple[FrameQuality, ...]
+
+
+def track_head(
+    head: HeadModel, sightings: Sightings, crop: Crop, work: WorkFolder, progress: Callable[[int, int], None]
+) -> Tracked:
+    """Solve for the head in all frames with a face; keep those in which it fits."""
+    arrays = work.arrays(STAGE)
+    if arrays is None:
+        arrays = _solved(head, sightings, crop, progress)
+        work.save_arrays(STAGE, arrays)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    camera = Cameras(
+        intrinsics=tensors["intrinsics"],
+        camera_from_world=tensors["camera_from_world"],
+        height=crop.size,
+        width=crop.size,
+    )
+    track = Track(
+        head=head.name,
+        frames=torch.from_numpy(sightings.seen + 1),
+        shape=tensors["shape"],
+        expression=tensors["expression"],
+        pose=tensors["pose"],
+        translation=tensors["translation"],
+        camera=camera,
+        fps=sightings.fps,
+    )
+    good = torch.from_numpy(np.flatnonzero(arrays["error"] <= MAX_ERROR))
+    return Tracked(track=track[good], quality=_quality(sightings, arrays["error"]))
+
+
+def _solved(
+    head: HeadModel, sightings: Sightings, crop: Crop, progress: Callable[[int, int], None]
+) -> dict[str, np.ndarray]:
+    points = crop.from_source(sightings.points[sightings.seen][..., :2].astype(np.float64))
+    principal = crop.from_source(np.array([sightings.width / 2, sightings.height / 2]))
+    solution = solve(
+        head,
+        torch.from_numpy(points).float(),
+        torch.from_numpy(sightings.times[sightings.seen]),
+        fps=sightings.fps,
+        size=crop.size,
+        principal=(float(principal[0]), float(principal[1])),
+        progress=progress,
+    )
+    found, camera = solution.unknowns, solution.camera
+    tensors = {
+        "shape": found.shape,
+        "expression": found.expression,
+        "pose": found.pose(),
+        "translation": found.translation,
+        "intrinsics": camera.intrinsics,
+        "camera_from_world": camera.camera_from_world,
+        "error": solution.error,
+    }
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _quality(sightings: Sightings, errors: Float[np.ndarray, "K"]) -> tuple[FrameQuality, ...]:
+    error_of = dict(zip(sightings.seen.tolist(), errors.tolist(), strict=True))
+    quality: list[FrameQuality] = []
+    for index, (score, moment) in enumerate(zip(sightings.scores.tolist(), sightings.times.tolist(), strict=True)):
+        error, reason = error_of.get(index), None
+        if error is None:
+            reason = "no face" if score == 0 else "face too small"
+        elif error > MAX_ERROR:
+            reason = f"tracked badly: error {error:.1%} of the eye distance"
+        confidence = 0.0 if error is None else score * max(0.0, 1 - error / MAX_ERROR)
+        quality.append(FrameQuality(number=index + 1, time=moment, error=error, confidence=confidence, excluded=reason))
+    return tuple(quality)

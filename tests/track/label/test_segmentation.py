@@ -1,0 +1,150 @@
+"""Labels and fit masks on a drawn person: every region is where it was drawn."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from flare_cli.data.celebamask import Label
+from flare_cli.track.face.landmarks import FACE_OVAL
+from flare_cli.track.label.matte import guide_of
+from flare_cli.track.label.projected_head import REGION_NAMES, ProjectedHead
+from flare_cli.track.label.segmentation import (
+    BINS,
+    OUTLINES,
+    FrameView,
+    _blurred,
+    _distance,
+    fit_mask,
+    label_image,
+    learn_colours,
+)
+
+SIZE = 256
+SKIN_COLOUR, HAIR_COLOUR, CLOTH_COLOUR, WALL = (205, 150, 120), (60, 40, 25), (40, 60, 140), (200, 210, 200)
+MIDDLE, RADII = (128, 110), (38, 52)
+# The subject's left is on the right of the picture.
+BOXES = {
+    Label.BROW_LEFT: ((138, 86), (156, 90)),
+    Label.EYE_LEFT: ((138, 96), (154, 102)),
+    Label.EYE_RIGHT: ((102, 96), (118, 102)),
+    Label.LIP_UPPER: ((116, 134), (140, 137)),
+    Label.LIP_LOWER: ((116, 141), (140, 146)),
+    Label.MOUTH: ((118, 137), (138, 141)),
+}
+
+
+@pytest.fixture(scope="module")
+def view() -> FrameView:
+    rgb = np.full((SIZE, SIZE, 3), WALL, np.uint8)
+    matte, regions = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
+    region = lambda name: 1 + REGION_NAMES.index(name)  # noqa: E731
+
+    def draw(colour: tuple[int, int, int], name: str | None, shape, *arguments) -> None:
+        shape(rgb, *arguments, colour, -1)
+        shape(matte, *arguments, 255, -1)
+        if name is not None:
+            shape(regions, *arguments, region(name), -1)
+
+    draw(CLOTH_COLOUR, None, cv2.rectangle, (10, 190), (246, 255))
+    draw(CLOTH_COLOUR, "skin", cv2.rectangle, (70, 190), (186, 215))
+    draw(SKIN_COLOUR, "neck", cv2.rectangle, (104, 140), (152, 190))
+    draw(HAIR_COLOUR, None, cv2.ellipse, (128, 88), (52, 62), 0, 0, 360)
+    cv2.ellipse(regions, (128, 95), (42, 60), 0, 0, 360, region("scalp"), -1)
+    draw(SKIN_COLOUR, "ears", cv2.rectangle, (80, 95), (92, 118))
+    draw(SKIN_COLOUR, "ears", cv2.rectangle, (164, 95), (176, 118))
+    draw(SKIN_COLOUR, "face", cv2.ellipse, MIDDLE, RADII, 0, 0, 360)
+    head = ProjectedHead(regions=regions, shading=regions, rim=np.array([[70.0, 190], [186, 190], [128, 215]]))
+    share = matte.astype(np.float32) / 255
+    return FrameView(rgb=rgb, guide=guide_of(rgb), matte=share, head=head, points=_points())
+
+
+def _points() -> np.ndarray:
+    points = np.tile(np.array(MIDDLE, float), (478, 1))
+    angles = np.linspace(0, 2 * np.pi, len(FACE_OVAL), endpoint=False)  # clockwise from the forehead
+    points[list(FACE_OVAL), 0] = MIDDLE[0] + RADII[0] * np.sin(angles)
+    points[list(FACE_OVAL), 1] = MIDDLE[1] - RADII[1] * np.cos(angles)
+    points[334], points[105] = (147, 86), (109, 86)
+    for name, (low, high) in BOXES.items():
+        outline = OUTLINES[name]
+        turn = np.linspace(0, 2 * np.pi, len(outline), endpoint=False)
+        centre, half = (np.array(low) + high) / 2, (np.array(high) - low) / 2
+        points[list(outline)] = centre + half * np.stack([-np.cos(turn), -np.sin(turn)], 1)
+    return points
+
+
+@pytest.fixture(scope="module")
+def labels(view) -> np.ndarray:
+    return label_image(view, learn_colours([view]))
+
+
+@pytest.mark.parametrize(
+    ("place", "label"),
+    [
+        ((128, 115), Label.SKIN),
+        ((110, 125), Label.SKIN),
+        ((128, 40), Label.HAIR),
+        ((85, 70), Label.HAIR),
+        ((128, 175), Label.NECK),
+        ((128, 205), Label.CLOTH),
+        ((40, 230), Label.CLOTH),
+        ((170, 108), Label.EAR_LEFT),
+        ((85, 108), Label.EAR_RIGHT),
+        ((146, 99), Label.EYE_LEFT),
+        ((110, 99), Label.EYE_RIGHT),
+        ((20, 20), 0),
+    ],
+)
+def test_each_place_has_the_label_that_was_drawn(labels, place, label):
+    x, y = place
+    assert labels[y, x] == label
+
+
+def test_nothing_is_labelled_outside_the_person(view, labels):
+    assert (labels[view.matte < 0.5] == 0).all()
+    assert (labels[view.matte >= 0.5] > 0).all()
+
+
+def test_specks_on_cloth_stay_cloth(view):
+    speckled = view.rgb.copy()
+    speckled[200:250:10, 30:226:12] = SKIN_COLOUR
+    marked = replace(view, rgb=speckled, guide=guide_of(speckled))
+    labels = label_image(marked, learn_colours([marked]))
+    assert (labels[220:, 20:236] == Label.CLOTH).mean() > 0.99
+
+
+def test_counts_of_colours_are_blurred_as_scipy_does():
+    counts = np.random.default_rng(0).random((BINS, BINS, BINS))
+    assert np.allclose(_blurred(counts.ravel()).reshape(counts.shape), gaussian_filter(counts, 0.8), atol=1e-12)
+
+
+def test_distances_near_a_region_are_those_in_the_whole_picture():
+    region = np.zeros((60, 80), bool)
+    region[20:25, 10:14] = region[30, 40:44] = True
+    whole = cv2.distanceTransform((~region).view(np.uint8), cv2.DIST_L2, 5)
+    near = _distance(region, 9.0)
+    assert np.array_equal(near[whole <= 9], whole[whole <= 9])
+    assert np.isinf(near[50]).all()
+    assert np.isinf(_distance(np.zeros_like(region), 9.0)).all()
+
+
+def test_the_mask_keeps_head_and_hair_and_leaves_the_torso_out(view):
+    mask = fit_mask(view)
+    assert mask[40, 128] > 0.95  # hair above the model
+    assert mask[110, 128] > 0.95
+    assert mask[205, 128] > 0.95  # collar on the model
+    assert mask[235, 128] < 0.05  # chest below it
+    assert mask[235, 30] < 0.05
+    assert mask[205, 30] < 0.05  # shoulder beside it
+
+
+def test_the_mask_never_exceeds_the_matte(view):
+    assert (fit_mask(view) <= view.matte + 1e-6).all()
+
+
+def test_another_person_is_left_out(view):
+    matte = view.matte.copy()
+    matte[60:120, 225:250] = 1
+    assert fit_mask(replace(view, matte=matte))[90, 240] < 0.05

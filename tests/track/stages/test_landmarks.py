@@ -1,0 +1,75 @@
+"""The face through a short film of one portrait that drifts, with a frame of nobody."""
+
+import numpy as np
+import pytest
+
+from flare_cli.data.video import VideoReader, open_video
+from flare_cli.errors import VideoError
+from flare_cli.track.face.landmarks import EyeFinder, FaceFollower
+from flare_cli.track.stages.landmarks import Sightings, find_face
+from flare_cli.track.work_folder import WorkFolder
+
+FRAMES, NOBODY = 9, 4
+
+
+@pytest.fixture(scope="module")
+def film(astronaut, tmp_path_factory):
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    with open_video(path, fps=25) as video:
+        for k in range(FRAMES):
+            picture = astronaut[:280, 100 - 2 * k : 340 - 2 * k]
+            video.write(picture if k != NOBODY else np.full_like(picture, 120))
+    return path
+
+
+@pytest.fixture(scope="module")
+def seen(film):
+    return find_face(VideoReader(film), lambda done, total: None)
+
+
+def test_eyes_found_beside_the_next_faces_are_those_found_one_after_another(film, seen):
+    follow, eyes = FaceFollower(), EyeFinder()
+    for k, frame in enumerate(VideoReader(film)):
+        face = follow(frame.rgb)
+        assert seen.times[k] == frame.time
+        assert (face is None) == (k == NOBODY)
+        expected = np.full((478, 3), np.nan) if face is None else eyes(frame.rgb, face)
+        np.testing.assert_array_equal(seen.points[k], expected)
+        assert seen.scores[k] == (0 if face is None else face.score)
+    assert len(seen.times) == FRAMES
+
+
+def test_progress_tells_of_every_frame(film):
+    told = []
+    find_face(VideoReader(film), lambda done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert told[-1] == (FRAMES, FRAMES)
+
+
+def test_what_is_kept_comes_back(seen, tmp_path):
+    work = WorkFolder(tmp_path)
+    assert Sightings.kept(work) is None
+    seen.keep(work)
+    again = Sightings.kept(work)
+    assert again is not None
+    np.testing.assert_array_equal(again.points, seen.points)
+    assert (again.fps, again.height, again.width, again.warning) == (seen.fps, 280, 240, "")
+    assert again.seen.tolist() == [k for k in range(FRAMES) if k != NOBODY]
+
+
+def test_what_is_wrong_with_a_video_is_told_by_the_process_too(film, tmp_path):
+    whole = film.read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole)
+    reader = VideoReader(cut)
+    cut.write_bytes(whole[: len(whole) // 8])
+    with pytest.raises(VideoError, match="no picture"):
+        find_face(reader, lambda done, total: None)
+
+
+def test_an_error_of_the_listener_ends_the_search(film):
+    def fail(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_face(VideoReader(film), fail)
