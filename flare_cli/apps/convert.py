@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flare_cli.datasets.exporters.gaussian_avatars import export_gaussian_avatars
+from flare_cli.datasets.exporters.imavatar import export_imavatar
 from flare_cli.errors import SubjectError
-from flare_cli.subject.exporters.gaussian_avatars import export_gaussian_avatars
-from flare_cli.subject.exporters.imavatar import export_imavatar
 from flare_cli.subject.folder import load_subject
 
 EXPORTERS = {"imavatar": export_imavatar, "gaussian-avatars": export_gaussian_avatars}

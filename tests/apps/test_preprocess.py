@@ -182,9 +182,7 @@ def test_an_added_head_with_other_landmarks_is_another_setting(made, monkeypatch
     for landmarks in (head.landmarks, moved, head.landmarks):
         added = replace(head, name="flame-2020", landmarks=landmarks)
         monkeypatch.setattr("flare_cli.track.pipeline.load_head", lambda name, added=added: added)
-        monkeypatch.setattr(
-            "flare_cli.track.pipeline._finished", lambda request, key: keys.append(key) or result
-        )
+        monkeypatch.setattr("flare_cli.track.pipeline._finished", lambda request, key: keys.append(key) or result)
         preprocess(request)
     assert keys[0] == keys[2] != keys[1]
 

@@ -60,7 +60,8 @@ def test_pictures_go_there_and_back(processes: Processes):
 
 
 def test_torch_stays_out_of_workers_that_label(processes: Processes):
-    code = "[__import__('flare_cli.track.label.frame_worker'), __import__('flare_cli.track.label.overlay'), __import__('sys').modules][2]"
+    modules = ("flare_cli.track.label.frame_worker", "flare_cli.track.label.overlay")
+    code = f"[*map(__import__, {modules}), __import__('sys').modules][-1]"
     (loaded,) = processes.in_parallel(eval, [f"{{'torch', 'warp', 'numpy'}} & set({code})"])
     assert loaded == {"numpy"}
 

@@ -15,10 +15,10 @@ from support.formats.writers import (
     write_vhap,
 )
 
+from flare_cli.datasets.conventions import place
+from flare_cli.datasets.formats import read_dataset
 from flare_cli.head.skinning import pose_vertices
 from flare_cli.subject.folder import Subject
-from flare_cli.subject.importers.detect import read_dataset
-from flare_cli.subject.importers.placing import place
 from flare_cli.subject.track import Track
 
 WRITERS = {

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flare_cli.datasets.importers.gaussian_avatars import read_gaussian_avatars
+from flare_cli.datasets.importers.imavatar import read_imavatar, read_spark, video_folders
+from flare_cli.datasets.importers.insta import read_insta
+from flare_cli.datasets.importers.metrical_tracker import checkpoint_files, read_metrical_tracker
+from flare_cli.datasets.importers.neural_head_avatars import parameter_file, read_neural_head_avatars
+from flare_cli.datasets.importers.reading import read_record
+from flare_cli.datasets.sequences import ImportedSequences
 from flare_cli.errors import SubjectError
-from flare_cli.subject.importers.gaussian_avatars import read_gaussian_avatars
-from flare_cli.subject.importers.imavatar import read_imavatar, read_spark, video_folders
-from flare_cli.subject.importers.insta import read_insta
-from flare_cli.subject.importers.metrical_tracker import checkpoint_files, read_metrical_tracker
-from flare_cli.subject.importers.neural_head_avatars import parameter_file, read_neural_head_avatars
-from flare_cli.subject.importers.reading import read_record
-from flare_cli.subject.importers.sequences import ImportedSequences
 
 
 @dataclass(frozen=True, slots=True)

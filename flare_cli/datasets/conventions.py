@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import shaped_joints
 from flare_cli.render.camera import OPENCV_FROM_OPENGL, Cameras
 from flare_cli.subject.folder import Subject
-from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo
 from flare_cli.subject.track import Track
 
 MOST_SKEW = 1e-2

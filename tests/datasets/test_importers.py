@@ -10,8 +10,8 @@ from support.formats.writers import (
     write_vhap,
 )
 
+from flare_cli.datasets.formats import read_dataset
 from flare_cli.errors import SubjectError
-from flare_cli.subject.importers.detect import read_dataset
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -13,9 +13,7 @@ from jaxtyping import Float
 from flare_cli.data.atomic import replace_whole
 from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.data.json_file import write_json
-from flare_cli.head.joints import Joint
-from flare_cli.render.camera import OPENGL_FROM_OPENCV
-from flare_cli.subject.exporters.parts import (
+from flare_cli.datasets.exporters.parts import (
     Exported,
     copy_picture,
     float64,
@@ -24,6 +22,8 @@ from flare_cli.subject.exporters.parts import (
     shortened,
     videos_of,
 )
+from flare_cli.head.joints import Joint
+from flare_cli.render.camera import OPENGL_FROM_OPENCV
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.track import Track
 

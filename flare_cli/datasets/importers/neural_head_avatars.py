@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.datasets.importers.reading import HINT, if_there, member, numbers, read_arrays, read_record, same_count
+from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
-from flare_cli.subject.importers.reading import HINT, if_there, member, numbers, read_arrays, read_record, same_count
-from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 
 PARAMETERS = "tracked_flame_params.npz"
 OPENCV_FROM_PYTORCH3D = np.diag([-1.0, -1.0, 1.0])

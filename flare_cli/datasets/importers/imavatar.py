@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.datasets.importers.reading import HINT, beside, if_there, member, numbers, read_record
+from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
 from flare_cli.render.camera import OPENCV_FROM_OPENGL
 from flare_cli.subject.folder import WORLD_UNITS_PER_METRE
-from flare_cli.subject.importers.reading import HINT, beside, if_there, member, numbers, read_record
-from flare_cli.subject.importers.sequences import (
-    ImportedSequences,
-    ImportedVideo,
-    SourceFrame,
-    common_size,
-)
 
 LEGACY_SIZE = 512
 EVALUATION_WORDS = ("test", "eval", "val")

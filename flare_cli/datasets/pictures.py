@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 
 from flare_cli.data.celebamask import Label
 from flare_cli.data.image import decoded, read_grey, read_rgb
+from flare_cli.datasets.sequences import LabelCode, SourceFrame
 from flare_cli.errors import SubjectError
-from flare_cli.subject.importers.sequences import LabelCode, SourceFrame
 
 # INSTA paints its classes; the red channel tells them apart.
 CELEB_OF_INSTA_RED = {260 - 10 * label: label for label in Label if label != Label.BACKGROUND}

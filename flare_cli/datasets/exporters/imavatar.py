@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from flare_cli.data.json_file import write_json
-from flare_cli.render.camera import OPENGL_FROM_OPENCV
-from flare_cli.subject.exporters.parts import (
+from flare_cli.datasets.exporters.parts import (
     Exported,
     ExportedVideo,
     copy_picture,
@@ -20,6 +19,7 @@ from flare_cli.subject.exporters.parts import (
     shortened,
     videos_of,
 )
+from flare_cli.render.camera import OPENGL_FROM_OPENCV
 from flare_cli.subject.folder import WORLD_UNITS_PER_METRE, Subject
 
 N_SHAPE, N_EXPRESSION = 100, 50

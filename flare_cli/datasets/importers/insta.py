@@ -13,16 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.datasets.importers.metrical_tracker import checkpoint_files, eyelid_notes, read_checkpoint, video_of
+from flare_cli.datasets.importers.reading import HINT, member, numbers, read_record
+from flare_cli.datasets.sequences import ImportedSequences, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.render.camera import OPENCV_FROM_OPENGL
-from flare_cli.subject.importers.metrical_tracker import (
-    checkpoint_files,
-    eyelid_notes,
-    read_checkpoint,
-    video_of,
-)
-from flare_cli.subject.importers.reading import HINT, member, numbers, read_record
-from flare_cli.subject.importers.sequences import ImportedSequences, SourceFrame, common_size
 
 
 def read_insta(folder: Path) -> ImportedSequences:

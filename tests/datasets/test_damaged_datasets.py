@@ -8,9 +8,9 @@ import pytest
 from support.formats.datasets import PARAMS, TRACKED, WRITERS, edit_frame, edit_json, edit_npz
 from support.formats.scene import make_scene, toy_head
 
+from flare_cli.datasets.conventions import place
+from flare_cli.datasets.formats import read_dataset
 from flare_cli.errors import SubjectError
-from flare_cli.subject.importers.detect import read_dataset
-from flare_cli.subject.importers.placing import place
 
 
 def _with_nan(values: np.ndarray) -> np.ndarray:

@@ -14,13 +14,13 @@ from support.formats.scene import HEIGHT, WIDTH, make_scene, toy_head
 from support.formats.writers import write_imavatar, write_vhap
 
 from flare_cli.data.image import read_rgb, write_png
+from flare_cli.datasets.conventions import place
+from flare_cli.datasets.exporters.gaussian_avatars import export_gaussian_avatars
+from flare_cli.datasets.exporters.imavatar import export_imavatar
+from flare_cli.datasets.formats import read_dataset
 from flare_cli.errors import SubjectError
 from flare_cli.render.camera import Cameras
-from flare_cli.subject.exporters.gaussian_avatars import export_gaussian_avatars
-from flare_cli.subject.exporters.imavatar import export_imavatar
 from flare_cli.subject.folder import Subject
-from flare_cli.subject.importers.detect import read_dataset
-from flare_cli.subject.importers.placing import place
 from flare_cli.subject.track import Track
 
 HEADS = {name: toy_head(name) for name in ("flame-2020", "flame-2023")}

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.datasets.importers.reading import HINT, member, numbers, read_arrays, read_record
+from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
 from flare_cli.render.camera import OPENCV_FROM_OPENGL
-from flare_cli.subject.importers.reading import HINT, member, numbers, read_arrays, read_record
-from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 
 FLAME_VERTICES, TEETH = 5023, 120
 PER_FRAME = {"rotation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "translation": 3}

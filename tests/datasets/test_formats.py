@@ -8,8 +8,8 @@ from support.formats.writers import (
     write_imavatar,
 )
 
+from flare_cli.datasets.formats import read_dataset
 from flare_cli.errors import SubjectError
-from flare_cli.subject.importers.detect import read_dataset
 
 
 def test_videos_in_folders_with_their_own_lenses_and_split(tmp_path):

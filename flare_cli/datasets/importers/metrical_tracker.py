@@ -13,10 +13,10 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from flare_cli.data.pickle.torch_files import load_torch_pickle
+from flare_cli.datasets.importers.reading import HINT, if_there, member, numbers
+from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
-from flare_cli.subject.importers.reading import HINT, if_there, member, numbers
-from flare_cli.subject.importers.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 
 PICTURE_FOLDERS = ("input", "images", "source")
 LEAST_EYELID = 1e-3

@@ -9,9 +9,9 @@ from support.formats.writers import (
     write_metrical_tracker,
 )
 
+from flare_cli.datasets.conventions import place
+from flare_cli.datasets.formats import read_dataset
 from flare_cli.errors import SubjectError
-from flare_cli.subject.importers.detect import read_dataset
-from flare_cli.subject.importers.placing import place
 
 
 def test_head_fixed_world_becomes_an_upright_still_camera(scene, tmp_path):

@@ -8,10 +8,10 @@ import torch
 from support.formats.scene import HEIGHT, WIDTH, make_scene, toy_head
 from support.formats.writers import write_imavatar
 
+from flare_cli.datasets.conventions import place
+from flare_cli.datasets.formats import read_dataset
+from flare_cli.datasets.verify import prove
 from flare_cli.errors import SubjectError
-from flare_cli.subject.importers.detect import read_dataset
-from flare_cli.subject.importers.placing import place
-from flare_cli.subject.verify import prove
 
 
 @pytest.fixture(scope="module")

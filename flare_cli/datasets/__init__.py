@@ -1,0 +1,1 @@
+"""Other programs' tracked data sets, in and out, proved on the way."""
