@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from flare_cli.apps.rendering import draw_track
 from flare_cli.fit.run_folder import load_run
 from flare_cli.render.device import choose_device
+from flare_cli.show.track_pictures import draw_track
 
 BATCHES = (1, 4, 16, 32)
 

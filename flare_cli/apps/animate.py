@@ -11,13 +11,13 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.apps.drivers import Driver, load_driver
-from flare_cli.apps.output import open_output
-from flare_cli.apps.rendering import draw_track
 from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.head.joints import Joint
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import DRAW_SMALLER, gpu_memory
+from flare_cli.show.output import open_output
+from flare_cli.show.track_pictures import draw_track
 from flare_cli.subject.track import Track
 
 CACHE = ".flare-drivers"

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from flare_cli.apps.predictions import PredictionsRequest, named_envmaps, write_predictions
-from flare_cli.apps.rendering import comparison_sheet, draw_track, to_bytes
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.celebamask import CLOTHES
 from flare_cli.data.image import write_png
@@ -26,6 +24,8 @@ from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
 from flare_cli.score.truth import TruthScore, load_truth, score_truth
+from flare_cli.show.predictions import PredictionsRequest, named_envmaps, write_predictions
+from flare_cli.show.track_pictures import comparison_sheet, draw_track, to_bytes
 from flare_cli.subject.folder import Subject, load_subject
 
 SHEET_FRAMES = 5

@@ -10,7 +10,6 @@ from typing import final
 
 import torch
 
-from flare_cli.apps.rendering import comparison_sheet
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import save_avatar
 from flare_cli.config.loading import config_to_dict, load_config
@@ -29,6 +28,7 @@ from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.render.raster.interface import Rasterizer
+from flare_cli.show.track_pictures import comparison_sheet
 from flare_cli.subject.folder import load_subject
 from flare_cli.subject.track import Track
 

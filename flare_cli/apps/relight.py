@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from flare_cli.apps.output import open_output
-from flare_cli.apps.rendering import draw_track
-from flare_cli.config.shipped import shipped_folder
 from flare_cli.data.hdr import load_envmap
-from flare_cli.errors import EnvmapError
 from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import DRAW_SMALLER, gpu_memory
 from flare_cli.render.light.environment import prefilter
+from flare_cli.show.envmaps import automatic_exposure, find_envmap
+from flare_cli.show.output import open_output
+from flare_cli.show.track_pictures import draw_track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,28 +68,3 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
                 output.add(drawn.picture.colour)
                 progress("relight", output.count, len(track))
     return RelightResult(run=run.folder, out=request.out, frames=len(track), exposure=stops)
-
-
-def bundled_envmaps() -> dict[str, Path]:
-    """The environment maps that come with the program, by name."""
-    return {path.stem: path for path in sorted(shipped_folder("assets/env_maps").glob("*.hdr"))}
-
-
-def find_envmap(path: Path) -> Path:
-    """A file as it is, or a bundled map by its bare name. Raises `EnvmapError` if there is neither."""
-    if path.exists():
-        return path
-    bundled = bundled_envmaps()
-    if str(path) in bundled:
-        return bundled[str(path)]
-    raise EnvmapError(
-        f"there is no environment map {path}", hint=f"use the path of an .hdr file, or one of {', '.join(bundled)}"
-    )
-
-
-def automatic_exposure(envmap: Float[Tensor, "H W 3"]) -> float:
-    """Stops that bring the map's mean radiance over the sphere to 1: maps from anywhere then light a face alike."""
-    rows = envmap.shape[0]
-    weight = torch.sin((torch.arange(rows) + 0.5) / rows * math.pi)[:, None, None]
-    luminance = (envmap * weight).sum() / (3 * weight.sum() * envmap.shape[1])
-    return -math.log2(max(float(luminance), 1e-8))

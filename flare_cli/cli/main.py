@@ -215,7 +215,7 @@ def evaluate(
     """Score an avatar on frames that its fit has not seen."""
     from flare_cli.apps.evaluate import EvalRequest
     from flare_cli.apps.evaluate import evaluate as run_eval
-    from flare_cli.apps.predictions import PredictionsRequest
+    from flare_cli.show.predictions import PredictionsRequest
 
     if relight_envmap and predictions is None:
         raise FlareError("--relight-envmap needs --predictions", hint="say where the pictures go: --predictions DIR")

@@ -14,12 +14,12 @@ from flare_cli.apps.convert import ConvertRequest, convert
 from flare_cli.apps.dataset import ImportRequest, import_dataset
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.fit import FitRequest, fit
-from flare_cli.apps.predictions import PredictionsRequest
 from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.data.image import read_rgb
 from flare_cli.head.model import HeadModel
 from flare_cli.head.stored import save_head
 from flare_cli.parallel.progress import quiet
+from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.subject.folder import load_subject
 from flare_cli.synthetic.recording import make_synthetic_subject
 

@@ -16,7 +16,6 @@ from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, FitResult, fit
-from flare_cli.apps.predictions import PredictionsRequest
 from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.cli.main import main
 from flare_cli.data.image import read_rgb
@@ -25,6 +24,7 @@ from flare_cli.fit.run_folder import newest_run
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.parallel.progress import quiet
+from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.subject.folder import Subject
 from flare_cli.synthetic.recording import make_synthetic_subject
 

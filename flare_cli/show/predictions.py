@@ -13,8 +13,6 @@ import torch
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
-from flare_cli.apps.relight import find_envmap
-from flare_cli.apps.rendering import draw_track, to_bytes
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import write_png
@@ -23,6 +21,8 @@ from flare_cli.errors import EnvmapError
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.light.environment import prefilter
 from flare_cli.render.raster.interface import Rasterizer
+from flare_cli.show.envmaps import find_envmap
+from flare_cli.show.track_pictures import draw_track, to_bytes
 from flare_cli.subject.track import Track
 
 VERSION = 1

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from flare_cli.apps import output
-from flare_cli.apps.output import AHEAD, PictureOutput, open_output
-from flare_cli.apps.rendering import to_bytes
 from flare_cli.data.image import read_rgb
 from flare_cli.data.video import VideoReader
 from flare_cli.errors import VideoError
+from flare_cli.show import output
+from flare_cli.show.output import AHEAD, PictureOutput, open_output
+from flare_cli.show.track_pictures import to_bytes
 
 BATCHES, BATCH, SIZE = 7, 3, 16
 

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from flare_cli.apps.rendering import srgb_bytes
 from flare_cli.data.image import write_png
 from flare_cli.data.video import VIDEO_SUFFIXES, VideoWriter, open_video
 from flare_cli.errors import FlareError
+from flare_cli.show.track_pictures import srgb_bytes
 
 AHEAD = 2  # batches that may wait to be written: they hold memory
 

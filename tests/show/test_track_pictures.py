@@ -2,11 +2,11 @@ import math
 
 import torch
 
-from flare_cli.apps.rendering import draw_track
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.light.environment import prefilter
+from flare_cli.show.track_pictures import draw_track
 
 
 def test_a_light_turned_by_frames_is_the_light_turned_beforehand(open_head, tiny_config, toy_frames):

@@ -1,0 +1,1 @@
+"""What people see: pictures, videos, sheets, reports."""

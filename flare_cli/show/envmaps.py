@@ -1,0 +1,38 @@
+"""Environment maps by name or path, and how bright to show them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flare_cli.config.shipped import shipped_folder
+from flare_cli.errors import EnvmapError
+
+
+def bundled_envmaps() -> dict[str, Path]:
+    """The environment maps that come with the program, by name."""
+    return {path.stem: path for path in sorted(shipped_folder("assets/env_maps").glob("*.hdr"))}
+
+
+def find_envmap(path: Path) -> Path:
+    """A file as it is, or a bundled map by its bare name. Raises `EnvmapError` if there is neither."""
+    if path.exists():
+        return path
+    bundled = bundled_envmaps()
+    if str(path) in bundled:
+        return bundled[str(path)]
+    raise EnvmapError(
+        f"there is no environment map {path}", hint=f"use the path of an .hdr file, or one of {', '.join(bundled)}"
+    )
+
+
+def automatic_exposure(envmap: Float[Tensor, "H W 3"]) -> float:
+    """Stops that bring the map's mean radiance over the sphere to 1: maps from anywhere then light a face alike."""
+    rows = envmap.shape[0]
+    weight = torch.sin((torch.arange(rows) + 0.5) / rows * math.pi)[:, None, None]
+    luminance = (envmap * weight).sum() / (3 * weight.sum() * envmap.shape[1])
+    return -math.log2(max(float(luminance), 1e-8))
