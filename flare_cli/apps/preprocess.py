@@ -27,4 +27,4 @@ def preprocess(request: PreprocessRequest, progress: ProgressCallback = quiet) -
         # Torch takes seconds to import. Where nothing can be there yet, the search for the face goes on meanwhile.
         from flare_cli.track.pipeline import make_subject
 
-        return make_subject(request, reader, search, told)
+        return make_subject(request, told, reader=reader, search=search)

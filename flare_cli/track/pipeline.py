@@ -43,11 +43,17 @@ PARTS = ("image", "mask", "semantic", "preview", "flame_params.json", "flare.jso
 
 def make_subject(
     request: PreprocessRequest,
-    reader: VideoReader,
-    search: Beside[Sightings] | None,
     progress: ProgressCallback,
+    *,
+    reader: VideoReader | None = None,
+    search: Beside[Sightings] | None = None,
 ) -> PreprocessResult:
-    """The subject of `request`, or the one that is already there. `search` is the first stage, if it has begun."""
+    """The subject of `request`, or the one that is already there.
+
+    `search` is the first stage, if it has begun, on what `reader` reads. Stages run side by side: `progress` is to be
+    one of `one_at_a_time`.
+    """
+    reader = reader or VideoReader(request.video, fps=request.fps, max_frames=request.max_frames)
     head = load_head(request.head)
     key = _key(request, head)
     finished = _finished(request, key)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from flare_cli.apps.arkit_files import Capture
+from flare_cli.drive.arkit_files import Capture
 from flare_cli.head.arkit import ARKIT_NAMES
 
 FPS = 30.0

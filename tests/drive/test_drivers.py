@@ -8,11 +8,11 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from flare_cli.apps import drivers
-from flare_cli.apps.animate import transfer
-from flare_cli.apps.arkit_files import read_live_link, read_mediapipe
-from flare_cli.apps.drivers import Driver, load_driver
-from flare_cli.apps.presets import PRESETS
+from flare_cli.drive import drivers
+from flare_cli.drive.arkit_files import read_live_link, read_mediapipe
+from flare_cli.drive.drivers import Driver, load_driver
+from flare_cli.drive.presets import PRESETS
+from flare_cli.drive.transfer import transfer
 from flare_cli.errors import FlareError
 from flare_cli.fit.frames import Frames
 from flare_cli.head.arkit import ARKIT_NAMES
@@ -161,7 +161,7 @@ def test_a_video_is_preprocessed_once(open_head: HeadModel, tmp_path, monkeypatc
         made.append(request.out)
         make_synthetic_subject(request.out, frames=4, size=32, samples=1)
 
-    monkeypatch.setattr(drivers, "preprocess", film)
+    monkeypatch.setattr(drivers, "make_subject", film)
     video = tmp_path / "talk.mp4"
     video.write_bytes(b"one")
     first = load_driver(video, open_head, cache=tmp_path / "cache")

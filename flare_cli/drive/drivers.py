@@ -13,18 +13,18 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from flare_cli.apps.arkit_files import Capture, read_live_link, read_mediapipe
-from flare_cli.apps.preprocess import preprocess
-from flare_cli.apps.presets import PRESETS, preset
 from flare_cli.data.video import VIDEO_SUFFIXES
+from flare_cli.drive.arkit_files import Capture, read_live_link, read_mediapipe
+from flare_cli.drive.presets import PRESETS, preset
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.conversion import convert_expressions
 from flare_cli.head.joints import Joint
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
-from flare_cli.parallel.progress import ProgressCallback, quiet
+from flare_cli.parallel.progress import ProgressCallback, one_at_a_time, quiet
 from flare_cli.subject.folder import load_subject
+from flare_cli.track.pipeline import make_subject
 from flare_cli.track.request import PreprocessRequest
 
 DEFAULT_FPS = 25.0
@@ -182,5 +182,5 @@ def _preprocessed(video: Path, cache: Path, progress: ProgressCallback) -> Path:
     state = video.stat()
     digest = hashlib.sha256(f"{video.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
     folder = cache / f"{video.stem}-{digest}"
-    preprocess(PreprocessRequest(video=video, out=folder), progress)
+    make_subject(PreprocessRequest(video=video, out=folder), one_at_a_time(progress))
     return folder

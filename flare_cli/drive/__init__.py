@@ -1,0 +1,1 @@
+"""What moves an avatar: other people, captures, presets."""
