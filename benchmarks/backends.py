@@ -7,9 +7,9 @@ import argparse
 
 import torch
 
-from flare_cli.apps.bench import BenchRequest, bench, head_scene
-from flare_cli.apps.bench_tables import markdown
-from flare_cli.apps.clock import Clock
+from flare_cli.apps.bench.bench import BenchRequest, bench, head_scene
+from flare_cli.apps.bench.clock import Clock
+from flare_cli.apps.bench.tables import markdown
 from flare_cli.render.device import choose_device
 from flare_cli.render.optional import NVDIFFRAST
 

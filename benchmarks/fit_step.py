@@ -11,7 +11,7 @@ import torch
 from step_parts import ceilings, least_work, part_of
 from torch.profiler import ProfilerActivity, profile
 
-from flare_cli.apps.bench_fit import fit_steps
+from flare_cli.apps.bench.fit_step import fit_steps
 from flare_cli.config.loading import load_config
 from flare_cli.fit.stage import StageRunner
 from flare_cli.render.device import choose_device

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import warp as wp
 
-from flare_cli.apps.backend_check import Kind, check, check_optional
+from flare_cli.apps.bench.backend_check import Kind, check, check_optional
 from flare_cli.avatar.networks.triton_mlp import triton_trouble
 from flare_cli.errors import FlareError
 from flare_cli.fit.perceptual import perceptual_status, vgg16_weights

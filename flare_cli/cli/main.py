@@ -356,8 +356,8 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure every backend that runs here, side by side: times as multiples of Warp's, and how far they agree."""
-    from flare_cli.apps.bench import BenchCommand, run_bench
-    from flare_cli.apps.bench_tables import markdown
+    from flare_cli.apps.bench.bench import BenchCommand, run_bench
+    from flare_cli.apps.bench.tables import markdown
 
     with console.progress_bars() as progress:
         result = run_bench(BenchCommand(subject=subject, size=size, device=device), progress)

@@ -11,7 +11,7 @@ import warp as wp
 from typer.testing import CliRunner
 
 from flare_cli.apps import doctor
-from flare_cli.apps.backend_check import check_optional
+from flare_cli.apps.bench.backend_check import check_optional
 from flare_cli.apps.doctor import Finding, examine
 from flare_cli.cli.main import app
 from flare_cli.errors import HeadError

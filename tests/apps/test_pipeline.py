@@ -188,7 +188,7 @@ def test_a_fit_without_room_keeps_its_checkpoint_and_goes_on(subject, capsys, mo
 
 @pytest.mark.parametrize("command", ["animate", "relight", "eval", "export"])
 def test_drawing_without_room_is_one_message(command: str, run: Path, capsys, monkeypatch, tmp_path: Path):
-    monkeypatch.setattr("flare_cli.apps.rendering.draw", no_room)
+    monkeypatch.setattr("flare_cli.show.track_pictures.draw", no_room)
     monkeypatch.setattr("flare_cli.apps.export.bake_textures", no_room)
     out = tmp_path / "out.mp4"
     options = {"animate": ["--driver", "blink", "-o", out], "relight": ["-o", out], "eval": [], "export": ["-o", out]}

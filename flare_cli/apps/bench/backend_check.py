@@ -46,7 +46,7 @@ def check_optional(kind: Kind, package: Package) -> Check:
     if not package.installed:
         return Check(False, f"not installed (optional), {package.licence}", package.install)
     about = f"{package.version}, {package.licence}"
-    code = f"from flare_cli.apps import backend_check; backend_check.tell({kind!r}, {package.module!r})"
+    code = f"from flare_cli.apps.bench import backend_check; backend_check.tell({kind!r}, {package.module!r})"
     try:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT, check=False

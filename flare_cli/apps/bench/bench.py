@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from flare_cli.apps.agreement import Agreement, agreements
-from flare_cli.apps.bench_fit import StepTime, fit_steps
-from flare_cli.apps.clock import Clock, Duration
+from flare_cli.apps.bench.agreement import Agreement, agreements
+from flare_cli.apps.bench.clock import Clock, Duration
+from flare_cli.apps.bench.fit_step import StepTime, fit_steps
 from flare_cli.config.loading import load_config
 from flare_cli.errors import BackendError
 from flare_cli.head.open_head import load_open_head

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from flare_cli.apps.bench import BenchResult
+from flare_cli.apps.bench.bench import BenchResult
 
 
 def markdown(result: BenchResult) -> str:

@@ -1,7 +1,7 @@
 import torch
 
-from flare_cli.apps.bench import BenchRequest, bench
-from flare_cli.apps.bench_tables import markdown
+from flare_cli.apps.bench.bench import BenchRequest, bench
+from flare_cli.apps.bench.tables import markdown
 from flare_cli.parallel.progress import quiet
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from support import candidates
 
-from flare_cli.apps.agreement import agreements
-from flare_cli.apps.bench import head_scene
+from flare_cli.apps.bench.agreement import agreements
+from flare_cli.apps.bench.bench import head_scene
 
 # Largest values of `Agreement`, from what docs/backends.md says of each.
 ALLOWED = {

@@ -1,0 +1,1 @@
+"""`flare bench` and what it measures by."""
