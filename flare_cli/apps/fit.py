@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import final
 
 import torch
 
-from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import save_avatar
 from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.config.schema import Config
-from flare_cli.data.image import write_png
 from flare_cli.errors import AvatarError, ConfigError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
-from flare_cli.fit.frames import Frames, fitted_size, load_frames, split_frames
+from flare_cli.fit.frames import fitted_size, load_frames, split_frames
 from flare_cli.fit.loop import fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
@@ -27,13 +22,11 @@ from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
-from flare_cli.render.raster.interface import Rasterizer
-from flare_cli.show.track_pictures import comparison_sheet
+from flare_cli.show.previews import Previews
 from flare_cli.subject.folder import load_subject
 from flare_cli.subject.track import Track
 
 LEAST_FRAMES = 4
-PREVIEWS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +99,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n))
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
-    with _Previews(folder / "preview", frames, device, rasterizer) as previews:
+    with Previews(folder / "preview", frames, device, rasterizer) as previews:
         avatar, seconds = fit_avatar(
             frames,
             head,
@@ -147,36 +140,6 @@ def _is_unfinished(folder: Path) -> bool:
             hint="choose another folder with -o, or start again with --fresh",
         )
     return False
-
-
-@final
-class _Previews:
-    """Sheets of a few frames. The fit goes on while one is compressed; leaving the block waits for all of them."""
-
-    def __init__(self, folder: Path, frames: Frames, device: torch.device, rasterizer: Rasterizer) -> None:
-        self._folder, self._rasterizer = folder, rasterizer
-        self._shown = frames[torch.linspace(0, len(frames) - 1, min(PREVIEWS, len(frames))).long()].to(device)
-        self._pool = ThreadPoolExecutor(1)
-        self._written: list[Future[None]] = []
-
-    def __enter__(self) -> _Previews:
-        return self
-
-    def draw(self, avatar: Avatar, name: str) -> Path:
-        """Draw a sheet; where its file will be."""
-        path = self._folder / f"{name}.png"
-        self._written.append(
-            self._pool.submit(write_png, path, comparison_sheet(avatar, self._shown, self._rasterizer))
-        )
-        return path
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._pool.shutdown()
-        if kind is None:
-            for written in self._written:
-                written.result()  # a full disk must not pass unnoticed
 
 
 def _within_vram(config: Config, track: Track, gib: float, device: torch.device) -> tuple[Config, list[str]]:

@@ -1,0 +1,140 @@
+"""How well an avatar repeats recorded frames: scores, and the report that tells them as numbers, table and pictures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.data.celebamask import CLOTHES
+from flare_cli.data.image import write_png
+from flare_cli.data.json_file import write_json
+from flare_cli.fit.frames import Frames
+from flare_cli.render.raster.interface import Rasterizer
+from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
+from flare_cli.score.truth import TruthScore, load_truth, score_truth
+from flare_cli.show.track_pictures import comparison_sheet, draw_track, to_bytes
+from flare_cli.subject.folder import Subject
+
+SHEET_FRAMES = 5
+SCORES = tuple(field.name for field in fields(PictureScore))
+CONVENTIONS = {
+    "mae, psnr_foreground": "error under the mask without clothes (labels 15, 16) / area of that mask",
+    "psnr_all_pixels": "the same squared error / all pixels (as FLARE publishes it)",
+    "psnr_with_clothes": "psnr_foreground with the clothes left in",
+    "ssim, lpips": "over white, clothes left out, whole picture",
+    "silhouette_iou": "of the whole mask",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The scores of some frames, in their order; `truth` only of a synthetic subject."""
+
+    frames: list[PictureScore]
+    truth: TruthScore | None
+    lpips_status: str
+
+    def mean(self) -> dict[str, float | None]:
+        """Each score's mean; None where a frame has none."""
+        return self._over(mean)
+
+    def median(self) -> dict[str, float | None]:
+        """Each score's median; None where a frame has none."""
+        return self._over(median)
+
+    def _over(self, average: Callable[[Iterable[Any]], float]) -> dict[str, float | None]:
+        columns = {name: [getattr(score, name) for score in self.frames] for name in SCORES}
+        return {name: None if None in values else float(average(values)) for name, values in columns.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFiles:
+    """Where the parts of a report are."""
+
+    report: Path
+    table: Path
+    pictures: Path
+
+
+def score_frames(
+    avatar: Avatar,
+    subject: Subject,
+    frames: Frames,
+    rasterizer: Rasterizer,
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> Scores:
+    """Draw `frames` of `subject`, write each picture to `folder`, and score it against the recorded one."""
+    lpips, lpips_status = lpips_or_reason()
+    scores: list[PictureScore] = []
+    recorded, masks = frames.pictures.srgb().numpy(), frames.pictures.coverage()[..., 0].numpy()
+    clothes = np.isin(frames.pictures.label.numpy(), CLOTHES)
+    numbers = frames.track.frames.tolist()
+    for drawn in draw_track(avatar, frames.track, rasterizer):
+        pictures = to_bytes(drawn.picture.colour)
+        coverage = drawn.picture.coverage[..., 0].cpu().numpy()
+        for i, picture in enumerate(pictures):
+            frame = drawn.start + i
+            score = score_picture(
+                picture / 255.0,
+                recorded[frame],
+                drawn_mask=coverage[i],
+                mask=masks[frame],
+                clothes=clothes[frame],
+                lpips=lpips,
+            )
+            scores.append(score)
+            write_png(folder / f"{numbers[frame]}.png", picture)
+            progress(len(scores), len(frames))
+    truth = _against_truth(avatar, subject, frames, rasterizer)
+    return Scores(frames=scores, truth=truth, lpips_status=lpips_status)
+
+
+def write_report(
+    folder: Path, scores: Scores, avatar: Avatar, frames: Frames, rasterizer: Rasterizer, about: dict[str, Any]
+) -> ReportFiles:
+    """Write `report.json` (after `about`), `frames.csv`, and `comparison.png` of a few of the frames."""
+    files = ReportFiles(report=folder / "report.json", table=folder / "frames.csv", pictures=folder / "comparison.png")
+    shown = torch.linspace(0, len(frames) - 1, min(SHEET_FRAMES, len(frames))).long()
+    write_png(files.pictures, comparison_sheet(avatar, frames[shown].to(avatar.device), rasterizer))
+    with files.table.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["frame", *SCORES])
+        table.writeheader()
+        for number, score in zip(frames.track.frames.tolist(), scores.frames, strict=True):
+            table.writerow({"frame": number, **asdict(score)})
+    report = {
+        **about,
+        "mean": scores.mean(),
+        "median": scores.median(),
+        "lpips": scores.lpips_status,
+        "truth": None if scores.truth is None else asdict(scores.truth),
+        "conventions": CONVENTIONS,
+    }
+    write_json(files.report, report)
+    return files
+
+
+def _against_truth(avatar: Avatar, subject: Subject, frames: Frames, rasterizer: Rasterizer) -> TruthScore | None:
+    """Albedo and normals of a synthetic subject, if its truth is of the size that was drawn."""
+    paths = [subject.folder / "truth" / f"{number}.npz" for number in frames.track.frames.tolist()]
+    if not all(path.is_file() for path in paths):
+        return None
+    truth = [load_truth(path, label) for path, label in zip(paths, frames.pictures.label.numpy(), strict=True)]
+    if truth[0].inside.shape != frames.pictures.label.shape[1:]:
+        return None
+    albedo: list[Float[np.ndarray, "H W 3"]] = []
+    normal: list[Float[np.ndarray, "H W 3"]] = []
+    for drawn in draw_track(avatar, frames.track, rasterizer):
+        picture = drawn.picture
+        albedo += list(picture.buffer(picture.material.albedo).cpu().numpy())
+        normal += list(picture.buffer(picture.surface.normal).cpu().numpy())
+    return score_truth(albedo, normal, truth)
