@@ -18,17 +18,17 @@ from flare_cli.render.light.octahedral_map import SIDE
 BEGINS = {
     "hash grid, gradient": ("hash_grid_kernels__locals__encode_backward",),
     "hash grid": ("hash_grid_kernels__locals__encode",),
-    "networks, gradient": ("network_backward",),
-    "networks": ("network",),
+    "networks, gradient": ("mlp_backward",),
+    "networks": ("mlp",),
     "light on the sphere": ("look_up_",),
     "directional encoding": ("encode_",),
-    "shading": ("look_", "mirror_", "compose_"),
-    "picture loss": ("compare_",),
+    "shading": ("facing_", "mirror_", "compose_"),
+    "picture loss": ("photometric_loss_",),
     "rasterize, interpolate, antialias": (
         "to_pixels_", "to_screen_", "nearest_", "resolve_", "interpolate_", "list_seams_", "find_silhouettes_",
-        "blend_", "lay_", "pick_", "list_pixels_",
+        "blend_", "scatter_", "gather_", "list_pixels_",
     ),
-    "normals, bending, Laplacian": ("area_vectors_", "force_on_", "bends_", "laplacian_"),
+    "normals, normal consistency, Laplacian": ("area_vectors_", "force_on_", "normal_consistency_", "laplacian_"),
 }  # fmt: skip
 WITHIN = {
     "pictures from the host": ("Memcpy HtoD",),
@@ -59,10 +59,10 @@ def part_of(kernel: str) -> str:
 
 def least_work(runner: StageRunner) -> dict[str, Work]:
     """Floors of the parts whose work follows from the sizes of the step; the rest should not exist."""
-    avatar, config, views = runner.avatar, runner.config, runner.views
+    avatar, config, projections = runner.avatar, runner.config, runner.projections
     assert runner.most_pixels is not None
     points, batch = int(runner.most_pixels), runner.stage.batch
-    pixels, vertices = batch * views.height * views.width, batch * len(avatar.mesh.offsets)
+    pixels, vertices = batch * projections.height * projections.width, batch * len(avatar.mesh.offsets)
     smooth = round(points * config.loss.albedo_samples) if config.loss.albedo_smoothness > 0 else 0
     numbers = sum(parameter.numel() for group in runner.optimiser.groups for parameter in group.parameters)
     table = 4 * sum(parameter.numel() for parameter in avatar.material.encoding.parameters())
@@ -88,7 +88,7 @@ def least_work(runner: StageRunner) -> dict[str, Work]:
         "shading": Work(2 * points * 4 * 24),
         "picture loss": Work(pixels * (16 + 5 + 16)),
         "rasterize, interpolate, antialias": Work(2 * (fragments + surface + 2 * pixels * 16 + 2 * vertices * 16)),
-        "normals, bending, Laplacian": Work(2 * (vertices + len(avatar.mesh.offsets)) * 24),
+        "normals, normal consistency, Laplacian": Work(2 * (vertices + len(avatar.mesh.offsets)) * 24),
         "Adam": Work(28 * numbers),
     }
 

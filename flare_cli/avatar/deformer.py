@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flare_cli.avatar.networks.cpu_mlp import Softplus, blocked
+from flare_cli.avatar.networks.cpu_mlp import Softplus, cpu_mlp
 
 BETA = 100.0
 
@@ -81,4 +81,4 @@ class Deformer(nn.Module):
         if position.device.type != "cpu":
             return self.layers[:-1](position)
         linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
-        return blocked(position, linear[:-1], Softplus(BETA), last=True)
+        return cpu_mlp(position, linear[:-1], Softplus(BETA), last=True)

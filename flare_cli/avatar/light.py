@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flare_cli.avatar.networks.mlp import evaluate, layered
 from flare_cli.render.light.integrated_directional import ENCODING_WIDTH, directional_encoding
-from flare_cli.render.light.octahedral_map import tabulated
+from flare_cli.render.light.octahedral_map import octahedral_lookup
 
 
 @final
@@ -37,4 +37,4 @@ class NeuralLight(nn.Module):
 
         So blurred, light changes little between the nodes of a table: the network runs there, not at every pixel.
         """
-        return tabulated(lambda direction: self.specular(direction, torch.ones_like(direction[:, :1])), normal)
+        return octahedral_lookup(lambda direction: self.specular(direction, torch.ones_like(direction[:, :1])), normal)

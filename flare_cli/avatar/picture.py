@@ -10,15 +10,15 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.material import Material
-from flare_cli.render.camera import Views
-from flare_cli.render.light.shading import Light, Shaded, looking, shade
+from flare_cli.render.camera import Projections
+from flare_cli.render.light.shading import Light, Shaded, facing_normal_and_view, shade
 from flare_cli.render.raster.antialias import antialias
 from flare_cli.render.raster.fragments import Fragments, Pixels, foreground, scatter
 from flare_cli.render.raster.interface import Rasterizer
 
 
 @dataclass(frozen=True, slots=True)
-class Surface:
+class VisibleSurface:
     """What the foreground pixels see, before light: unit normals face the viewer."""
 
     pixels: Pixels
@@ -34,7 +34,7 @@ class Picture:
     """A drawn batch: in `image` linear radiance over the background and antialiased coverage; what it was made of."""
 
     image: Float[Tensor, "B H W 4"]
-    surface: Surface
+    surface: VisibleSurface
     material: Material
     shaded: Shaded
 
@@ -57,7 +57,7 @@ class Picture:
 def draw(
     avatar: Avatar,
     posed: Posed,
-    views: Views,
+    projections: Projections,
     *,
     light: Light,
     rasterizer: Rasterizer,
@@ -69,9 +69,9 @@ def draw(
     With a `capacity` room is made for that many of them, and nothing waits for the GPU to count (`Pixels`).
     """
     faces = avatar.mesh.topology.faces
-    clip = views.clip(posed.vertices)
-    fragments = rasterizer.rasterize(clip, faces, views.height, views.width)
-    surface = see_surface(avatar, posed, views, rasterizer, fragments, foreground(fragments, capacity))
+    clip = projections.clip(posed.vertices)
+    fragments = rasterizer.rasterize(clip, faces, projections.height, projections.width)
+    surface = visible_surface(avatar, posed, projections, rasterizer, fragments, foreground(fragments, capacity))
     material = avatar.material(surface.canonical)
     shaded = shade(
         albedo=material.albedo,
@@ -82,7 +82,7 @@ def draw(
         light=light,
         f0=surface.f0,
     )
-    shape = (len(views), views.height, views.width)
+    shape = (len(projections), projections.height, projections.width)
     one = torch.ones_like(shaded.colour[:, :1])
     image = scatter(torch.cat([shaded.colour, one], 1), surface.pixels, shape, 0.0)
     if background is not None:
@@ -91,14 +91,16 @@ def draw(
     return Picture(image, surface, material, shaded)
 
 
-def see_surface(
-    avatar: Avatar, posed: Posed, views: Views, rasterizer: Rasterizer, fragments: Fragments, pixels: Pixels
-) -> Surface:
-    """Interpolate what shading needs at the foreground pixels."""
+def visible_surface(
+    avatar: Avatar, posed: Posed, projections: Projections, rasterizer: Rasterizer, fragments: Fragments, pixels: Pixels
+) -> VisibleSurface:
+    """Interpolate over the mesh what shading needs at the foreground pixels."""
     faces = avatar.mesh.topology.faces
     # What stays the same goes on its own: one set for all pictures, and no gradient to sum up.
     fixed = torch.cat([avatar.material_positions(), avatar.f0_at_vertices()], 1)[None]
     moving = torch.cat([posed.vertices, posed.normals], 2)
     canonical, f0 = rasterizer.interpolate(fixed, faces, fragments, pixels).split([3, 1], 1)
-    normal, view = looking(rasterizer.interpolate(moving, faces, fragments, pixels), views.centres, pixels.batch)
-    return Surface(pixels, fragments, normal, view, canonical, f0)
+    normal, view = facing_normal_and_view(
+        rasterizer.interpolate(moving, faces, fragments, pixels), projections.centres, pixels.batch
+    )
+    return VisibleSurface(pixels, fragments, normal, view, canonical, f0)

@@ -28,7 +28,7 @@ LOG = "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class FitProgress:
     """What the loop reports after each step, on a GPU after each block of steps: meanwhile it has nothing to do."""
 
     stage: str
@@ -44,7 +44,7 @@ def fit_avatar(
     folder: Path,
     *,
     device: torch.device,
-    on_steps: Callable[[Progress], None],
+    on_steps: Callable[[FitProgress], None],
     on_preview: Callable[[Avatar, int], object],
     resume: bool,
 ) -> tuple[Avatar, float]:
@@ -90,7 +90,7 @@ def fit_avatar(
                     log.flush()
                     saved = time.monotonic()
                 done += len(block)
-                on_steps(Progress(stage=stage.name, step=done, total=total, loss=sum(block[-1].values())))
+                on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=sum(block[-1].values())))
                 step = until
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, done)

@@ -17,11 +17,11 @@ from flare_cli.avatar.picture import Picture
 from flare_cli.config.schema import LossSettings
 from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
-from flare_cli.fit.photometric import compared
+from flare_cli.fit.photometric import photometric_loss
 from flare_cli.fit.schedule import Ramps
 from flare_cli.fit.skin import skin_terms
 from flare_cli.render.colour import tone_mapped
-from flare_cli.render.geometry import bending, mesh_edges, twin_half_edges, uniform_laplacian
+from flare_cli.render.geometry import mesh_edges, normal_consistency, twin_half_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise
 
 Mean = Callable[[Tensor], Tensor]
@@ -56,52 +56,53 @@ class LossInputs:
     seed: Int[Tensor, "1"]
 
 
-def loss_terms(at: LossInputs, weights: LossSettings, perceptual: PerceptualDistance | None) -> dict[str, Tensor]:
+def loss_terms(inputs: LossInputs, weights: LossSettings, perceptual: PerceptualDistance | None) -> dict[str, Tensor]:
     """The weighted terms by name; terms of weight 0 are not computed. Their sum is the loss."""
-    smoother = weights.after_subdivision if at.avatar.mesh.subdivisions else 1.0
-    prior, mean = at.ramps.prior, at.picture.surface.pixels.mean
-    skin = functools.cache(lambda: skin_terms(at.picture.material, at.picture.surface.pixels, at.target.label))
-    colour, mask = compared(at.picture.image, at.target.image, at.target.mask)
+    avatar, corrections, picture, target = inputs.avatar, inputs.corrections, inputs.picture, inputs.target
+    graph, ramps, mean = inputs.graph, inputs.ramps, picture.surface.pixels.mean
+    smoother = weights.after_subdivision if avatar.mesh.subdivisions else 1.0
+    skin = functools.cache(lambda: skin_terms(picture.material, picture.surface.pixels, target.label))
+    colour, mask = photometric_loss(picture.image, target.image, target.mask)
     terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
         "colour": (weights.colour, lambda: colour),
         "mask": (weights.mask, lambda: mask),
-        "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(at, weights.laplacian_of)),
-        "delicate": (weights.delicate, lambda: delicate_offsets(at.avatar)),
+        "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(inputs, weights.laplacian_of)),
+        "delicate": (weights.delicate, lambda: delicate_offsets(avatar)),
         "normal": (
             weights.normal * smoother,
-            lambda: bending(at.avatar.neutral_vertices(), at.graph.faces, at.graph.twins),
+            lambda: normal_consistency(avatar.neutral_vertices(), graph.faces, graph.twins),
         ),
-        "prior_weights": (weights.prior_weights, lambda: prior * weights_prior(at)),
+        "prior_weights": (weights.prior_weights, lambda: ramps.prior * weights_prior(inputs)),
         "prior_expression": (
             weights.prior_expression,
-            lambda: prior * direction_prior(at.corrections, at.corrections.expression),
+            lambda: ramps.prior * direction_prior(corrections, corrections.expression),
         ),
-        "prior_pose": (weights.prior_pose, lambda: prior * direction_prior(at.corrections, at.corrections.pose)),
+        "prior_pose": (weights.prior_pose, lambda: ramps.prior * direction_prior(corrections, corrections.pose)),
         "albedo_smoothness": (
             weights.albedo_smoothness,
-            lambda: at.ramps.smoothness * albedo_smoothness(at, weights.albedo_samples),
+            lambda: ramps.smoothness * albedo_smoothness(inputs, weights.albedo_samples),
         ),
-        "white_light": (weights.white_light, lambda: white_light(at.picture.shaded.diffuse, mean)),
-        "light_level": (weights.light_level, lambda: light_level(at.picture.shaded.diffuse, mean)),
+        "white_light": (weights.white_light, lambda: white_light(picture.shaded.diffuse, mean)),
+        "light_level": (weights.light_level, lambda: light_level(picture.shaded.diffuse, mean)),
         "albedo_even": (weights.albedo_even, lambda: skin()[0]),
         "roughness_skin": (weights.roughness_skin, lambda: skin()[1]),
         "specular_skin": (weights.specular_skin, lambda: skin()[2]),
     }
     if perceptual is not None:
-        terms["perceptual"] = (weights.perceptual, lambda: at.ramps.perceptual * perceptual_term(at, perceptual))
+        terms["perceptual"] = (weights.perceptual, lambda: ramps.perceptual * perceptual_term(inputs, perceptual))
     return {name: weight * term() for name, (weight, term) in terms.items() if weight > 0}
 
 
-def perceptual_term(at: LossInputs, distance: PerceptualDistance) -> Float[Tensor, ""]:
+def perceptual_term(inputs: LossInputs, distance: PerceptualDistance) -> Float[Tensor, ""]:
     """Distance of the features of tone-mapped pictures, both times the mask."""
-    predicted = tone_mapped(at.picture.colour * at.target.coverage())
-    return distance(predicted, tone_mapped(at.target.radiance()))
+    predicted = tone_mapped(inputs.picture.colour * inputs.target.coverage())
+    return distance(predicted, tone_mapped(inputs.target.radiance()))
 
 
-def laplacian_term(at: LossInputs, of: str) -> Float[Tensor, ""]:
+def laplacian_term(inputs: LossInputs, of: str) -> Float[Tensor, ""]:
     """Mean squared norm of the uniform Laplacian (metres x 4, the published unit) of the mesh or of its offsets."""
-    values = at.avatar.neutral_vertices() if of == "vertices" else at.avatar.mesh.offsets
-    return (4 * uniform_laplacian(values, at.graph.edges)).square().sum(-1).mean()
+    values = inputs.avatar.neutral_vertices() if of == "vertices" else inputs.avatar.mesh.offsets
+    return (4 * uniform_laplacian(values, inputs.graph.edges)).square().sum(-1).mean()
 
 
 def delicate_offsets(avatar: Avatar) -> Float[Tensor, ""]:
@@ -113,9 +114,9 @@ def delicate_offsets(avatar: Avatar) -> Float[Tensor, ""]:
     return ((4 * avatar.mesh.offsets).square() * delicate).sum() / delicate.sum()
 
 
-def weights_prior(at: LossInputs) -> Float[Tensor, ""]:
+def weights_prior(inputs: LossInputs) -> Float[Tensor, ""]:
     """Squared distance of skinning weights to the head model's, per vertex."""
-    return (at.avatar.skinning_weights(at.corrections) - at.avatar.head.weights).square().sum(-1).mean()
+    return (inputs.avatar.skinning_weights(inputs.corrections) - inputs.avatar.head.weights).square().sum(-1).mean()
 
 
 def direction_prior(corrections: Corrections, directions: Float[Tensor, "3 K D"]) -> Float[Tensor, ""]:
@@ -123,19 +124,19 @@ def direction_prior(corrections: Corrections, directions: Float[Tensor, "3 K D"]
     return 40**2 * corrections.mean_square(directions)
 
 
-def albedo_smoothness(at: LossInputs, fraction: float) -> Float[Tensor, ""]:
+def albedo_smoothness(inputs: LossInputs, fraction: float) -> Float[Tensor, ""]:
     """Change of albedo under a small jitter of position, under a robust loss (adaptive robust loss, alpha = 1)."""
-    surface, albedo = at.picture.surface, at.picture.material.albedo
+    surface, albedo = inputs.picture.surface, inputs.picture.material.albedo
     canonical, pixels, mean = surface.canonical.detach(), surface.pixels, surface.pixels.mean
     if fraction < 1:
         n = math.ceil(fraction * len(canonical))
-        listed = len(canonical) if pixels.found is None else pixels.found.clamp(max=len(canonical))
+        listed = len(canonical) if pixels.n_covered is None else pixels.n_covered.clamp(max=len(canonical))
         # One pixel out of each n-th of the list: less noise than n out of all, and neighbours stay neighbours.
-        strata = torch.arange(n, device=canonical.device) + uniform_noise(at.seed, n)
+        strata = torch.arange(n, device=canonical.device) + uniform_noise(inputs.seed, n)
         chosen = (strata * (listed / max(n, 1))).long().clamp(max=len(canonical) - 1)
         canonical, albedo, mean = canonical[chosen], albedo.index_select(0, chosen), torch.mean
-    jitter = normal_noise(at.seed, len(canonical))
-    other = at.avatar.material(canonical + POSITION_JITTER * jitter).albedo
+    jitter = normal_noise(inputs.seed, len(canonical))
+    other = inputs.avatar.material(canonical + POSITION_JITTER * jitter).albedo
     return mean(((albedo - other).square() / 0.1**2 + 1).sqrt() - 1)
 
 

@@ -15,14 +15,14 @@ from flare_cli.render.colour import linear_from_srgb, tone_mapped
 from flare_cli.render.launch import Each, launch
 
 
-def compared(
+def photometric_loss(
     image: Float[Tensor, "B H W 4"], target: UInt8[Tensor, "B H W 3"], mask: UInt8[Tensor, "B H W"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """L1 of tone-mapped colours (both times the mask), and squared error of coverage: means over the pictures.
 
     `image` is linear radiance and coverage, `target` sRGB. The tone map is `colour.tone_mapped`.
     """
-    return _Compare.apply(image, target, mask)
+    return _PhotometricLoss.apply(image, target, mask)
 
 
 @functools.cache
@@ -32,13 +32,13 @@ def _decoded(device: torch.device) -> tuple[Float[Tensor, "256"], Float[Tensor, 
     return radiance, tone_mapped(radiance)
 
 
-class _Compare(torch.autograd.Function):
+class _PhotometricLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         pixels = mask.numel()
         errors, grad = image.new_empty(2, pixels), image.new_empty(pixels, 4)
         launch(
-            kernels.compare,
+            kernels.photometric_loss,
             pixels,
             image.device,
             [

@@ -18,7 +18,7 @@ from flare_cli.fit.optimiser import Adam, stage_optimiser
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.replay import Replay
 from flare_cli.fit.schedule import stage_schedule
-from flare_cli.fit.step import StepLosses, StepWork, fit_step
+from flare_cli.fit.step import StepContext, StepLosses, fit_step
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.backend import choose_rasterizer
 
@@ -49,7 +49,7 @@ class StageRunner:
         self.feed = BatchFeed(frames.pictures, self.schedule.chosen, avatar.device)
         track = frames.track.to(avatar.device)
         self.motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
-        self.views = track.cameras().views()
+        self.projections = track.cameras().projections()
         self.on_gpu = avatar.device.type == "cuda"
         self.block = GPU_BLOCK if self.on_gpu else 1
         self.stream = torch.cuda.Stream(avatar.device) if self.on_gpu else None
@@ -75,9 +75,9 @@ class StageRunner:
         if self.stream is not None:
             torch.cuda.default_stream(self.stream.device).wait_stream(self.stream)
         losses = self._losses(step, until)
-        if self.work.capacity is not None and self.most_pixels is not None:
+        if self.context.capacity is not None and self.most_pixels is not None:
             wanted = int(self.most_pixels)
-            if wanted > self.work.capacity:
+            if wanted > self.context.capacity:
                 self._make_room(wanted)
         return losses
 
@@ -99,11 +99,11 @@ class StageRunner:
 
     def _make_room(self, pixels: int | None) -> None:
         """Let batches have so many foreground pixels, or any number of them. What was captured is forgotten."""
-        self.work = StepWork(
+        self.context = StepContext(
             avatar=self.avatar,
             optimiser=self.optimiser,
             motion=self.motion,
-            views=self.views,
+            projections=self.projections,
             pictures=self.feed,
             schedule=self.schedule,
             graph=self.graph,
@@ -122,16 +122,16 @@ class StageRunner:
         counts: list[Tensor] = []
         for start in range(0, len(self.frames), self.stage.batch):
             part = slice(start, start + self.stage.batch)
-            views = self.views[part]
-            clip = views.clip(self.avatar.move(self.motion[part], corrections).vertices)
-            seen = self.rasterizer.rasterize(clip, faces, views.height, views.width).triangle >= 0
+            projections = self.projections[part]
+            clip = projections.clip(self.avatar.move(self.motion[part], corrections).vertices)
+            seen = self.rasterizer.rasterize(clip, faces, projections.height, projections.width).triangle >= 0
             counts.append(seen.sum((1, 2)))
         largest = torch.cat(counts).topk(min(self.stage.batch, len(self.frames))).values
         return max(1, int(largest.sum()) * math.ceil(self.stage.batch / len(largest)))
 
     def _step(self) -> None:
         """One step, its losses noted on the device, and the number of the next."""
-        losses = fit_step(self.work, self.number)
+        losses = fit_step(self.context, self.number)
         self._note(losses)
         self.number += 1
 

@@ -16,12 +16,12 @@ from flare_cli.fit.losses import LossInputs, MeshGraph, loss_terms
 from flare_cli.fit.optimiser import Adam
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Schedule
-from flare_cli.render.camera import Views
+from flare_cli.render.camera import Projections
 from flare_cli.render.raster.interface import Rasterizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepWork:
+class StepContext:
     """What all steps of a stage on one mesh share. A step changes the avatar's parameters and the optimiser's state.
 
     `capacity` is the number of foreground pixels that a batch has room for; None makes room for as many as there are.
@@ -30,7 +30,7 @@ class StepWork:
     avatar: Avatar
     optimiser: Adam
     motion: Motion
-    views: Views
+    projections: Projections
     pictures: BatchFeed
     schedule: Schedule
     graph: MeshGraph
@@ -42,43 +42,43 @@ class StepWork:
 
 @dataclass(frozen=True, slots=True)
 class StepLosses:
-    """The weighted terms of a step by name, and how many foreground pixels wanted a place (None without a capacity)."""
+    """The weighted terms of a step by name, and how many pixels the avatar covers (None without a capacity)."""
 
     names: tuple[str, ...]
     values: Float[Tensor, " T"]
     pixels: Int[Tensor, ""] | None
 
 
-def fit_step(work: StepWork, number: Int[Tensor, "1"]) -> StepLosses:
+def fit_step(context: StepContext, number: Int[Tensor, "1"]) -> StepLosses:
     """Do step `number` of a stage.
 
     Everything that differs from step to step is looked up by `number` on the device: a GPU can replay the launches of
     one step as the next.
     """
-    avatar, now = work.avatar, work.schedule.row(number)
+    avatar, row = context.avatar, context.schedule.row(number)
 
     # Draw.
     corrections = avatar.corrections()
-    posed = avatar.move(work.motion[now.chosen], corrections)
+    posed = avatar.move(context.motion[row.chosen], corrections)
     picture = draw(
         avatar,
         posed,
-        work.views[now.chosen],
+        context.projections[row.chosen],
         light=avatar.light,
-        rasterizer=work.rasterizer,
-        capacity=work.capacity,
+        rasterizer=context.rasterizer,
+        capacity=context.capacity,
     )
 
     # Compare.
-    recorded = work.pictures.batch(number)
-    seen = LossInputs(avatar, corrections, picture, recorded, work.graph, now.ramps, now.seed)
-    terms = loss_terms(seen, work.weights, work.perceptual)
+    recorded = context.pictures.batch(number)
+    inputs = LossInputs(avatar, corrections, picture, recorded, context.graph, row.ramps, row.seed)
+    terms = loss_terms(inputs, context.weights, context.perceptual)
     values = torch.stack(list(terms.values()))
 
     # Differentiate.
-    work.optimiser.zero_grad()
+    context.optimiser.zero_grad()
     values.sum().backward()
 
     # Move.
-    work.optimiser.step(now.decay)
-    return StepLosses(tuple(terms), values.detach(), picture.surface.pixels.found)
+    context.optimiser.step(row.decay)
+    return StepLosses(tuple(terms), values.detach(), picture.surface.pixels.n_covered)

@@ -76,13 +76,13 @@ class Cameras:
         bottom = self.camera_from_world.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(self), 1, 4)
         return clip_from_camera @ torch.cat([self.camera_from_world, bottom], 1)
 
-    def views(self) -> Views:
+    def projections(self) -> Projections:
         """What a renderer needs of these cameras."""
-        return Views(self.clip_from_world(), self.centres(), self.height, self.width)
+        return Projections(self.clip_from_world(), self.centres(), self.height, self.width)
 
     def clip(self, world: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V 4"]:
         """World points in clip space."""
-        return self.views().clip(world)
+        return self.projections().clip(world)
 
     def project(self, world: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V 2"]:
         """World points in pixels."""
@@ -92,7 +92,7 @@ class Cameras:
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
+class Projections:
     """Cameras worked out: projections and centres. Made once where many pictures are drawn, and indexed per batch."""
 
     clip_from_world: Float[Tensor, "B 4 4"]
@@ -103,7 +103,7 @@ class Views:
     def __len__(self) -> int:
         return self.centres.shape[0]
 
-    def __getitem__(self, index: slice | Tensor) -> Views:
+    def __getitem__(self, index: slice | Tensor) -> Projections:
         return replace(self, clip_from_world=self.clip_from_world[index], centres=self.centres[index])
 
     def clip(self, world: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V 4"]:

@@ -21,9 +21,11 @@ def vertex_normals(vertices: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) 
     return _VertexNormals.apply(vertices, faces.int().contiguous(), *corners_at(faces, vertices.shape[1]))
 
 
-def bending(vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], twins: Int[Tensor, "F 3"]) -> Float[Tensor, ""]:
+def normal_consistency(
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], twins: Int[Tensor, "F 3"]
+) -> Float[Tensor, ""]:
     """Mean of (1 - cos)^2 between the normals of faces that share an edge. `twins` as `twin_half_edges` gives."""
-    return _Bending.apply(vertices, faces.int().contiguous(), twins, *corners_at(faces, len(vertices)))
+    return _NormalConsistency.apply(vertices, faces.int().contiguous(), twins, *corners_at(faces, len(vertices)))
 
 
 def uniform_laplacian(values: Float[Tensor, "V 3"], edges: Int[Tensor, "N 2"]) -> Float[Tensor, "V 3"]:
@@ -53,12 +55,17 @@ class _VertexNormals(torch.autograd.Function):
         return _force_on_vertices(vertices, offsets, corners, force), None, None, None
 
 
-class _Bending(torch.autograd.Function):
+class _NormalConsistency(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vertices: Tensor, faces: Tensor, twins: Tensor, offsets: Tensor, corners: Tensor) -> Tensor:
         vertices = vertices.contiguous()[None]
         error, force = vertices.new_empty(len(faces)), vertices.new_empty(1, len(faces), 3)
-        launch(kernels.bends, len(faces), faces.device, [vectors(vertices), faces, twins, error, vectors(force)])
+        launch(
+            kernels.normal_consistency,
+            len(faces),
+            faces.device,
+            [vectors(vertices), faces, twins, error, vectors(force)],
+        )
         pairs = (twins >= 0).sum() / 2
         ctx.save_for_backward(vertices, offsets, corners, force, pairs)
         return error.sum() / pairs

@@ -63,7 +63,7 @@ def draw_track(
                 turned.to(avatar.device)[:, None] * cameras.intrinsics.new_tensor([0, -1, 0])
             )
             motion, cameras = motion.turned(world), cameras.turned(world)
-        views = cameras.views()
+        views = cameras.projections()
         still = turned is None and track.video is None
         background = environment_background(behind, cameras[:1]) if behind is not None and still else None
         for start in range(0, len(track), batch):

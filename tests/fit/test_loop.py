@@ -9,7 +9,7 @@ from flare_cli.config.schema import Config
 from flare_cli.errors import AvatarError, FitError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.loop import Progress, fit_avatar
+from flare_cli.fit.loop import FitProgress, fit_avatar
 
 
 class StoppedError(Exception):
@@ -21,7 +21,7 @@ def run(
 ) -> tuple[Avatar, list[float]]:
     losses: list[float] = []
 
-    def on_step(at: Progress) -> None:
+    def on_step(at: FitProgress) -> None:
         losses.append(at.loss)
         if stop_after is not None and at.step == stop_after:
             raise StoppedError

@@ -269,8 +269,8 @@ def test_padding_is_never_sampled(toy_frames, open_head, tiny_config):
         avatar.material = CliffField()
 
     step = drawn_step(toy_frames, open_head, tiny_config, capacity=48 * 48, change=change)
-    assert step.picture.surface.pixels.found < 48 * 48
+    assert step.picture.surface.pixels.n_covered < 48 * 48
     assert albedo_smoothness(step, 1.0) == 0
     assert albedo_smoothness(step, 0.5) == 0
-    everything = replace(step.picture.surface, pixels=replace(step.picture.surface.pixels, found=None))
+    everything = replace(step.picture.surface, pixels=replace(step.picture.surface.pixels, n_covered=None))
     assert albedo_smoothness(replace(step, picture=replace(step.picture, surface=everything)), 0.5) > 0.1

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from flare_cli.fit.photometric import compared
+from flare_cli.fit.photometric import photometric_loss
 from flare_cli.render.colour import linear_from_srgb, tone_mapped
 
 
@@ -31,7 +31,7 @@ def test_errors_and_gradients_match_the_twin(pictures):
     image, target, mask = pictures
     for weights in ((1.0, 0.0), (0.0, 1.0), (0.7, 2.0)):
         results = []
-        for function, dtype in ((compared, torch.float32), (twin, torch.float64)):
+        for function, dtype in ((photometric_loss, torch.float32), (twin, torch.float64)):
             leaf = image.to(dtype).requires_grad_()
             colour, coverage = function(leaf, target, mask)
             (grad,) = torch.autograd.grad(weights[0] * colour + weights[1] * coverage, [leaf])
@@ -42,6 +42,6 @@ def test_errors_and_gradients_match_the_twin(pictures):
 def test_equal_pictures_have_no_error():
     target = torch.randint(256, (1, 5, 5, 3), dtype=torch.uint8)
     image = torch.cat([linear_from_srgb(target / 255), torch.ones(1, 5, 5, 1)], -1)
-    colour, coverage = compared(image, target, torch.full((1, 5, 5), 255, dtype=torch.uint8))
+    colour, coverage = photometric_loss(image, target, torch.full((1, 5, 5), 255, dtype=torch.uint8))
     assert colour < 1e-6
     assert coverage == 0

@@ -20,7 +20,7 @@ def test_padding_changes_neither_losses_nor_gradients(toy_frames, open_head, tin
     exact, gradient, picture = terms_and_gradient(toy_frames, open_head, config, None)
     padded, same_gradient, same_picture = terms_and_gradient(toy_frames, open_head, config, 2 * 48 * 48)
     assert len(same_picture.surface.pixels.index) > len(picture.surface.pixels.index) > 100
-    assert same_picture.surface.pixels.found == len(picture.surface.pixels.index)
+    assert same_picture.surface.pixels.n_covered == len(picture.surface.pixels.index)
     torch.testing.assert_close(same_picture.colour, picture.colour)
     torch.testing.assert_close(padded, exact)
     torch.testing.assert_close(same_gradient, gradient)
@@ -29,7 +29,7 @@ def test_padding_changes_neither_losses_nor_gradients(toy_frames, open_head, tin
 def test_pixels_beyond_the_capacity_are_dropped_and_counted(toy_frames, open_head, tiny_config):
     _, _, whole = terms_and_gradient(toy_frames, open_head, tiny_config, None)
     _, _, cut = terms_and_gradient(toy_frames, open_head, tiny_config, 50)
-    assert cut.surface.pixels.found == len(whole.surface.pixels.index)
+    assert cut.surface.pixels.n_covered == len(whole.surface.pixels.index)
     torch.testing.assert_close(cut.surface.pixels.index, whole.surface.pixels.index[:50])
 
 

@@ -5,8 +5,8 @@ import torch
 import trimesh
 
 from flare_cli.render.geometry import (
-    bending,
     mesh_edges,
+    normal_consistency,
     subdivide,
     twin_half_edges,
     uniform_laplacian,
@@ -58,7 +58,7 @@ def test_bending_of_a_fold_is_closed_form():
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0.5, 1, 0], [0.5, -math.cos(angle), math.sin(angle)]])
     faces = torch.tensor([[0, 1, 2], [1, 0, 3]])
     expected = (1 - math.cos(angle)) ** 2
-    assert bending(vertices, faces, twin_half_edges(faces)).item() == pytest.approx(expected, abs=1e-6)
+    assert normal_consistency(vertices, faces, twin_half_edges(faces)).item() == pytest.approx(expected, abs=1e-6)
 
 
 def normals_twin(vertices, faces):
@@ -70,7 +70,7 @@ def normals_twin(vertices, faces):
     return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
 
 
-def bending_twin(vertices, faces):
+def normal_consistency_twin(vertices, faces):
     a, b, c = vertices[faces.long()].unbind(1)
     normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-20)
     first, second = torch.tensor(trimesh.graph.face_adjacency(faces.numpy())).T
@@ -93,7 +93,7 @@ def laplacian_twin(values, faces):
             lambda v, f: vertex_normals(torch.stack([v, 2 * v.flip(1)]), f),
             lambda v, f: normals_twin(torch.stack([v, 2 * v.flip(1)]), f),
         ),
-        (lambda v, f: bending(v, f, twin_half_edges(f)), bending_twin),
+        (lambda v, f: normal_consistency(v, f, twin_half_edges(f)), normal_consistency_twin),
         (lambda v, f: uniform_laplacian(v, mesh_edges(f)), laplacian_twin),
     ],
 )

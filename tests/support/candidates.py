@@ -43,8 +43,8 @@ class OnDevice:
 
     def foreground(self, fragments, capacity=None):
         pixels = foreground(_moved(fragments, self.device), capacity)
-        found = None if pixels.found is None else pixels.found.cpu()
-        return Pixels(pixels.index.cpu(), pixels.batch.cpu(), found)
+        n_covered = None if pixels.n_covered is None else pixels.n_covered.cpu()
+        return Pixels(pixels.index.cpu(), pixels.batch.cpu(), n_covered)
 
     def interpolate(self, attributes, faces, fragments, pixels):
         fragments, pixels = _moved(fragments, self.device), self._pixels(pixels)
@@ -59,8 +59,8 @@ class OnDevice:
         return antialias(image, clip, faces, _moved(fragments, self.device)).cpu()
 
     def _pixels(self, pixels):
-        found = None if pixels.found is None else pixels.found.to(self.device)
-        return Pixels(pixels.index.to(self.device), pixels.batch.to(self.device), found)
+        n_covered = None if pixels.n_covered is None else pixels.n_covered.to(self.device)
+        return Pixels(pixels.index.to(self.device), pixels.batch.to(self.device), n_covered)
 
 
 def _moved(fragments, device):

@@ -41,7 +41,7 @@ def drawn_step(
     picture = draw(
         avatar,
         avatar.move(motion[row.chosen], corrections),
-        track.cameras().views()[row.chosen],
+        track.cameras().projections()[row.chosen],
         light=avatar.light,
         rasterizer=choose_rasterizer(),
         capacity=capacity,

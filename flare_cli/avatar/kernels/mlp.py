@@ -41,7 +41,7 @@ def _rectified(values, slope: tl.constexpr, factor: tl.constexpr):
 
 
 @triton.jit
-def network(
+def mlp(
     x, weight1, bias1, weight2, bias2, weight3, bias3, out, count,
     inputs: tl.constexpr, width: tl.constexpr, outputs: tl.constexpr, slope: tl.constexpr,
     padded_inputs: tl.constexpr, padded_width: tl.constexpr, padded_outputs: tl.constexpr, block: tl.constexpr,
@@ -76,7 +76,7 @@ def _store_vector(start, values, size: tl.constexpr, padded: tl.constexpr):
 
 
 @triton.jit
-def network_backward(
+def mlp_backward(
     x, weight1, bias1, weight2, bias2, weight3, grad_out, grad_x, partial, count, blocks,
     inputs: tl.constexpr, width: tl.constexpr, outputs: tl.constexpr, slope: tl.constexpr,
     padded_inputs: tl.constexpr, padded_width: tl.constexpr, padded_outputs: tl.constexpr, block: tl.constexpr,

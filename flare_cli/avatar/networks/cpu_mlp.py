@@ -67,16 +67,16 @@ class Softplus:
         grad.mul_((values * -self.beta).exp_().neg_().add_(1))
 
 
-def blocked(
+def cpu_mlp(
     points: Float[Tensor, "P N"], layers: Sequence[nn.Linear], activation: Activation, *, last: bool = False
 ) -> Float[Tensor, "P M"]:
     """Linear layers with this activation between them, and behind the `last` if asked."""
-    return _Blocked.apply(
+    return _CpuMlp.apply(
         points, activation, last, *(layer.weight for layer in layers), *(layer.bias for layer in layers)
     )
 
 
-class _Blocked(torch.autograd.Function):
+class _CpuMlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, activation: Activation, last: bool, *parameters: Tensor) -> Tensor:
         layers = len(parameters) // 2

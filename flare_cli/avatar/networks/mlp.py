@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from flare_cli.avatar.networks.cpu_mlp import LeakyRelu, blocked
-from flare_cli.avatar.networks.triton_mlp import fused, fusible, triton_trouble
+from flare_cli.avatar.networks.cpu_mlp import LeakyRelu, cpu_mlp
+from flare_cli.avatar.networks.triton_mlp import triton_mlp, triton_mlp_supports, triton_trouble
 
 # A GPU spends most of a float32 layer on moving its activations; bfloat16 halves them and uses the matrix units.
 GPU_DTYPE = torch.bfloat16
@@ -41,9 +41,9 @@ def evaluate(network: nn.Sequential, points: Float[Tensor, "P N"]) -> Float[Tens
     """
     layers = [layer for layer in network if isinstance(layer, nn.Linear)]
     if points.device.type != "cuda":
-        return blocked(points, layers, LeakyRelu(SLOPE))
-    if fusible([layers[0].in_features, *(layer.out_features for layer in layers)]) and not triton_trouble():
-        return fused(points, layers, SLOPE)
+        return cpu_mlp(points, layers, LeakyRelu(SLOPE))
+    if triton_mlp_supports([layers[0].in_features, *(layer.out_features for layer in layers)]) and not triton_trouble():
+        return triton_mlp(points, layers, SLOPE)
     values = points.to(GPU_DTYPE)
     for i, layer in enumerate(layers, 1):
         values = dense(values, layer.weight.to(GPU_DTYPE), layer.bias.to(GPU_DTYPE), i < len(layers))

@@ -18,14 +18,14 @@ FORWARD_BLOCK, FORWARD_WARPS = 128, 4
 BACKWARD_BLOCK, BACKWARD_WARPS = 128, 8
 
 
-def fusible(sizes: Sequence[int]) -> bool:
-    """Whether a network of these widths, inputs and outputs included, has the shape that `fused` knows."""
+def triton_mlp_supports(sizes: Sequence[int]) -> bool:
+    """Whether a network of these widths, inputs and outputs included, has the shape that `triton_mlp` knows."""
     return len(sizes) == 4 and sizes[1] == sizes[2] and max(sizes) <= WIDEST
 
 
 @functools.cache
 def triton_trouble() -> str:
-    """Why the fused kernels can't be compiled here, or an empty string.
+    """Why the Triton kernels can't be compiled here, or an empty string.
 
     Torch for CUDA brings Triton, except on Windows. Triton wants a C compiler and Python's headers when it first runs.
     """
@@ -38,19 +38,19 @@ def triton_trouble() -> str:
     return ""
 
 
-def fused(points: Float[Tensor, "P N"], layers: Sequence[nn.Linear], slope: float) -> Float[Tensor, "P M"]:
+def triton_mlp(points: Float[Tensor, "P N"], layers: Sequence[nn.Linear], slope: float) -> Float[Tensor, "P M"]:
     """Three linear layers with leaky rectifiers (`slope` below 0) between them. Gradients to all but the slope."""
-    return _Fused.apply(points, slope, *(parameter for layer in layers for parameter in (layer.weight, layer.bias)))
+    return _TritonMlp.apply(points, slope, *(parameter for layer in layers for parameter in (layer.weight, layer.bias)))
 
 
-class _Fused(torch.autograd.Function):
+class _TritonMlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, slope: float, *parameters: Tensor) -> Tensor:
         columns = points.T.contiguous()  # how encodings lay their features
         assert columns.numel() < 2**31, "the kernels count in 32 bits"
         out = points.new_empty(len(points), len(parameters[-1]))
         if blocks := -(-len(points) // FORWARD_BLOCK):
-            _kernels().network[blocks,](
+            _kernels().mlp[blocks,](
                 columns,
                 *parameters,
                 out,
@@ -75,7 +75,7 @@ class _Fused(torch.autograd.Function):
         grad_columns = torch.empty_like(columns)
         shares = columns.new_empty(programs, sum(parameter.numel() for parameter in parameters))
         if blocks:
-            _kernels().network_backward[programs,](
+            _kernels().mlp_backward[programs,](
                 columns,
                 *parameters[:-1],
                 grad_outputs[0].contiguous(),
@@ -95,9 +95,9 @@ class _Fused(torch.autograd.Function):
 
 def _kernels() -> Any:
     """The Triton kernels: a module that only imports where Triton is, and that no type checker understands."""
-    from flare_cli.avatar.kernels import mlp as network
+    from flare_cli.avatar.kernels import mlp
 
-    return network
+    return mlp
 
 
 def _constants(parameters: Sequence[Tensor], slope: float) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def slope_of_curve(logarithm: float, encoded: float) -> float:
 
 
 @wp.kernel
-def compare(
+def photometric_loss(
     image: wp.array(dtype=wp.vec4),
     target: wp.array2d(dtype=wp.uint8),
     mask: wp.array(dtype=wp.uint8),

@@ -20,7 +20,7 @@ def outside(value: float, mean: float, width: float) -> float:
 
 
 @wp.func
-def side(off: float) -> float:
+def sign_or_zero(off: float) -> float:
     return wp.where(off == 0.0, 0.0, wp.sign(off))
 
 
@@ -59,7 +59,7 @@ def distances(
     for c in range(3):
         off = (albedo[i][c] - mean[c]) * skin
         error += wp.abs(off)
-        out[3 + c, i] = side(off)
+        out[3 + c, i] = sign_or_zero(off)
     out[0, i] = error
     out[1, i] = wp.abs(outside(roughness[i], usual[0], usual[1])) * skin
     out[2, i] = wp.abs(outside(specular[i], usual[2], usual[3])) * skin
@@ -86,7 +86,7 @@ def distances_backward(
     share = tallied[i][3] / count
     pull = wp.vec3(0.0)
     for c in range(3):
-        pull[c] = side(albedo[i][c] - mean[c]) - sums[3 + c] / count
+        pull[c] = sign_or_zero(albedo[i][c] - mean[c]) - sums[3 + c] / count
     grad_albedo[i] = pull * (grad_out[0] * share / 3.0)
-    grad_roughness[i] = side(outside(roughness[i], usual[0], usual[1])) * grad_out[1] * share
-    grad_specular[i] = side(outside(specular[i], usual[2], usual[3])) * grad_out[2] * share
+    grad_roughness[i] = sign_or_zero(outside(roughness[i], usual[0], usual[1])) * grad_out[1] * share
+    grad_specular[i] = sign_or_zero(outside(specular[i], usual[2], usual[3])) * grad_out[2] * share

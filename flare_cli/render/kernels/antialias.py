@@ -60,7 +60,7 @@ def local(position: wp.vec2, row: int, column: int, axis: int, direction: float)
 
 
 @wp.func
-def side(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
+def side_of_line(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
     return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
 
 
@@ -118,7 +118,7 @@ def walk_to_silhouette(
         other = wp.vec2()
         if twin >= 0:
             other = local(screen[batch, faces[twin / 3, (twin + 2) % 3]], row, column, axis, direction)
-            folds = side(a, b, third) * side(a, b, other) > 0.0
+            folds = side_of_line(a, b, third) * side_of_line(a, b, other) > 0.0
         if folds:
             # Steep edges belong to one axis, flat ones to the other, so that no edge is blended twice.
             along = wp.abs(b[0] - a[0])
@@ -160,12 +160,12 @@ def walk_to_silhouette(
     #endif
     """
 )
-def next_place(counts: wp.array(dtype=wp.int32), batch: int) -> int:
+def reserve(counts: wp.array(dtype=wp.int32), batch: int) -> int:
     """A place at the end of a picture's list."""
 
 
 @wp.func
-def place(pair: int, end: int, width: int) -> wp.vec2i:
+def pixel_of(pair: int, end: int, width: int) -> wp.vec2i:
     """Row and column of the first (0) or second (1) pixel of a pair."""
     axis = pair & 1
     pixel = pair >> 1
@@ -173,7 +173,7 @@ def place(pair: int, end: int, width: int) -> wp.vec2i:
 
 
 @wp.func
-def neighbours(twins: wp.array2d(dtype=wp.int32), face: int, other: int) -> wp.bool:
+def share_an_edge(twins: wp.array2d(dtype=wp.int32), face: int, other: int) -> wp.bool:
     """Whether two triangles have an edge in common."""
     found = wp.bool(False)
     for k in range(3):
@@ -203,9 +203,9 @@ def list_seams(
             there = triangle[batch, pixel + width]
         seam = here != there
         if seam and here >= 0 and there >= 0:
-            seam = not neighbours(twins, here, there)
+            seam = not share_an_edge(twins, here, there)
         if seam:
-            seams[batch, next_place(counts, batch)] = 2 * pixel + axis
+            seams[batch, reserve(counts, batch)] = 2 * pixel + axis
         leans[batch, 2 * pixel + axis] = 0.0
 
 
@@ -237,17 +237,17 @@ def find_silhouettes(
         forward = there < 0
         if here >= 0 and there >= 0:
             forward = depth[batch, pixel] <= depth[batch, next]
-        begin = place(pair, wp.where(forward, 0, 1), width)
+        begin = pixel_of(pair, wp.where(forward, 0, 1), width)
         direction = wp.where(forward, 1.0, -1.0)
         start = wp.where(forward, here, there)
         goal = wp.where(forward, there, here)
         edge = walk_to_silhouette(screen, faces, twins, batch, begin[0], begin[1], axis, direction, start, goal)
         if edge >= 0:
-            first = place(pair, 0, width)
+            first = pixel_of(pair, 0, width)
             a = local(screen[batch, faces[edge / 3, edge % 3]], first[0], first[1], axis, 1.0)
             b = local(screen[batch, faces[edge / 3, (edge % 3 + 1) % 3]], first[0], first[1], axis, 1.0)
             leans[batch, pair] = wp.clamp(meets_axis(a, b), 0.0, 1.0) - 0.5
-            at = next_place(counts, batch)
+            at = reserve(counts, batch)
             pairs[batch, at] = pair
             edges[batch, at] = edge
 
@@ -297,7 +297,7 @@ def blend(
     batch, strand = wp.tid()
     width = image.shape[2]
     for k in range(strand, 2 * counts[batch], strands):
-        pixel = place(pairs[batch, k / 2], k & 1, width)
+        pixel = pixel_of(pairs[batch, k / 2], k & 1, width)
         row = pixel[0]
         column = pixel[1]
         flat = shares(leans, width, batch, 0, row, column)
@@ -346,8 +346,8 @@ def add_to_edge(
 ):
     """Carry the gradient to where the edge crosses a pair on to the edge's ends."""
     axis = pair & 1
-    here = place(pair, 0, width)
-    there = place(pair, 1, width)
+    here = pixel_of(pair, 0, width)
+    there = pixel_of(pair, 1, width)
     end = here
     if leans[batch, pair] >= 0.0:
         end = there
@@ -399,7 +399,7 @@ def blend_backward(
     width = image.shape[2]
     for k in range(strand, 2 * counts[batch], strands):
         pair = pairs[batch, k / 2]
-        pixel = place(pair, k & 1, width)
+        pixel = pixel_of(pair, k & 1, width)
         row = pixel[0]
         column = pixel[1]
         flat = leans_of(leans, width, batch, 0, row, column)

@@ -88,7 +88,7 @@ def force_on_vertices(
 
 
 @wp.kernel
-def bends(
+def normal_consistency(
     vertices: wp.array2d(dtype=wp.vec3),
     faces: wp.array2d(dtype=wp.int32),
     twins: wp.array2d(dtype=wp.int32),

@@ -1,4 +1,4 @@
-"""Kernels on the list of foreground pixels: make it, lay values into pictures, pick them out again.
+"""Kernels on the list of foreground pixels: make it, scatter values from it into pictures, gather them again.
 
 A list of fixed capacity is padded with the index one past the last pixel; padding reads as zero and is never written.
 """
@@ -25,7 +25,9 @@ def list_pixels(
 
 
 @wp.kernel
-def lay(values: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), canvas: wp.array2d(dtype=wp.float32)):
+def scatter(
+    values: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), canvas: wp.array2d(dtype=wp.float32)
+):
     """Per listed pixel and channel: write the value into the canvas."""
     slot, channel = wp.tid()
     pixel = int(index[slot])
@@ -34,8 +36,8 @@ def lay(values: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), c
 
 
 @wp.kernel
-def pick(canvas: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), values: wp.array2d(dtype=wp.float32)):
-    """Adjoint of `lay`: read the canvas at each listed pixel."""
+def gather(canvas: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), values: wp.array2d(dtype=wp.float32)):
+    """Adjoint of `scatter`: read the canvas at each listed pixel."""
     slot, channel = wp.tid()
     pixel = int(index[slot])
     if pixel < canvas.shape[0]:

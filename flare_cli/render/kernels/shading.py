@@ -21,7 +21,7 @@ def unit_backward(v: wp.vec3, g: wp.vec3) -> wp.vec3:
 
 
 @wp.kernel
-def look(
+def facing_normal_and_view(
     position: wp.array(dtype=wp.vec3),
     normal: wp.array(dtype=wp.vec3),
     centres: wp.array(dtype=wp.vec3),
@@ -38,7 +38,7 @@ def look(
 
 
 @wp.kernel
-def look_backward(
+def facing_normal_and_view_backward(
     position: wp.array(dtype=wp.vec3),
     normal: wp.array(dtype=wp.vec3),
     centres: wp.array(dtype=wp.vec3),
@@ -82,13 +82,13 @@ def mirror_backward(
 
 
 @wp.func
-def place(value: float, least: float, nodes: int) -> float:
+def table_coordinate(value: float, least: float, nodes: int) -> float:
     """Where a table of `nodes` values from `least` to 1 has this one."""
     return wp.clamp((value - least) / (1.0 - least), 0.0, 1.0) * float(nodes - 1)
 
 
 @wp.func
-def slope_of_place(value: float, least: float, nodes: int) -> float:
+def slope_of_table_coordinate(value: float, least: float, nodes: int) -> float:
     return wp.where(value > least and value < 1.0, float(nodes - 1) / (1.0 - least), 0.0)
 
 
@@ -109,8 +109,8 @@ def compose(
 ):
     """Per pixel: albedo * diffuse + specular * light * (f0 * A + B), A and B bilinear in `table` (roughness, n.v)."""
     pixel = wp.tid()
-    x = place(wp.dot(normal[pixel], view[pixel]), least_n_dot_v, table.shape[1])
-    y = place(roughness[pixel], least_roughness, table.shape[0])
+    x = table_coordinate(wp.dot(normal[pixel], view[pixel]), least_n_dot_v, table.shape[1])
+    y = table_coordinate(roughness[pixel], least_roughness, table.shape[0])
     column = wp.min(int(x), table.shape[1] - 2)
     row = wp.min(int(y), table.shape[0] - 2)
     u = x - float(column)
@@ -148,8 +148,8 @@ def compose_backward(
     pixel = wp.tid()
     g = grad_out[pixel]
     n_dot_v = wp.dot(normal[pixel], view[pixel])
-    x = place(n_dot_v, least_n_dot_v, table.shape[1])
-    y = place(roughness[pixel], least_roughness, table.shape[0])
+    x = table_coordinate(n_dot_v, least_n_dot_v, table.shape[1])
+    y = table_coordinate(roughness[pixel], least_roughness, table.shape[0])
     column = wp.min(int(x), table.shape[1] - 2)
     row = wp.min(int(y), table.shape[0] - 2)
     u = x - float(column)
@@ -160,17 +160,17 @@ def compose_backward(
     across = (table[row, column + 1] - table[row, column]) * (1.0 - v) + (
         table[row + 1, column + 1] - table[row + 1, column]
     ) * v
-    fresnel = f0[pixel] * brdf[0] + brdf[1]
+    white_reflectance = f0[pixel] * brdf[0] + brdf[1]
     lit = wp.dot(g, specular_light[pixel])
     toward = wp.vec2(f0[pixel], 1.0) * (lit * specular[pixel])
     grad_albedo[pixel] = wp.cw_mul(g, diffuse_light[pixel])
     grad_diffuse_light[pixel] = wp.cw_mul(g, albedo[pixel])
-    grad_specular_light[pixel] = g * (specular[pixel] * fresnel)
-    grad_specular[pixel] = lit * fresnel
+    grad_specular_light[pixel] = g * (specular[pixel] * white_reflectance)
+    grad_specular[pixel] = lit * white_reflectance
     grad_f0[pixel] = lit * specular[pixel] * brdf[0]
-    grad_roughness[pixel] = wp.dot(toward, below - above) * slope_of_place(
+    grad_roughness[pixel] = wp.dot(toward, below - above) * slope_of_table_coordinate(
         roughness[pixel], least_roughness, table.shape[0]
     )
-    g_n_dot_v = wp.dot(toward, across) * slope_of_place(n_dot_v, least_n_dot_v, table.shape[1])
+    g_n_dot_v = wp.dot(toward, across) * slope_of_table_coordinate(n_dot_v, least_n_dot_v, table.shape[1])
     grad_normal[pixel] = view[pixel] * g_n_dot_v
     grad_view[pixel] = normal[pixel] * g_n_dot_v

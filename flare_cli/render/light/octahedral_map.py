@@ -11,20 +11,20 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from flare_cli.render.kernels import sphere as kernels
+from flare_cli.render.kernels import octahedral_map as kernels
 from flare_cli.render.launch import Each, Total, launch, vectors
 
 SIDE = 64  # cells along a side of the unfolded octahedron: about 2 degrees each
 
 
-def tabulated(
+def octahedral_lookup(
     function: Callable[[Float[Tensor, "N 3"]], Float[Tensor, "N 3"]], direction: Float[Tensor, "P 3"]
 ) -> Float[Tensor, "P 3"]:
     """`function` at unit directions, bilinear between its values at 4,225 of them. Gradients to both.
 
     A spherical harmonic of degree 2 is off by 0.1 % of its range on average, by 1 % at most.
     """
-    return _LookUp.apply(function(_nodes(direction.device)), direction.contiguous())
+    return _OctahedralLookup.apply(function(_nodes(direction.device)), direction.contiguous())
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def _nodes(device: torch.device) -> Float[Tensor, "N 3"]:
     return nodes.float().to(device)
 
 
-class _LookUp(torch.autograd.Function):
+class _OctahedralLookup(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, direction: Tensor) -> Tensor:
         table = table.contiguous()

@@ -57,8 +57,9 @@ def shade(
 ) -> Shaded:
     """Colour = albedo * diffuse light + specular * specular light * (f0 * A + B).
 
-    `normal` and `view` (from the surface to the camera) are unit, on one side of the surface; see `looking`. `specular`
-    is the intensity 0..1, `f0` the reflectance at normal incidence. Gradients go to all of them and to the light.
+    `normal` and `view` (from the surface to the camera) are unit, on one side of the surface, as
+    `facing_normal_and_view` gives them. `specular` is the intensity 0..1, `f0` the reflectance at normal incidence.
+    Gradients go to all of them and to the light.
     """
     diffuse_light = light.diffuse(normal)
     specular_light = light.specular(mirrored(normal, view), roughness)
@@ -67,14 +68,14 @@ def shade(
     return Shaded(colour, diffuse_light, specular_light)
 
 
-def looking(
+def facing_normal_and_view(
     surface: Float[Tensor, "P 6"], centres: Float[Tensor, "B 3"], batch: Int[Tensor, " P"]
 ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
     """Unit normals turned to the camera's side, and unit directions to the camera, of pixels in pictures `batch`.
 
     `surface` is position and normal (of any length). Gradients go to it, not to the camera centres.
     """
-    return _Look.apply(surface, centres, batch)
+    return _FacingNormalAndView.apply(surface, centres, batch)
 
 
 def mirrored(normal: Float[Tensor, "P 3"], view: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
@@ -82,12 +83,12 @@ def mirrored(normal: Float[Tensor, "P 3"], view: Float[Tensor, "P 3"]) -> Float[
     return _Mirror.apply(normal, view)
 
 
-class _Look(torch.autograd.Function):
+class _FacingNormalAndView(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, surface: Tensor, centres: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         facing, view = (surface.new_empty(len(surface), 3) for _ in range(2))
         launch(
-            kernels.look,
+            kernels.facing_normal_and_view,
             len(surface),
             surface.device,
             [_each(surface[:, :3]), _each(surface[:, 3:]), vectors(centres), Each(batch), _each(facing), _each(view)],
@@ -103,7 +104,7 @@ class _Look(torch.autograd.Function):
         surface, centres, batch = ctx.saved_tensors
         grad = torch.empty_like(surface)
         launch(
-            kernels.look_backward,
+            kernels.facing_normal_and_view_backward,
             len(surface),
             surface.device,
             [

@@ -31,20 +31,20 @@ class Fragments:
 class Pixels:
     """The pixels worth shading: `index` is flat into B*H*W and ascending, `batch` the picture each belongs to.
 
-    A list of fixed capacity ends in padding: index B*H*W, batch 0. `found` is then the number of pixels that wanted a
-    place; if it exceeds the capacity, the last ones have none. `found` is None where the list has just its length.
+    A list of fixed capacity ends in padding: index B*H*W, batch 0. `n_covered` is then how many pixels see a triangle:
+    if that is more than the capacity, the last of them are not listed. It is None where the list is as long as needed.
     """
 
     index: Int[Tensor, " P"]
     batch: Int[Tensor, " P"]
-    found: Int[Tensor, ""] | None = None
+    n_covered: Int[Tensor, ""] | None = None
 
     def mean(self, values: Float[Tensor, "P C"]) -> Float[Tensor, ""]:
         """Mean over the pixels (not the padding) and channels."""
-        if self.found is None:
+        if self.n_covered is None:
             return values.mean()
-        real = torch.arange(len(self.index), device=values.device) < self.found
-        listed = self.found.clamp(max=len(self.index))
+        real = torch.arange(len(self.index), device=values.device) < self.n_covered
+        listed = self.n_covered.clamp(max=len(self.index))
         return torch.where(real[:, None], values, 0.0).sum() / (listed * values.shape[1])
 
 
@@ -76,20 +76,20 @@ def scatter(
     shape: tuple[int, int, int],
     background: Float[Tensor, "*shape"] | float,
 ) -> Float[Tensor, "B H W C"]:
-    """Lay `values` into pictures of `shape` (B, H, W) over `background` (a number, a colour or pictures)."""
+    """Write `values` into pictures of `shape` (B, H, W) over `background` (a number, a colour or pictures)."""
     channels = values.shape[1]
     if isinstance(background, Tensor):
         canvas = background.to(values.dtype).expand(*shape, channels).reshape(-1, channels)
     else:
         canvas = values.new_full((shape[0] * shape[1] * shape[2], channels), background)
-    return _Lay.apply(values.contiguous(), canvas, pixels.index).view(*shape, channels)
+    return _Scatter.apply(values.contiguous(), canvas, pixels.index).view(*shape, channels)
 
 
-class _Lay(torch.autograd.Function):
+class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, canvas: Tensor, index: Tensor) -> Tensor:
         out = canvas.clone()
-        launch(kernels.lay, tuple(values.shape), out.device, [Each(values), Each(index), out])
+        launch(kernels.scatter, tuple(values.shape), out.device, [Each(values), Each(index), out])
         ctx.save_for_backward(index)
         return out
 
@@ -101,11 +101,14 @@ class _Lay(torch.autograd.Function):
         (index,) = ctx.saved_tensors
         grad = grad_outputs[0].contiguous()
         grad_values = grad.new_empty(len(index), grad.shape[1])
-        launch(kernels.pick, tuple(grad_values.shape), grad.device, [grad, Each(index), Each(grad_values)])
+        launch(kernels.gather, tuple(grad_values.shape), grad.device, [grad, Each(index), Each(grad_values)])
         grad_canvas = None
         if ctx.needs_input_grad[1]:
             grad_canvas = grad.clone()
             launch(
-                kernels.lay, tuple(grad_values.shape), grad.device, [torch.zeros_like(grad_values), index, grad_canvas]
+                kernels.scatter,
+                tuple(grad_values.shape),
+                grad.device,
+                [torch.zeros_like(grad_values), index, grad_canvas],
             )
         return grad_values, grad_canvas, None

@@ -64,7 +64,7 @@ class NvdiffrastRasterizer:
         everywhere, _ = self._ops.interpolate(attributes.contiguous(), _seen(fragments), int32_faces(faces))
         flat = everywhere.view(-1, channels)
         values = flat.index_select(0, pixels.index.clamp(max=len(flat) - 1))
-        return values if pixels.found is None else torch.where((pixels.index < len(flat))[:, None], values, 0.0)
+        return values if pixels.n_covered is None else torch.where((pixels.index < len(flat))[:, None], values, 0.0)
 
 
 def _without_far_plane(clip: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V 4"]:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from flare_cli.avatar.networks.cpu_mlp import BLOCK, LeakyRelu, Softplus, blocked
+from flare_cli.avatar.networks.cpu_mlp import BLOCK, LeakyRelu, Softplus, cpu_mlp
 from flare_cli.avatar.networks.mlp import SLOPE, layered
 
 
@@ -26,7 +26,7 @@ def test_values_and_gradients_are_those_of_the_layers_one_after_another(network,
     layers = [network[i] for i in (0, 2, 4)]
 
     def ours(points):
-        return blocked(points, layers, LeakyRelu(SLOPE))
+        return cpu_mlp(points, layers, LeakyRelu(SLOPE))
 
     results = gradients(ours, network, points, weight)
     expected = gradients(network.double(), network, points.double(), weight.double())
@@ -38,7 +38,7 @@ def test_softplus_behind_every_layer_is_torchs_own():
     layers = [torch.nn.Linear(3, 16), torch.nn.Linear(16, 8)]
     network = torch.nn.Sequential(layers[0], torch.nn.Softplus(beta=100), layers[1], torch.nn.Softplus(beta=100))
     points, weight = torch.randn(BLOCK + 9, 3), torch.randn(BLOCK + 9, 8)
-    results = gradients(lambda p: blocked(p, layers, Softplus(100), last=True), network, points, weight)
+    results = gradients(lambda p: cpu_mlp(p, layers, Softplus(100), last=True), network, points, weight)
     expected = gradients(network.double(), network, points.double(), weight.double())
     torch.testing.assert_close([r.double() for r in results], expected, rtol=1e-4, atol=1e-3)
 
@@ -51,7 +51,7 @@ def test_the_number_of_threads_changes_no_bit(network):
         torch.set_num_threads(count)
         results.append(
             gradients(
-                lambda p: blocked(p, layers, LeakyRelu(SLOPE)),
+                lambda p: cpu_mlp(p, layers, LeakyRelu(SLOPE)),
                 network,
                 points,
                 weight,

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from flare_cli.avatar.networks.mlp import layered
-from flare_cli.avatar.networks.triton_mlp import fused, fusible, triton_trouble
+from flare_cli.avatar.networks.triton_mlp import triton_mlp, triton_mlp_supports, triton_trouble
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_the_fused_network_and_its_gradients_are_torchs_own(sizes, rows):
     network[1].negative_slope = network[3].negative_slope = slope
     points = torch.randn(rows, sizes[0], device=device, requires_grad=True)
     weight = torch.randn(rows, sizes[-1], device=device)
-    values = fused(points, [network[i] for i in (0, 2, 4)], slope)
+    values = triton_mlp(points, [network[i] for i in (0, 2, 4)], slope)
     found = [values, *torch.autograd.grad((values * weight).sum(), [points, *network.parameters()])]
     network = network.double()
     exact = points.detach().double().requires_grad_()
@@ -31,10 +31,10 @@ def test_the_fused_network_and_its_gradients_are_torchs_own(sizes, rows):
 
 
 def test_only_two_equal_hidden_layers_are_fused():
-    assert fusible((32, 64, 64, 5))
-    assert not fusible((32, 64, 5))
-    assert not fusible((32, 128, 128, 5))
-    assert not fusible((32, 64, 32, 5))
+    assert triton_mlp_supports((32, 64, 64, 5))
+    assert not triton_mlp_supports((32, 64, 5))
+    assert not triton_mlp_supports((32, 128, 128, 5))
+    assert not triton_mlp_supports((32, 64, 32, 5))
 
 
 def test_a_triton_that_does_not_start_says_why(monkeypatch):

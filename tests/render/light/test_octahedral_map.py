@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from flare_cli.render.light.octahedral_map import SIDE, tabulated
+from flare_cli.render.light.octahedral_map import SIDE, octahedral_lookup
 
 
 @pytest.fixture
@@ -19,14 +19,14 @@ def test_harmonics_of_degree_two_are_looked_up_to_a_hundredth_of_their_range(dir
         x, y, z = d.unbind(1)
         return torch.stack([2 * x * y, 2 * y * z, x**2 - z**2], 1)
 
-    error = (tabulated(harmonics, directions) - harmonics(directions)).abs()
+    error = (octahedral_lookup(harmonics, directions) - harmonics(directions)).abs()
     assert error.max() < 0.02
     assert error.mean() < 0.002
 
 
 def test_a_constant_stays_one_and_has_no_slope(directions):
     directions = directions.requires_grad_()
-    values = tabulated(torch.ones_like, directions)
+    values = octahedral_lookup(torch.ones_like, directions)
     torch.testing.assert_close(values, torch.ones_like(values))
     values.sum().backward()
     assert directions.grad.abs().max() < 1e-5
@@ -36,12 +36,12 @@ def test_gradients_to_directions_are_finite_differences_within_cells(directions)
     generator = torch.Generator().manual_seed(1)
     table = torch.randn((SIDE + 1) ** 2, 3, generator=generator)
     directions, step = directions[:2000].clone().requires_grad_(), 1e-4
-    tabulated(lambda _: table, directions).sum().backward()
+    octahedral_lookup(lambda _: table, directions).sum().backward()
     agree = 0
     for axis in range(3):
         change = torch.zeros(3)
         change[axis] = step
-        plus, minus = (tabulated(lambda _: table, directions.detach() + s * change) for s in (1, -1))
+        plus, minus = (octahedral_lookup(lambda _: table, directions.detach() + s * change) for s in (1, -1))
         slope = (plus - minus).sum(1) / (2 * step)
         agree += ((slope - directions.grad[:, axis]).abs() < 0.02 * slope.abs() + 0.5).float().mean() / 3
     assert agree > 0.95  # the others step over the border of a cell
@@ -52,6 +52,6 @@ def test_the_gradient_to_the_table_is_the_adjoint_of_the_lookup(directions):
     table, other = torch.randn(2, (SIDE + 1) ** 2, 3, generator=generator)
     table.requires_grad_()
     weight = torch.randn(len(directions), 3, generator=generator)
-    (tabulated(lambda _: table, directions) * weight).sum().backward()
-    expected = (tabulated(lambda _: other, directions) * weight).sum()
+    (octahedral_lookup(lambda _: table, directions) * weight).sum().backward()
+    expected = (octahedral_lookup(lambda _: other, directions) * weight).sum()
     torch.testing.assert_close((table.grad * other).sum(), expected, rtol=1e-3, atol=1e-2)

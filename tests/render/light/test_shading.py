@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from flare_cli.render.light.shading import MIN_N_DOT_V, MIN_ROUGHNESS, integrate_brdf, looking, mirrored, shade
+from flare_cli.render.light.shading import (
+    MIN_N_DOT_V,
+    MIN_ROUGHNESS,
+    facing_normal_and_view,
+    integrate_brdf,
+    mirrored,
+    shade,
+)
 
 
 class WhiteLight:
@@ -115,7 +122,7 @@ class SmoothLight:
 
 
 def twin(surface, centres, batch, albedo, roughness, specular, f0):
-    """The specification: `looking` and `shade` in plain torch."""
+    """The specification: `facing_normal_and_view` and `shade` in plain torch."""
     position, normal = surface.split(3, 1)
     view = torch.nn.functional.normalize(centres[batch] - position, dim=1)
     normal = torch.nn.functional.normalize(normal, dim=1)
@@ -136,7 +143,7 @@ def twin(surface, centres, batch, albedo, roughness, specular, f0):
 
 
 def ours(surface, centres, batch, albedo, roughness, specular, f0):
-    normal, view = looking(surface, centres, batch)
+    normal, view = facing_normal_and_view(surface, centres, batch)
     return shade(albedo, roughness, specular, normal, view, SmoothLight(), f0).colour
 
 
@@ -166,7 +173,7 @@ def test_a_picture_of_nothing_is_shaded_and_has_gradients():
 
 def test_padding_has_finite_directions_and_gradients():
     surface = torch.zeros(3, 6, requires_grad=True)
-    normal, view = looking(surface, torch.zeros(1, 3), torch.zeros(3, dtype=torch.long))
+    normal, view = facing_normal_and_view(surface, torch.zeros(1, 3), torch.zeros(3, dtype=torch.long))
     mirror = mirrored(normal, view)
     (normal + view + mirror).sum().backward()
     assert normal.isfinite().all()
@@ -176,6 +183,6 @@ def test_padding_has_finite_directions_and_gradients():
 def test_normals_are_turned_to_the_viewer():
     normal, view, _, _ = points(50)
     away = normal * torch.tensor([1.0, -1.0]).repeat(25)[:, None]
-    facing, to_camera = looking(torch.cat([torch.zeros(50, 3), 3 * away], 1), 2 * view, torch.arange(50))
+    facing, to_camera = facing_normal_and_view(torch.cat([torch.zeros(50, 3), 3 * away], 1), 2 * view, torch.arange(50))
     torch.testing.assert_close(facing, normal)
     torch.testing.assert_close(to_camera, view)
