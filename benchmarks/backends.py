@@ -4,6 +4,7 @@ python benchmarks/backends.py [--device auto] [--size 512] [--batch 4] [--points
 """
 
 import argparse
+from functools import partial
 
 import torch
 
@@ -42,11 +43,11 @@ def own_antialiasing(request: BenchRequest) -> None:
     for subdivisions in request.subdivisions:
         scene = head_scene(subdivisions, request.batch, request.size, request.device)
         clip, faces = scene.clip.clone().requires_grad_(), scene.faces.int()
-        seen, _ = ops.rasterize(context, clip.detach(), faces, (scene.size, scene.size))
-        image = torch.rand(*seen.shape[:3], 3, device=request.device, requires_grad=True)
-        found = ops.antialias_construct_topology_hash(faces)
-        draw = lambda: ops.antialias(image, seen, clip, faces, topology_hash=found)  # noqa: B023, E731
-        forward, backward = clock.time(draw), clock.time_gradient((draw(),), (image, clip))
+        fragments, _ = ops.rasterize(context, clip.detach(), faces, (scene.size, scene.size))
+        image = torch.rand(*fragments.shape[:3], 3, device=request.device, requires_grad=True)
+        topology_hash = ops.antialias_construct_topology_hash(faces)
+        antialias = partial(ops.antialias, image, fragments, clip, faces, topology_hash=topology_hash)
+        forward, backward = clock.time(antialias), clock.time_gradient((antialias(),), (image, clip))
         print(
             f"nvdiffrast's own antialias, {len(faces)} triangles: GPU time {forward.busy:.3f} ms,"
             f" gradient {backward.busy:.3f} ms; latency {forward.latency:.3f} ms, gradient {backward.latency:.3f} ms"

@@ -28,9 +28,9 @@ def main() -> None:
     options = parser.parse_args()
     device = choose_device(options.device)
     config = load_config(options.config, options.overrides)
-    for at, runner in fit_steps(options.subject, config, device, options.steps):
-        print(f"{at.triangles} triangles, batch {at.batch}: median {at.median:.2f} ms per step", end="")
-        print(f" (from {at.least:.2f} to {at.most:.2f})")
+    for timing, runner in fit_steps(options.subject, config, device, options.steps):
+        print(f"{timing.triangles} triangles, batch {timing.batch}: median {timing.median:.2f} ms per step", end="")
+        print(f" (from {timing.least:.2f} to {timing.most:.2f})")
         if options.profile and device.type == "cuda":
             print_profile(runner, options.steps)
     if device.type == "cuda":
@@ -55,13 +55,12 @@ def print_profile(runner: StageRunner, start: int) -> None:
     busy = sum(times.values())
     for part in sorted(times, key=lambda part: -times[part]):
         row = f"| {part} | {times[part]:.2f} | {100 * times[part] / busy:.0f} | {kernels[part]:.0f} |"
-        if (work := least.get(part)) is None:
+        if (floors := least.get(part)) is None:
             print(f"{row} | | | |")
             continue
-        floor = 1e3 * max(work.bytes / bandwidth, work.flops / speed)
-        print(
-            f"{row} {work.bytes / 1e6:.0f} | {work.flops / 1e9:.1f} | {floor:.2f} | {100 * floor / times[part]:.0f} % |"
-        )
+        floor = 1e3 * max(floors.bytes / bandwidth, floors.flops / speed)
+        counted = f"{floors.bytes / 1e6:.0f} | {floors.flops / 1e9:.1f}"
+        print(f"{row} {counted} | {floor:.2f} | {100 * floor / times[part]:.0f} % |")
     print(f"| busy | {busy:.2f} | | {sum(kernels.values()):.0f} | | | | |\n")
 
 

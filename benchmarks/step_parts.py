@@ -28,7 +28,7 @@ BEGINS = {
         "to_pixels_", "to_screen_", "nearest_", "resolve_", "interpolate_", "list_seams_", "find_silhouettes_",
         "blend_", "scatter_", "gather_", "list_pixels_",
     ),
-    "normals, normal consistency, Laplacian": ("area_vectors_", "force_on_", "normal_consistency_", "laplacian_"),
+    "normals, normal consistency, Laplacian": ("area_vector", "vertex_gradients_", "normal_consistency_", "laplacian_"),
 }  # fmt: skip
 WITHIN = {
     "pictures from the host": ("Memcpy HtoD",),
@@ -70,7 +70,7 @@ def least_work(runner: StageRunner) -> dict[str, Work]:
     material, light = _layers(avatar.material.network), _layers(avatar.light.network)
     evaluations = ((points, material), (smooth, material), (points, light), (nodes, light))
     products = sum(2 * n * sum(layer.weight.numel() for layer in layers) for n, layers in evaluations)
-    ends = sum(4 * n * (layers[0].in_features + layers[-1].out_features) for n, layers in evaluations)
+    network_bytes = sum(4 * n * (layers[0].in_features + layers[-1].out_features) for n, layers in evaluations)
     encoded = (points + smooth) * (12 + 4 * features)
     corners = 8 * config.material.levels * (points + smooth) * 4 * config.material.features
     directions = (points + nodes) * 4 * (4 + light[0].in_features)
@@ -79,9 +79,9 @@ def least_work(runner: StageRunner) -> dict[str, Work]:
     return {
         "hash grid": Work(encoded + min(corners, table)),
         "hash grid, gradient": Work(encoded + 12 * points + min(corners, table) + 2 * min(corners, table)),
-        "networks": Work(ends, products),
+        "networks": Work(network_bytes, products),
         "networks, gradient": Work(
-            ends + sum(4 * n * layers[0].in_features for n, layers in evaluations), 2 * products
+            network_bytes + sum(4 * n * layers[0].in_features for n, layers in evaluations), 2 * products
         ),
         "light on the sphere": Work(2 * points * 24),
         "directional encoding": Work(2 * directions),
@@ -99,10 +99,10 @@ def _layers(network: nn.Sequential) -> list[nn.Linear]:
 
 def ceilings(device: torch.device) -> tuple[float, float]:
     """Bytes per second of a large copy, and operations per second of a large bfloat16 product, on this card."""
-    block = torch.empty(2**30, dtype=torch.uint8, device=device)
-    other = torch.empty_like(block)
+    source = torch.empty(2**30, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
     factor = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
-    copied = 2 * block.numel() / _seconds(lambda: other.copy_(block), device)
+    copied = 2 * source.numel() / _seconds(lambda: target.copy_(source), device)
     return copied, 2 * 8192**3 / _seconds(lambda: factor @ factor, device)
 
 

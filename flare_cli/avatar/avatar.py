@@ -56,8 +56,8 @@ class Motion:
 
 
 @dataclass(frozen=True, slots=True)
-class _AtVertices:
-    """What stays the same at the vertices of one topology."""
+class _VertexConstants:
+    """What a fit does not change at the vertices of one topology; `skin` is 1 on bare skin, 0 elsewhere."""
 
     topology: Topology
     template: Float[Tensor, "V 3"]
@@ -91,7 +91,7 @@ class Avatar(nn.Module):
         self._directions = torch.cat([head.expression_dirs, head.pose_dirs], 2).flatten(0, 1)
         self._log_weights = torch.log(head.weights + 1e-5)
         self._canonical = self._canonical_positions()
-        self._at_vertices: _AtVertices | None = None
+        self._vertex_constants_cache: _VertexConstants | None = None
 
     @property
     def device(self) -> torch.device:
@@ -140,8 +140,8 @@ class Avatar(nn.Module):
 
     def move(self, motion: Motion, corrections: Corrections) -> Posed:
         """The mesh in this motion, in world space."""
-        own = (motion.factors @ self._directions.T).unflatten(1, (-1, 3))
-        base = self._template + own + corrections.offsets(motion.factors)
+        head_offsets = (motion.factors @ self._directions.T).unflatten(1, (-1, 3))
+        base = self._template + head_offsets + corrections.offsets(motion.factors)
         rest = self.mesh.topology.carried(base) + self.mesh.offsets
         weights = self.skinning_weights_at_vertices(corrections)
         vertices = blend_transforms(rest, motion.transforms, weights) + motion.translation[:, None]
@@ -161,18 +161,18 @@ class Avatar(nn.Module):
 
     def neutral_vertices(self) -> Float[Tensor, "V 3"]:
         """The mesh at rest: the subject's shape and offsets, no expression, zero pose."""
-        return self._fixed().template + self.mesh.offsets
+        return self._vertex_constants().template + self.mesh.offsets
 
     def material_positions(self) -> Float[Tensor, "V 3"]:
         """Where each vertex looks up its material, in 0..1.
 
         The head's canonical pose without offsets: materials stick to the mesh while its geometry is still moving.
         """
-        return self._fixed().canonical
+        return self._vertex_constants().canonical
 
     def f0_at_vertices(self) -> Float[Tensor, "V 1"]:
         """Reflectance at normal incidence: one value on skin, another elsewhere."""
-        f0, on_skin = self.spec.f0, self._fixed().skin  # 0 on hair, eyes, teeth and inside the mouth
+        f0, on_skin = self.spec.f0, self._vertex_constants().skin  # 0 on hair, eyes, teeth and inside the mouth
         return f0.skin * on_skin + f0.other * (1 - on_skin)
 
     def region_mask(self, names: tuple[str, ...]) -> Float[Tensor, "V 1"]:
@@ -183,18 +183,18 @@ class Avatar(nn.Module):
         )
         return self.mesh.topology.carried(inside.float()[:, None])
 
-    def _fixed(self) -> _AtVertices:
+    def _vertex_constants(self) -> _VertexConstants:
         topology = self.mesh.topology
-        if self._at_vertices is None or self._at_vertices.topology is not topology:
+        if self._vertex_constants_cache is None or self._vertex_constants_cache.topology is not topology:
             regions = self.head.regions
             bare = regions["skin"] & ~regions["scalp"] & ~regions["brows"] & ~regions["inner_mouth"] & ~regions["eyes"]
-            self._at_vertices = _AtVertices(
+            self._vertex_constants_cache = _VertexConstants(
                 topology,
                 topology.carried(self._template),
                 topology.carried(self._canonical),
                 topology.carried(bare.float()[:, None]),
             )
-        return self._at_vertices
+        return self._vertex_constants_cache
 
     def _canonical_positions(self) -> Float[Tensor, "V0 3"]:
         head = self.head

@@ -27,15 +27,15 @@ def bake_textures(avatar: Avatar, size: int) -> PbrTextures:
     baked = torch.zeros(size * size, 5, device=avatar.device)
     with torch.no_grad():
         for start in range(0, len(texels), CHUNK):
-            part = slice(start, start + CHUNK)
-            material = avatar.material(positions[part])
-            baked[texels[part]] = torch.cat(
+            chunk = slice(start, start + CHUNK)
+            material = avatar.material(positions[chunk])
+            baked[texels[chunk]] = torch.cat(
                 [srgb_from_linear(material.albedo), material.roughness, material.specular], 1
             )
     covered = torch.zeros(size * size, dtype=torch.bool, device=avatar.device)
     covered[texels] = True
-    whole = fill_gutters(baked.reshape(size, size, 5).cpu().numpy(), covered.reshape(size, size).cpu().numpy())
-    picture = (whole.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    filled = fill_gutters(baked.reshape(size, size, 5).cpu().numpy(), covered.reshape(size, size).cpu().numpy())
+    picture = (filled.clip(0, 1) * 255 + 0.5).astype(np.uint8)
     return PbrTextures(albedo=picture[..., :3], roughness=picture[..., 3], specular=picture[..., 4])
 
 

@@ -75,10 +75,10 @@ def load_checkpoint(
     `track` is of the training frames, at the size of the pictures that are fitted.
     """
     tensors, header = load_tensors(path)
-    mine = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
-    avatar = build_avatar(mine, header, path, device)
-    theirs = config_from_dict(header["config"], str(path))
-    if theirs != replace(config, run=theirs.run):
+    avatar_tensors = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
+    avatar = build_avatar(avatar_tensors, header, path, device)
+    checkpoint_config = config_from_dict(header["config"], str(path))
+    if checkpoint_config != replace(config, run=checkpoint_config.run):
         raise AvatarError(
             f"{path} belongs to a fit with other settings",
             hint="use the same config to go on with it, or --fresh to start again",
@@ -89,8 +89,8 @@ def load_checkpoint(
             hint="go on with the subject that it was begun with, choose another folder with -o, or start again with"
             " --fresh",
         )
-    where: dict[str, Any] = header["position"]
-    return avatar, Position(**where), {name: t for name, t in tensors.items() if name.startswith("optimiser.")}
+    position: dict[str, Any] = header["position"]
+    return avatar, Position(**position), {name: t for name, t in tensors.items() if name.startswith("optimiser.")}
 
 
 def _identity(track: Track) -> str:

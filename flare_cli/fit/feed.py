@@ -59,8 +59,8 @@ class BatchFeed:
 
     def batch(self, step: Int[Tensor, "1"]) -> Pictures:
         """The pictures of a step, whose number may change between replays. Valid while `reading` that step."""
-        places = torch.arange(self._chosen.shape[1], device=step.device)
-        return self._ring[step % self._size * len(places) + places]
+        batch_indices = torch.arange(self._chosen.shape[1], device=step.device)
+        return self._ring[step % self._size * len(batch_indices) + batch_indices]
 
     @contextmanager
     def reading(self, step: int) -> Generator[None]:
@@ -89,14 +89,14 @@ class BatchFeed:
             return
         batch = self._chosen.shape[1]
         first = step % self._size * batch
-        place = self._ring[first : first + batch]
+        slot_pictures = self._ring[first : first + batch]
         if self._stream is None:
-            place.gather(self._pictures, self._chosen[step])
+            slot_pictures.gather(self._pictures, self._chosen[step])
             return
         slot = self._slots[step % self._size]
         slot.filled.synchronize()  # the copy that read this host memory last, a ring ago
         slot.host.gather(self._pictures, self._chosen[step])
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(slot.used)
-            place.copy(slot.host)
+            slot_pictures.copy(slot.host)
             slot.filled.record(self._stream)

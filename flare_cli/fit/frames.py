@@ -40,17 +40,20 @@ class Pictures:
 
     def blank(self, n: int, *, device: torch.device | str = "cpu", pinned: bool = False) -> Pictures:
         """Room for `n` pictures of the same size; `pinned` memory of the host can be copied without its help."""
-        room = lambda like: like.new_empty((n, *like.shape[1:]), device=device, pin_memory=pinned)  # noqa: E731
-        return Pictures(image=room(self.image), mask=room(self.mask), label=room(self.label))
+
+        def blank_like(tensor: Tensor) -> Tensor:
+            return tensor.new_empty((n, *tensor.shape[1:]), device=device, pin_memory=pinned)
+
+        return Pictures(image=blank_like(self.image), mask=blank_like(self.mask), label=blank_like(self.label))
 
     def gather(self, source: Pictures, chosen: Int[Tensor, " B"]) -> None:
         """Take over the `chosen` pictures of `source`, all in host memory.
 
         Plain copies by this thread: torch would share them out among threads, and wait for busy cores.
         """
-        for mine, theirs in ((self.image, source.image), (self.mask, source.mask), (self.label, source.label)):
-            for place, picture in zip(mine.numpy(), chosen.tolist(), strict=True):
-                np.copyto(place, theirs[picture].numpy())
+        for target, sources in ((self.image, source.image), (self.mask, source.mask), (self.label, source.label)):
+            for row, picture in zip(target.numpy(), chosen.tolist(), strict=True):
+                np.copyto(row, sources[picture].numpy())
 
     def copy(self, source: Pictures) -> None:
         """Take over `source` on the current stream, without waiting for it."""

@@ -68,11 +68,11 @@ def fit_avatar(
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
             first = position.step if index == position.stage else 0
-            wanted = stage_spec(config, stage)
-            if first == 0 and wanted.material.encoding != avatar.spec.material.encoding:
+            spec = stage_spec(config, stage)
+            if first == 0 and spec.material.encoding != avatar.spec.material.encoding:
                 torch.manual_seed(config.run.seed + index)
-                avatar.restart_appearance(wanted.material)
-            avatar.spec = replace(avatar.spec, f0=wanted.f0)
+                avatar.restart_appearance(spec.material)
+            avatar.spec = replace(avatar.spec, f0=spec.f0)
             runner = StageRunner(avatar, index, frames, config, perceptual)
             if restored:
                 runner.optimiser.restore(restored)
@@ -80,17 +80,17 @@ def fit_avatar(
             step, previews = first, config.run.preview_every
             while step < stage.steps:
                 until = min(runner.next_stop(step), step + previews - done % previews if previews else stage.steps)
-                block = runner.advance(step, until)
-                for i, terms in enumerate(block, 1):
+                block_terms = runner.advance(step, until)
+                for i, terms in enumerate(block_terms, 1):
                     if (done + i) % 10 == 0 or done + i == total:
                         log.write(json.dumps({"stage": stage.name, "step": step + i - 1, **terms}) + "\n")
-                if time.monotonic() - saved >= config.run.checkpoint_seconds and done + len(block) < total:
+                if time.monotonic() - saved >= config.run.checkpoint_seconds and done + len(block_terms) < total:
                     spent = position.seconds + time.monotonic() - started
                     checkpoints.save(avatar, runner.optimiser, Position(stage=index, step=until, seconds=spent))
                     log.flush()
                     saved = time.monotonic()
-                done += len(block)
-                on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=sum(block[-1].values())))
+                done += len(block_terms)
+                on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=sum(block_terms[-1].values())))
                 step = until
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, done)
@@ -104,11 +104,11 @@ def _begin(
     torch.manual_seed(config.run.seed)
     checkpoint = folder / CHECKPOINT
     if resume and checkpoint.is_file():
-        begun = load_checkpoint(checkpoint, config, frames.track, device)
+        start = load_checkpoint(checkpoint, config, frames.track, device)
     else:
-        begun = Avatar(head.to(device), frames.track.shape, stage_spec(config, config.stage[0])), Position(), {}
+        start = Avatar(head.to(device), frames.track.shape, stage_spec(config, config.stage[0])), Position(), {}
     if not resume:
         checkpoint.unlink(missing_ok=True)
         (folder / LOG).unlink(missing_ok=True)
     write_text_whole(folder / CONFIG, tomli_w.dumps(config_to_dict(config)))
-    return begun
+    return start

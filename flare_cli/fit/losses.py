@@ -61,8 +61,12 @@ def loss_terms(inputs: LossInputs, weights: LossSettings, perceptual: Perceptual
     avatar, corrections, picture, target = inputs.avatar, inputs.corrections, inputs.picture, inputs.target
     graph, ramps, mean = inputs.graph, inputs.ramps, picture.surface.pixels.mean
     smoother = weights.after_subdivision if avatar.mesh.subdivisions else 1.0
-    skin = functools.cache(lambda: skin_terms(picture.material, picture.surface.pixels, target.label))
     colour, mask = photometric_loss(picture.image, target.image, target.mask)
+
+    @functools.cache
+    def skin() -> tuple[Tensor, Tensor, Tensor]:
+        return skin_terms(picture.material, picture.surface.pixels, target.label)
+
     terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
         "colour": (weights.colour, lambda: colour),
         "mask": (weights.mask, lambda: mask),
@@ -130,14 +134,14 @@ def albedo_smoothness(inputs: LossInputs, fraction: float) -> Float[Tensor, ""]:
     canonical, pixels, mean = surface.canonical.detach(), surface.pixels, surface.pixels.mean
     if fraction < 1:
         n = math.ceil(fraction * len(canonical))
-        listed = len(canonical) if pixels.n_covered is None else pixels.n_covered.clamp(max=len(canonical))
+        n_listed = len(canonical) if pixels.n_covered is None else pixels.n_covered.clamp(max=len(canonical))
         # One pixel out of each n-th of the list: less noise than n out of all, and neighbours stay neighbours.
         strata = torch.arange(n, device=canonical.device) + uniform_noise(inputs.seed, n)
-        chosen = (strata * (listed / max(n, 1))).long().clamp(max=len(canonical) - 1)
+        chosen = (strata * (n_listed / max(n, 1))).long().clamp(max=len(canonical) - 1)
         canonical, albedo, mean = canonical[chosen], albedo.index_select(0, chosen), torch.mean
     jitter = normal_noise(inputs.seed, len(canonical))
-    other = inputs.avatar.material(canonical + POSITION_JITTER * jitter).albedo
-    return mean(((albedo - other).square() / 0.1**2 + 1).sqrt() - 1)
+    jittered = inputs.avatar.material(canonical + POSITION_JITTER * jitter).albedo
+    return mean(((albedo - jittered).square() / 0.1**2 + 1).sqrt() - 1)
 
 
 def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:

@@ -26,13 +26,13 @@ def within_vram(config: Config, size: tuple[int, int], gib: float) -> tuple[Conf
 
     Raises `ConfigError` if not even single pictures fit.
     """
-    room = gib * GIB - OUTSIDE - FIXED
-    each = PER_PIXEL * size[0] * size[1] + (PERCEPTUAL if config.loss.perceptual > 0 else 0)
-    largest = int(room / each)
+    for_pictures = gib * GIB - OUTSIDE - FIXED
+    per_picture = PER_PIXEL * size[0] * size[1] + (PERCEPTUAL if config.loss.perceptual > 0 else 0)
+    largest = int(for_pictures / per_picture)
     if largest < 1:
         raise ConfigError(
             f"{gib:g} GiB of GPU memory are too little for pictures of {size[1]}x{size[0]}"
-            f" (about {(each + OUTSIDE + FIXED) / GIB:.1f} GiB)",
+            f" (about {(per_picture + OUTSIDE + FIXED) / GIB:.1f} GiB)",
             hint=f"fit smaller pictures: --set data.size={size[0] // 2}",
         )
     smaller = [stage for stage in config.stage if stage.batch > largest]
@@ -43,5 +43,5 @@ def within_vram(config: Config, size: tuple[int, int], gib: float) -> tuple[Conf
 def limit_vram(gib: float, device: torch.device) -> None:
     """Let torch take no more of the GPU than leaves `gib` GiB for the whole program: more ends as out of memory."""
     number = torch.empty(0, device=device).get_device()
-    whole = torch.cuda.get_device_properties(number).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, (gib * GIB - OUTSIDE) / whole), number)
+    total_memory = torch.cuda.get_device_properties(number).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (gib * GIB - OUTSIDE) / total_memory), number)

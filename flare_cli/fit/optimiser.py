@@ -73,17 +73,17 @@ class Adam:
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state by name. The tensors themselves: copying into them puts a state back."""
-        found: dict[str, Tensor] = {}
+        state: dict[str, Tensor] = {}
         for i, group in enumerate(self.groups):
-            found[f"optimiser.{i}.step"] = group.step
+            state[f"optimiser.{i}.step"] = group.step
             for k, (mean, square) in enumerate(zip(group.mean, group.square, strict=True)):
-                found[f"optimiser.{i}.{k}.mean"], found[f"optimiser.{i}.{k}.square"] = mean, square
-        return found
+                state[f"optimiser.{i}.{k}.mean"], state[f"optimiser.{i}.{k}.square"] = mean, square
+        return state
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` returned."""
-        for name, mine in self.tensors().items():
-            mine.copy_(tensors[name])
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
 
 
 def _gradient(parameter: Tensor) -> Tensor:

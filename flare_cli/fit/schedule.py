@@ -68,11 +68,11 @@ def stage_schedule(
     generator = torch.Generator().manual_seed(seed * 1000 + index)
     chosen = torch.randint(n_frames, (stage.steps, stage.batch), generator=generator)
     seeds = torch.randint(2**31 - 1, (stage.steps,), generator=generator)
-    own = torch.arange(stage.steps, dtype=torch.float64)
-    step = own + steps_before
+    stage_step = torch.arange(stage.steps, dtype=torch.float64)
+    step = stage_step + steps_before
     factors = torch.stack(
         [
-            stage.decay ** (own / stage.steps),
+            stage.decay ** (stage_step / stage.steps),
             torch.where(step >= prior_halved_at, 0.5, 1.0).double(),
             (step / SMOOTHNESS_RAMP).clamp(max=1),
             (PERCEPTUAL_RAMP / (step + 1)).clamp(max=1),

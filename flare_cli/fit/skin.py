@@ -47,7 +47,7 @@ class _Skin(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, albedo: Tensor, roughness: Tensor, specular: Tensor, index: Tensor, labels: Tensor) -> Tensor:
         count, device = len(albedo), albedo.device
-        tallied, found = albedo.new_empty(count, 4), albedo.new_empty(6, count)
+        tallied, distances = albedo.new_empty(count, 4), albedo.new_empty(6, count)
         launch(
             kernels.tally,
             count,
@@ -60,12 +60,12 @@ class _Skin(torch.autograd.Function):
             kernels.distances,
             count,
             device,
-            [Each(tallied, of_vectors=True), vectors(total), *values, wp.vec4(*USUAL), Each(found, axis=1)],
+            [Each(tallied, of_vectors=True), vectors(total), *values, wp.vec4(*USUAL), Each(distances, axis=1)],
         )
-        sums = found.sum(1)
+        sums = distances.sum(1)
         ctx.save_for_backward(albedo, roughness, specular, tallied, total, sums)
-        even, rough, shiny = (sums[:3] / total[0, 3].clamp(min=1)).unbind(0)
-        return torch.stack([even / 3, rough, shiny])
+        even, roughness_off, specular_off = (sums[:3] / total[0, 3].clamp(min=1)).unbind(0)
+        return torch.stack([even / 3, roughness_off, specular_off])
 
     @staticmethod
     @once_differentiable

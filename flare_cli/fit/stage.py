@@ -76,9 +76,9 @@ class StageRunner:
             torch.cuda.default_stream(self.stream.device).wait_stream(self.stream)
         losses = self._losses(step, until)
         if self.context.capacity is not None and self.most_pixels is not None:
-            wanted = int(self.most_pixels)
-            if wanted > self.context.capacity:
-                self._make_room(wanted)
+            covered = int(self.most_pixels)
+            if covered > self.context.capacity:
+                self._make_room(covered)
         return losses
 
     def next_stop(self, step: int) -> int:
@@ -121,11 +121,11 @@ class StageRunner:
         corrections, faces = self.avatar.corrections(), self.avatar.mesh.topology.faces
         counts: list[Tensor] = []
         for start in range(0, len(self.frames), self.stage.batch):
-            part = slice(start, start + self.stage.batch)
-            projections = self.projections[part]
-            clip = projections.clip(self.avatar.move(self.motion[part], corrections).vertices)
-            seen = self.rasterizer.rasterize(clip, faces, projections.height, projections.width).triangle >= 0
-            counts.append(seen.sum((1, 2)))
+            batch = slice(start, start + self.stage.batch)
+            projections = self.projections[batch]
+            clip = projections.clip(self.avatar.move(self.motion[batch], corrections).vertices)
+            covered = self.rasterizer.rasterize(clip, faces, projections.height, projections.width).triangle >= 0
+            counts.append(covered.sum((1, 2)))
         largest = torch.cat(counts).topk(min(self.stage.batch, len(self.frames))).values
         return max(1, int(largest.sum()) * math.ceil(self.stage.batch / len(largest)))
 
@@ -148,12 +148,14 @@ class StageRunner:
         """The noted terms of these steps. Raises `FitError` naming the first that is not finite."""
         assert self.history is not None
         rows = self.history.tolist()
-        done = [dict(zip(self.names, rows[number % self.block], strict=True)) for number in range(step, until)]
-        for number, terms in enumerate(done, step):
+        terms_of_steps = [
+            dict(zip(self.names, rows[number % self.block], strict=True)) for number in range(step, until)
+        ]
+        for number, terms in enumerate(terms_of_steps, step):
             for name, value in terms.items():
                 if not math.isfinite(value):
                     raise FitError(
                         f"the fit stopped: stage {self.stage.name!r}, step {number}: the {name} loss is {value}",
                         hint="lower the learning rates (for example --set stage.mesh_rate=5e-4) and run again",
                     )
-        return done
+        return terms_of_steps

@@ -49,25 +49,25 @@ class _VertexNormals(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         vertices, faces, offsets, corners, total = ctx.saved_tensors
-        force = vertices.new_empty(len(vertices), len(faces), 3)
-        arguments = [faces, _each(total), _each(grad_outputs[0].contiguous()), _each(force)]
-        launch(kernels.force_on_faces, (len(vertices), len(faces)), vertices.device, arguments)
-        return _force_on_vertices(vertices, offsets, corners, force), None, None, None
+        area_grads = vertices.new_empty(len(vertices), len(faces), 3)
+        arguments = [faces, _each(total), _each(grad_outputs[0].contiguous()), _each(area_grads)]
+        launch(kernels.area_vector_gradients, (len(vertices), len(faces)), vertices.device, arguments)
+        return _vertex_gradients(vertices, offsets, corners, area_grads), None, None, None
 
 
 class _NormalConsistency(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vertices: Tensor, faces: Tensor, twins: Tensor, offsets: Tensor, corners: Tensor) -> Tensor:
         vertices = vertices.contiguous()[None]
-        error, force = vertices.new_empty(len(faces)), vertices.new_empty(1, len(faces), 3)
+        error, area_grads = vertices.new_empty(len(faces)), vertices.new_empty(1, len(faces), 3)
         launch(
             kernels.normal_consistency,
             len(faces),
             faces.device,
-            [vectors(vertices), faces, twins, error, vectors(force)],
+            [vectors(vertices), faces, twins, error, vectors(area_grads)],
         )
         pairs = (twins >= 0).sum() / 2
-        ctx.save_for_backward(vertices, offsets, corners, force, pairs)
+        ctx.save_for_backward(vertices, offsets, corners, area_grads, pairs)
         return error.sum() / pairs
 
     @staticmethod
@@ -75,8 +75,8 @@ class _NormalConsistency(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        vertices, offsets, corners, force, pairs = ctx.saved_tensors
-        grad = _force_on_vertices(vertices, offsets, corners, force)[0]
+        vertices, offsets, corners, area_grads, pairs = ctx.saved_tensors
+        grad = _vertex_gradients(vertices, offsets, corners, area_grads)[0]
         return grad * (grad_outputs[0] / pairs), None, None, None, None
 
 
@@ -88,23 +88,23 @@ def _triples(corners: Int[Tensor, "N 3"]) -> wp.array:
     return wp.from_torch(corners, dtype=wp.vec3i)
 
 
-def _force_on_vertices(
-    vertices: Float[Tensor, "B V 3"], offsets: Tensor, corners: Tensor, force: Float[Tensor, "B F 3"]
+def _vertex_gradients(
+    vertices: Float[Tensor, "B V 3"], offsets: Tensor, corners: Tensor, area_grads: Float[Tensor, "B F 3"]
 ) -> Float[Tensor, "B V 3"]:
     """Gradients of the vertices, given those of the faces' area vectors."""
     grad = torch.empty_like(vertices)
-    arguments = [_each(vertices), offsets, _triples(corners), _each(force), _each(grad)]
-    launch(kernels.force_on_vertices, tuple(vertices.shape[:2]), vertices.device, arguments)
+    arguments = [_each(vertices), offsets, _triples(corners), _each(area_grads), _each(grad)]
+    launch(kernels.vertex_gradients, tuple(vertices.shape[:2]), vertices.device, arguments)
     return grad
 
 
 class _Laplacian(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, offsets: Tensor, others: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, offsets: Tensor, neighbour_lists: Tensor) -> Tensor:
         values = values.contiguous()
         out = torch.empty_like(values)
-        launch(kernels.laplacian, len(values), values.device, [vectors(values), offsets, others, vectors(out)])
-        ctx.save_for_backward(offsets, others)
+        launch(kernels.laplacian, len(values), values.device, [vectors(values), offsets, neighbour_lists, vectors(out)])
+        ctx.save_for_backward(offsets, neighbour_lists)
         return out
 
     @staticmethod
@@ -112,10 +112,10 @@ class _Laplacian(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        offsets, others = ctx.saved_tensors
+        offsets, neighbour_lists = ctx.saved_tensors
         grad_out = grad_outputs[0].contiguous()
         grad = torch.empty_like(grad_out)
-        arguments = [offsets, others, vectors(grad_out), vectors(grad)]
+        arguments = [offsets, neighbour_lists, vectors(grad_out), vectors(grad)]
         launch(kernels.laplacian_backward, len(grad), grad.device, arguments)
         return grad, None, None
 
@@ -169,7 +169,7 @@ def twin_half_edges(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "F 3"]:
     """The half-edge (3 face + corner) on the other side of each half-edge, -1 at a border.
 
     Half-edge k of a face runs from its corner k to corner k + 1. Where more than two faces share an edge, the first two
-    are neighbours and the others have a border there.
+    are neighbours and the neighbour_lists have a border there.
     """
     key, order = torch.sort(_edge_keys(faces)[0], stable=True)
     same = key[1:] == key[:-1]

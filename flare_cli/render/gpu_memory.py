@@ -22,9 +22,9 @@ def gpu_memory(hint: str) -> Generator[None]:
         reason = _memory_error(error)
         if reason is None:
             raise
-        asked = re.search(r"Tried to allocate ([\d.]+ \w+)", reason)
-        more = f": {asked[1]} more were needed" if asked else ""
-        raise OutOfMemoryError(f"the GPU ran out of memory{more}", hint=hint) from error
+        requested = re.search(r"Tried to allocate ([\d.]+ \w+)", reason)
+        how_much = f": {requested[1]} more were needed" if requested else ""
+        raise OutOfMemoryError(f"the GPU ran out of memory{how_much}", hint=hint) from error
 
 
 def _memory_error(error: BaseException | None) -> str | None:

@@ -77,30 +77,31 @@ def launch(kernel: Any, dim: int | tuple[int, ...], device: torch.device, argume
     parts = 1
     if device.type == "cpu" and any(isinstance(a, Each) for a in arguments):
         threads = thread_count()
-        wanted = PARTS if totals else max(PARTS, threads) if threads > 1 else 1
-        parts = min(wanted, sizes[0], math.prod(sizes) // LEAST_THREADS)
+        most_without_sums = max(PARTS, threads) if threads > 1 else 1
+        most = PARTS if totals else most_without_sums
+        parts = min(most, sizes[0], math.prod(sizes) // LEAST_THREADS)
     if parts < 2:
         _launch(kernel, sizes, device, [_whole(a) for a in arguments])
         return
-    own = [[torch.zeros_like(total) for total in totals] for _ in range(parts)]
+    sums_of_parts = [[torch.zeros_like(total) for total in totals] for _ in range(parts)]
 
     def run(part: int) -> None:
         start, end = (sizes[0] * i // parts for i in (part, part + 1))
-        sums = iter(own[part])
-        given = [
-            a.part(start, end - start)
-            if isinstance(a, Each)
-            else _whole(replace(a, tensor=next(sums)))
-            if isinstance(a, Total)
-            else a
-            for a in arguments
+        sums = iter(sums_of_parts[part])
+        part_arguments = [
+            replace(a, tensor=next(sums)) if isinstance(a, Total) else _narrowed(a, start, end) for a in arguments
         ]
-        _launch(kernel, (end - start, *sizes[1:]), device, given)
+        _launch(kernel, (end - start, *sizes[1:]), device, [_whole(a) for a in part_arguments])
 
     for_each_block(run, parts)
     for i, total in enumerate(totals):
-        for sums in own:
+        for sums in sums_of_parts:
             total += sums[i]
+
+
+def _narrowed(argument: object, start: int, end: int) -> object:
+    """What threads `start` to before `end` get of an argument."""
+    return argument.part(start, end - start) if isinstance(argument, Each) else argument
 
 
 def _whole(argument: object) -> object:

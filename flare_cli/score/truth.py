@@ -47,14 +47,14 @@ def load_truth(path: Path, label: UInt8[np.ndarray, "H W"]) -> Truth:
 def score_truth(
     albedo: list[Float[np.ndarray, "H W 3"]], normal: list[Float[np.ndarray, "H W 3"]], truth: list[Truth]
 ) -> TruthScore:
-    """Compare drawn buffers (0 where nothing is drawn) with the truth, where both show the head."""
-    both = [t.inside & (np.linalg.norm(n, axis=-1) > 0.5) for n, t in zip(normal, truth, strict=True)]
-    drawn = np.concatenate([a[m] for a, m in zip(albedo, both, strict=True)])
-    wanted = np.concatenate([t.albedo[m] for t, m in zip(truth, both, strict=True)])
-    scale = (drawn * wanted).sum(0) / np.maximum((drawn * drawn).sum(0), 1e-12)
-    cosines = [(n[m] * t.normal[m]).sum(-1) for n, t, m in zip(normal, truth, both, strict=True)]
+    """Compare drawn buffers (0 where nothing is drawn) with the truth, where shared show the head."""
+    shared = [t.inside & (np.linalg.norm(n, axis=-1) > 0.5) for n, t in zip(normal, truth, strict=True)]
+    drawn = np.concatenate([a[m] for a, m in zip(albedo, shared, strict=True)])
+    true = np.concatenate([t.albedo[m] for t, m in zip(truth, shared, strict=True)])
+    scale = (drawn * true).sum(0) / np.maximum((drawn * drawn).sum(0), 1e-12)
+    cosines = [(n[m] * t.normal[m]).sum(-1) for n, t, m in zip(normal, truth, shared, strict=True)]
     return TruthScore(
-        albedo_raw=psnr(float(np.square(drawn - wanted).mean())),
-        albedo_aligned=psnr(float(np.square(drawn * scale - wanted).mean())),
+        albedo_raw=psnr(float(np.square(drawn - true).mean())),
+        albedo_aligned=psnr(float(np.square(drawn * scale - true).mean())),
         normal_degrees=float(np.degrees(np.arccos(np.concatenate(cosines).clip(-1, 1))).mean()),
     )

@@ -62,7 +62,10 @@ def test_a_captured_step_reads_the_right_pictures_without_waiting(slots: int):
     device = torch.device("cuda")
     steps, batch, size = 60, 4, 256
     generator = torch.Generator().manual_seed(1)
-    random = lambda *shape: torch.randint(256, shape, generator=generator, dtype=torch.uint8)  # noqa: E731
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+
     pictures = Pictures(image=random(9, size, size, 3), mask=random(9, size, size), label=random(9, size, size))
     chosen = torch.randint(9, (steps, batch), generator=generator)
     feed = BatchFeed(pictures, chosen, device, slots)

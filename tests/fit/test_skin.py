@@ -9,7 +9,10 @@ from flare_cli.render.raster.fragments import Pixels
 def twin(values, skin):
     """The specification: the three terms over skin pixels, in plain torch."""
     albedo, roughness, specular = values[skin].split([3, 1, 1], 1)
-    hinge = lambda v, mean, deviation: ((v - mean).abs() - 2 * deviation).clamp(min=0).mean()  # noqa: E731
+
+    def hinge(values, mean, deviation):
+        return ((values - mean).abs() - 2 * deviation).clamp(min=0).mean()
+
     return torch.stack(
         [(albedo - albedo.mean(0)).abs().mean(), hinge(roughness, 0.5, 0.1), hinge(specular, 0.3753, 0.1655)]
     )

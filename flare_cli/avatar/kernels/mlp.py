@@ -19,15 +19,15 @@ def _matrix(start, rows: tl.constexpr, columns: tl.constexpr, padded_rows: tl.co
 
 @triton.jit
 def _vector(start, size: tl.constexpr, padded: tl.constexpr):
-    at = tl.arange(0, padded)
-    return tl.load(start + at, at < size, 0.0)
+    index = tl.arange(0, padded)
+    return tl.load(start + index, index < size, 0.0)
 
 
 @triton.jit
-def _points(x, at, count, inputs: tl.constexpr, padded: tl.constexpr, factor: tl.constexpr):
+def _points(x, point, count, inputs: tl.constexpr, padded: tl.constexpr, factor: tl.constexpr):
     column = tl.arange(0, padded)[None, :]
-    there = (at < count)[:, None] & (column < inputs)
-    return tl.load(x + column * count + at[:, None], there, 0.0).to(factor)
+    inside = (point < count)[:, None] & (column < inputs)
+    return tl.load(x + column * count + point[:, None], inside, 0.0).to(factor)
 
 
 @triton.jit
@@ -49,16 +49,16 @@ def mlp(
 ):  # fmt: skip
     """out[P, M] of `block` points."""
     factor: tl.constexpr = tl.bfloat16 if half else tl.float32
-    at = tl.program_id(0) * block + tl.arange(0, block)
+    point = tl.program_id(0) * block + tl.arange(0, block)
     w1 = _matrix(weight1, width, inputs, padded_width, padded_inputs, factor)
     w2 = _matrix(weight2, width, width, padded_width, padded_width, factor)
     w3 = _matrix(weight3, outputs, width, padded_outputs, padded_width, factor)
-    values = _points(x, at, count, inputs, padded_inputs, factor)
+    values = _points(x, point, count, inputs, padded_inputs, factor)
     values = _rectified(_layer(values, w1, _vector(bias1, width, padded_width)), slope, factor)
     values = _rectified(_layer(values, w2, _vector(bias2, width, padded_width)), slope, factor)
     result = _layer(values, w3, _vector(bias3, outputs, padded_outputs))
     column = tl.arange(0, padded_outputs)[None, :]
-    tl.store(out + at[:, None] * outputs + column, result, (at < count)[:, None] & (column < outputs))
+    tl.store(out + point[:, None] * outputs + column, result, (point < count)[:, None] & (column < outputs))
 
 
 @triton.jit
@@ -71,8 +71,8 @@ def _store_matrix(start, values, rows: tl.constexpr, columns: tl.constexpr, padd
 
 @triton.jit
 def _store_vector(start, values, size: tl.constexpr, padded: tl.constexpr):
-    at = tl.arange(0, padded)
-    tl.store(start + at, values, at < size)
+    index = tl.arange(0, padded)
+    tl.store(start + index, values, index < size)
 
 
 @triton.jit
@@ -100,13 +100,13 @@ def mlp_backward(
     grad_b2 = tl.zeros((padded_width,), tl.float32)
     grad_b3 = tl.zeros((padded_outputs,), tl.float32)
     column = tl.arange(0, padded_outputs)[None, :]
-    for number in range(tl.program_id(0), blocks, tl.num_programs(0)):
-        at = number * block + tl.arange(0, block)
-        first = _points(x, at, count, inputs, padded_inputs, factor)
+    for block_number in range(tl.program_id(0), blocks, tl.num_programs(0)):
+        point = block_number * block + tl.arange(0, block)
+        first = _points(x, point, count, inputs, padded_inputs, factor)
         second = _rectified(_layer(first, w1, b1), slope, factor)
         third = _rectified(_layer(second, w2, b2), slope, factor)
-        there = (at < count)[:, None] & (column < outputs)
-        grad = tl.load(grad_out + at[:, None] * outputs + column, there, 0.0)
+        inside = (point < count)[:, None] & (column < outputs)
+        grad = tl.load(grad_out + point[:, None] * outputs + column, inside, 0.0)
         grad_b3 += tl.sum(grad, 0)
         grad = grad.to(factor)
         grad_w3 += tl.dot(tl.trans(grad), third)
@@ -121,20 +121,20 @@ def mlp_backward(
         grad = grad.to(factor)
         grad_w1 += tl.dot(tl.trans(grad), first)
         if wants_grad_x:
-            from_x = tl.dot(grad, w1)
+            grad_inputs = tl.dot(grad, w1)
             feature = tl.arange(0, padded_inputs)[None, :]
-            place = grad_x + feature * count + at[:, None]
-            tl.store(place, from_x, (at < count)[:, None] & (feature < inputs))
+            address = grad_x + feature * count + point[:, None]
+            tl.store(address, grad_inputs, (point < count)[:, None] & (feature < inputs))
     size: tl.constexpr = width * inputs + width * width + outputs * width + 2 * width + outputs
-    place = partial + tl.program_id(0) * size
-    _store_matrix(place, grad_w1, width, inputs, padded_width, padded_inputs)
-    place += width * inputs
-    _store_vector(place, grad_b1, width, padded_width)
-    place += width
-    _store_matrix(place, grad_w2, width, width, padded_width, padded_width)
-    place += width * width
-    _store_vector(place, grad_b2, width, padded_width)
-    place += width
-    _store_matrix(place, grad_w3, outputs, width, padded_outputs, padded_width)
-    place += outputs * width
-    _store_vector(place, grad_b3, outputs, padded_outputs)
+    address = partial + tl.program_id(0) * size
+    _store_matrix(address, grad_w1, width, inputs, padded_width, padded_inputs)
+    address += width * inputs
+    _store_vector(address, grad_b1, width, padded_width)
+    address += width
+    _store_matrix(address, grad_w2, width, width, padded_width, padded_width)
+    address += width * width
+    _store_vector(address, grad_b2, width, padded_width)
+    address += width
+    _store_matrix(address, grad_w3, outputs, width, padded_outputs, padded_width)
+    address += outputs * width
+    _store_vector(address, grad_b3, outputs, padded_outputs)

@@ -84,15 +84,15 @@ class _CpuMlp(torch.autograd.Function):
         points = points.detach()
         values = [points.new_empty(len(points), len(bias)) for bias in biases]
 
-        def work(block: int) -> None:
-            part = slice(block * BLOCK, (block + 1) * BLOCK)
-            here = points[part]
+        def forward_block(block: int) -> None:
+            rows = _rows(block)
+            outputs = points[rows]
             for i in range(layers):
-                here = torch.mm(here, weights[i].T, out=values[i][part]).add_(biases[i])
+                outputs = torch.mm(outputs, weights[i].T, out=values[i][rows]).add_(biases[i])
                 if i < layers - 1 or last:
-                    activation.forward(here)
+                    activation.forward(outputs)
 
-        for_each_block(work, _blocks(points))
+        for_each_block(forward_block, _block_count(points))
         ctx.activation, ctx.last = activation, last
         ctx.save_for_backward(points, *weights, *values)
         return values[-1]
@@ -102,33 +102,37 @@ class _CpuMlp(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        points, *rest = ctx.saved_tensors
-        layers = len(rest) // 2
-        weights, values = rest[:layers], [points, *rest[layers:]]
+        points, *saved = ctx.saved_tensors
+        layers = len(saved) // 2
+        weights, values = saved[:layers], [points, *saved[layers:]]
         (grad_out,) = grad_outputs
-        blocks = _blocks(points)
+        blocks = _block_count(points)
         # Laid out column by column, as encodings write features and want their gradients.
         grad_columns = torch.empty(points.shape[::-1]) if ctx.needs_input_grad[0] else None
         grad_weights = [weight.new_empty(blocks, *weight.shape) for weight in weights]
         grad_biases = [weight.new_empty(blocks, len(weight)) for weight in weights]
 
-        def work(block: int) -> None:
-            part = slice(block * BLOCK, (block + 1) * BLOCK)
-            grad = grad_out[part].clone() if ctx.last else grad_out[part]
+        def backward_block(block: int) -> None:
+            rows = _rows(block)
+            grad = grad_out[rows].clone() if ctx.last else grad_out[rows]
             for i in reversed(range(layers)):
                 if i < layers - 1 or ctx.last:
-                    ctx.activation.backward(grad, values[i + 1][part])
-                torch.mm(grad.T, values[i][part], out=grad_weights[i][block])
+                    ctx.activation.backward(grad, values[i + 1][rows])
+                torch.mm(grad.T, values[i][rows], out=grad_weights[i][block])
                 torch.sum(grad, 0, out=grad_biases[i][block])
                 if i > 0:
                     grad = grad @ weights[i]
                 elif grad_columns is not None:
-                    grad_columns[:, part] = torch.mm(grad, weights[0]).T
+                    grad_columns[:, rows] = torch.mm(grad, weights[0]).T
 
-        for_each_block(work, blocks)
+        for_each_block(backward_block, blocks)
         grad_points = None if grad_columns is None else grad_columns.T
         return grad_points, None, None, *(g.sum(0) for g in grad_weights), *(g.sum(0) for g in grad_biases)
 
 
-def _blocks(points: Tensor) -> int:
+def _block_count(points: Tensor) -> int:
     return -(-len(points) // BLOCK)
+
+
+def _rows(block: int) -> slice:
+    return slice(block * BLOCK, (block + 1) * BLOCK)

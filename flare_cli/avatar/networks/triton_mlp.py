@@ -73,14 +73,14 @@ class _TritonMlp(torch.autograd.Function):
         blocks = -(-count // BACKWARD_BLOCK)
         programs = min(blocks, _programs(columns.device))
         grad_columns = torch.empty_like(columns)
-        shares = columns.new_empty(programs, sum(parameter.numel() for parameter in parameters))
+        partial_grads = columns.new_empty(programs, sum(parameter.numel() for parameter in parameters))
         if blocks:
             _kernels().mlp_backward[programs,](
                 columns,
                 *parameters[:-1],
                 grad_outputs[0].contiguous(),
                 grad_columns,
-                shares,
+                partial_grads,
                 count,
                 blocks,
                 **_constants(parameters, ctx.slope),
@@ -88,7 +88,7 @@ class _TritonMlp(torch.autograd.Function):
                 wants_grad_x=ctx.needs_input_grad[0],
                 num_warps=BACKWARD_WARPS,
             )
-        grads = shares.sum(0).split([parameter.numel() for parameter in parameters])
+        grads = partial_grads.sum(0).split([parameter.numel() for parameter in parameters])
         shaped = [grad.view_as(parameter) for grad, parameter in zip(grads, parameters, strict=True)]
         return grad_columns.T if ctx.needs_input_grad[0] else None, None, *shaped
 

@@ -39,22 +39,24 @@ def photometric_loss(
     """
     pixel = wp.tid()
     drawn = image[pixel]
-    inside = float(mask[pixel]) / 255.0
+    coverage = float(mask[pixel]) / 255.0
     error = float(0.0)
     slope = wp.vec4(0.0)
-    if inside > 0.0:
+    if coverage > 0.0:
         for c in range(3):
-            value = wp.max(drawn[c] * inside, 0.0)
+            value = wp.max(drawn[c] * coverage, 0.0)
             logarithm = wp.log(1.0 + value)
-            seen = curve(logarithm)
-            wanted = toned[int(target[pixel, c])]
-            if inside < 1.0:
-                wanted = curve(wp.log(1.0 + radiance[int(target[pixel, c])] * inside))
-            error += wp.abs(seen - wanted)
+            drawn_tone = curve(logarithm)
+            target_tone = toned[int(target[pixel, c])]
+            if coverage < 1.0:
+                target_tone = curve(wp.log(1.0 + radiance[int(target[pixel, c])] * coverage))
+            error += wp.abs(drawn_tone - target_tone)
             if drawn[c] >= 0.0:
-                slope[c] = wp.sign(seen - wanted) * slope_of_curve(logarithm, seen) * inside / (1.0 + value)
-    missing = drawn[3] - inside
-    slope[3] = 2.0 * missing
+                slope[c] = (
+                    wp.sign(drawn_tone - target_tone) * slope_of_curve(logarithm, drawn_tone) * coverage / (1.0 + value)
+                )
+    coverage_off = drawn[3] - coverage
+    slope[3] = 2.0 * coverage_off
     colour_error[pixel] = error
-    mask_error[pixel] = missing * missing
+    mask_error[pixel] = coverage_off * coverage_off
     grad[pixel] = slope

@@ -84,9 +84,9 @@ def distances_backward(
     count = wp.max(total[0][3], 1.0)
     mean = total[0] / count
     share = tallied[i][3] / count
-    pull = wp.vec3(0.0)
+    slope = wp.vec3(0.0)
     for c in range(3):
-        pull[c] = sign_or_zero(albedo[i][c] - mean[c]) - sums[3 + c] / count
-    grad_albedo[i] = pull * (grad_out[0] * share / 3.0)
+        slope[c] = sign_or_zero(albedo[i][c] - mean[c]) - sums[3 + c] / count
+    grad_albedo[i] = slope * (grad_out[0] * share / 3.0)
     grad_roughness[i] = sign_or_zero(outside(roughness[i], usual[0], usual[1])) * grad_out[1] * share
     grad_specular[i] = sign_or_zero(outside(specular[i], usual[2], usual[3])) * grad_out[2] * share

@@ -53,19 +53,19 @@ class _Encode(torch.autograd.Function):
         grad_out = grad_outputs[0].T.contiguous().view(levels, features, len(points))
         grad_table = torch.zeros_like(table)
         wants_points = ctx.needs_input_grad[0]
-        # Each level has its own share: summed afterwards, nobody waits for another to add.
-        shares = points.new_empty(levels, len(points) if wants_points else 0, 3)
+        # A slice for each level, summed afterwards: no thread waits for another to add.
+        point_grads_by_level = points.new_empty(levels, len(points) if wants_points else 0, 3)
         _, encode_backward = hash_grid_kernels(features)
         _, length = _GPU_RUNS if points.is_cuda else _CPU_RUNS
-        # Each level has its own rows of the table, too.
-        gradients = [Each(grad_out), vectors(grad_table), Each(shares, of_vectors=True)]
+        # Levels share no rows of the table either.
+        gradients = [Each(grad_out), vectors(grad_table), Each(point_grads_by_level, of_vectors=True)]
         _over_levels(encode_backward, grid, length, [*gradients, wants_points])
-        return shares.sum(0) if wants_points else None, grad_table, None, None, None, None
+        return point_grads_by_level.sum(0) if wants_points else None, grad_table, None, None, None, None
 
 
-def _over_levels(kernel: Any, grid: tuple[Tensor, ...], length: int, more: list[object]) -> None:
-    """Run a kernel over runs of `length` points on every level of a grid; `more` is what only this kernel is given."""
+def _over_levels(kernel: Any, grid: tuple[Tensor, ...], length: int, extra: list[object]) -> None:
+    """Run a kernel over runs of `length` points on every level of a grid; `extra` are its own further arguments."""
     points, table, resolutions, offsets, sizes, hashed = grid
     levels = [Each(resolutions), Each(offsets[:-1]), Each(sizes), Each(hashed)]
     runs = (len(resolutions), -(-len(points) // length))
-    launch(kernel, runs, points.device, [vectors(points), vectors(table), *levels, length, *more])
+    launch(kernel, runs, points.device, [vectors(points), vectors(table), *levels, length, *extra])

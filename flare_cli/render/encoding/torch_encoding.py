@@ -34,8 +34,8 @@ class TorchHashGrid(GridTable):
         weights: list[Tensor] = []
         for corner in _CORNERS:
             rows.append(self._rows(torch.stack([cell[..., i].long() + corner[i] for i in range(3)], -1)))
-            along = [fraction[..., i] if corner[i] else 1 - fraction[..., i] for i in range(3)]
-            weights.append(along[0] * along[1] * along[2])
+            factors = [fraction[..., i] if corner[i] else 1 - fraction[..., i] for i in range(3)]
+            weights.append(factors[0] * factors[1] * factors[2])
         entries = torch.nn.functional.embedding(torch.stack(rows), self.table)
         features = (torch.stack(weights)[..., None] * entries).sum(0)
         return features.transpose(0, 1).flatten(1)

@@ -25,10 +25,10 @@ def to_screen(
     """Pixel positions; NaN for vertices that the near plane z = -w cuts."""
     batch, vertex = wp.tid()
     c = clip[batch, vertex]
-    place = wp.vec2(wp.nan, wp.nan)
+    position = wp.vec2(wp.nan, wp.nan)
     if c[2] + c[3] >= 0.0 and c[3] > 0.0:
-        place = wp.vec2((c[0] + c[3]) * half_width / c[3], (c[1] + c[3]) * half_height / c[3])
-    screen[batch, vertex] = place
+        position = wp.vec2((c[0] + c[3]) * half_width / c[3], (c[1] + c[3]) * half_height / c[3])
+    screen[batch, vertex] = position
 
 
 @wp.kernel
@@ -175,11 +175,11 @@ def pixel_of(pair: int, end: int, width: int) -> wp.vec2i:
 @wp.func
 def share_an_edge(twins: wp.array2d(dtype=wp.int32), face: int, other: int) -> wp.bool:
     """Whether two triangles have an edge in common."""
-    found = wp.bool(False)
+    shared = wp.bool(False)
     for k in range(3):
         twin = twins[face, k]
-        found = found or (twin >= 0 and twin / 3 == other)
-    return found
+        shared = shared or (twin >= 0 and twin / 3 == other)
+    return shared
 
 
 @wp.kernel
@@ -193,17 +193,17 @@ def list_seams(
 ):
     """List the pairs of pixels between which the surface may end: they see two triangles without a common edge."""
     batch, pixel = wp.tid()
-    here = triangle[batch, pixel]
+    face = triangle[batch, pixel]
     for axis in range(2):
-        there = here
+        next_face = face
         if axis == 0:
             if (pixel + 1) % width != 0:
-                there = triangle[batch, pixel + 1]
+                next_face = triangle[batch, pixel + 1]
         elif pixel + width < triangle.shape[1]:
-            there = triangle[batch, pixel + width]
-        seam = here != there
-        if seam and here >= 0 and there >= 0:
-            seam = not share_an_edge(twins, here, there)
+            next_face = triangle[batch, pixel + width]
+        seam = face != next_face
+        if seam and face >= 0 and next_face >= 0:
+            seam = not share_an_edge(twins, face, next_face)
         if seam:
             seams[batch, reserve(counts, batch)] = 2 * pixel + axis
         leans[batch, 2 * pixel + axis] = 0.0
@@ -231,25 +231,27 @@ def find_silhouettes(
         pair = seams[batch, k]
         axis = pair & 1
         pixel = pair >> 1
-        next = pixel + wp.where(axis == 0, 1, width)
-        here = triangle[batch, pixel]
-        there = triangle[batch, next]
-        forward = there < 0
-        if here >= 0 and there >= 0:
-            forward = depth[batch, pixel] <= depth[batch, next]
-        begin = pixel_of(pair, wp.where(forward, 0, 1), width)
+        next_pixel = pixel + wp.where(axis == 0, 1, width)
+        face = triangle[batch, pixel]
+        next_face = triangle[batch, next_pixel]
+        forward = next_face < 0
+        if face >= 0 and next_face >= 0:
+            forward = depth[batch, pixel] <= depth[batch, next_pixel]
+        start_pixel = pixel_of(pair, wp.where(forward, 0, 1), width)
         direction = wp.where(forward, 1.0, -1.0)
-        start = wp.where(forward, here, there)
-        goal = wp.where(forward, there, here)
-        edge = walk_to_silhouette(screen, faces, twins, batch, begin[0], begin[1], axis, direction, start, goal)
+        start_face = wp.where(forward, face, next_face)
+        goal_face = wp.where(forward, next_face, face)
+        edge = walk_to_silhouette(
+            screen, faces, twins, batch, start_pixel[0], start_pixel[1], axis, direction, start_face, goal_face
+        )
         if edge >= 0:
             first = pixel_of(pair, 0, width)
             a = local(screen[batch, faces[edge / 3, edge % 3]], first[0], first[1], axis, 1.0)
             b = local(screen[batch, faces[edge / 3, (edge % 3 + 1) % 3]], first[0], first[1], axis, 1.0)
             leans[batch, pair] = wp.clamp(meets_axis(a, b), 0.0, 1.0) - 0.5
-            at = reserve(counts, batch)
-            pairs[batch, at] = pair
-            edges[batch, at] = edge
+            slot = reserve(counts, batch)
+            pairs[batch, slot] = pair
+            edges[batch, slot] = edge
 
 
 @wp.func
@@ -272,12 +274,12 @@ def shares(leans: wp.array2d(dtype=wp.float32), width: int, batch: int, axis: in
 @wp.func
 def along_row(image: wp.array4d(dtype=wp.float32), batch: int, row: int, column: int, c: int, share: wp.vec2) -> float:
     """A pixel's value, blended with those to its left and right."""
-    own = image[batch, row, column, c]
-    value = own
+    unblended = image[batch, row, column, c]
+    value = unblended
     if share[1] > 0.0:
-        value += share[1] * (image[batch, row, column + 1, c] - own)
+        value += share[1] * (image[batch, row, column + 1, c] - unblended)
     if share[0] > 0.0:
-        value += share[0] * (image[batch, row, column - 1, c] - own)
+        value += share[0] * (image[batch, row, column - 1, c] - unblended)
     return value
 
 
@@ -309,12 +311,12 @@ def blend(
         if steep[1] > 0.0:
             below = shares(leans, width, batch, 0, row + 1, column)
         for c in range(image.shape[3]):
-            own = along_row(image, batch, row, column, c, flat)
-            value = own
+            along_own_row = along_row(image, batch, row, column, c, flat)
+            value = along_own_row
             if steep[1] > 0.0:
-                value += steep[1] * (along_row(image, batch, row + 1, column, c, below) - own)
+                value += steep[1] * (along_row(image, batch, row + 1, column, c, below) - along_own_row)
             if steep[0] > 0.0:
-                value += steep[0] * (along_row(image, batch, row - 1, column, c, above) - own)
+                value += steep[0] * (along_row(image, batch, row - 1, column, c, above) - along_own_row)
             out[batch, row, column, c] = value
 
 
@@ -346,28 +348,28 @@ def add_to_edge(
 ):
     """Carry the gradient to where the edge crosses a pair on to the edge's ends."""
     axis = pair & 1
-    here = pixel_of(pair, 0, width)
-    there = pixel_of(pair, 1, width)
-    end = here
+    first = pixel_of(pair, 0, width)
+    second = pixel_of(pair, 1, width)
+    end = first
     if leans[batch, pair] >= 0.0:
-        end = there
+        end = second
     grad_u = float(0.0)
     if axis == 0:
         steep = leans_of(leans, width, batch, 1, end[0], end[1])
         for c in range(image.shape[3]):
-            change = image[batch, here[0], here[1], c] - image[batch, there[0], there[1], c]
+            change = image[batch, first[0], first[1], c] - image[batch, second[0], second[1], c]
             grad_u += kept_by_column(grad_out, batch, end[0], end[1], c, steep) * change
     else:
-        flat_here = shares(leans, width, batch, 0, here[0], here[1])
-        flat_there = shares(leans, width, batch, 0, there[0], there[1])
+        flat_first = shares(leans, width, batch, 0, first[0], first[1])
+        flat_second = shares(leans, width, batch, 0, second[0], second[1])
         for c in range(image.shape[3]):
-            change = along_row(image, batch, here[0], here[1], c, flat_here)
-            change -= along_row(image, batch, there[0], there[1], c, flat_there)
+            change = along_row(image, batch, first[0], first[1], c, flat_first)
+            change -= along_row(image, batch, second[0], second[1], c, flat_second)
             grad_u += grad_out[batch, end[0], end[1], c] * change
     i = faces[edge / 3, edge % 3]
     j = faces[edge / 3, (edge % 3 + 1) % 3]
-    a = local(screen[batch, i], here[0], here[1], axis, 1.0)
-    b = local(screen[batch, j], here[0], here[1], axis, 1.0)
+    a = local(screen[batch, i], first[0], first[1], axis, 1.0)
+    b = local(screen[batch, j], first[0], first[1], axis, 1.0)
     ratio = -a[1] / (b[1] - a[1])
     slope = (b[0] - a[0]) / (b[1] - a[1])
     along_a = grad_u * (1.0 - ratio)
@@ -411,8 +413,8 @@ def blend_backward(
         if flat[1] > 0.0:
             steep_right = leans_of(leans, width, batch, 1, row, column + 1)
         for c in range(image.shape[3]):
-            own = kept_by_column(grad_out, batch, row, column, c, steep)
-            grad = own * (1.0 - wp.max(flat[0], 0.0) - wp.max(-flat[1], 0.0))
+            from_own_column = kept_by_column(grad_out, batch, row, column, c, steep)
+            grad = from_own_column * (1.0 - wp.max(flat[0], 0.0) - wp.max(-flat[1], 0.0))
             if flat[0] < 0.0:
                 grad -= flat[0] * kept_by_column(grad_out, batch, row, column - 1, c, steep_left)
             if flat[1] > 0.0:

@@ -25,12 +25,12 @@ def coefficients(degree: int, order: int) -> list[float]:
     P_l is the l-th derivative of (z^2 - 1)^l / (2^l l!); P_lm its m-th, with the Condon-Shortley sign.
     """
     norm = math.sqrt((2 * degree + 1) / (4 * math.pi) * math.factorial(degree - order) / math.factorial(degree + order))
-    found = []
+    terms = []
     for k in range((degree - order) // 2 + 1):
         power = degree - 2 * k
         legendre = (-1) ** k * math.comb(degree, k) * math.comb(2 * degree - 2 * k, degree) / 2**degree
-        found.append((-1) ** order * norm * legendre * math.factorial(power) / math.factorial(power - order))
-    return found
+        terms.append((-1) ** order * norm * legendre * math.factorial(power) / math.factorial(power - order))
+    return terms
 
 
 TABLE = tuple(tuple(coefficients(degree, order) for order in range(degree + 1)) for degree in DEGREES)

@@ -1,7 +1,7 @@
 """Kernels on meshes. A vertex gathers from its faces or neighbours: nothing is added up by several threads at once.
 
-`corners` lists the faces at each vertex, as (face, next vertex, vertex after that); `others` its neighbours. Those of
-vertex v are entries `offsets[v]` to `offsets[v + 1]`.
+`corners` lists the faces at each vertex, as (face, next vertex, vertex after that); `neighbours` lists the vertices at
+the other ends of its edges. Those of vertex v are entries `offsets[v]` to before `offsets[v + 1]`.
 """
 
 import warp as wp
@@ -45,46 +45,46 @@ def area_vectors(
 ):
     """Per vertex: the sum of its faces' area vectors, and the normal along it."""
     batch, vertex = wp.tid()
-    here = vertices[batch, vertex]
-    around = wp.vec3(0.0)
+    position = vertices[batch, vertex]
+    sum_of_areas = wp.vec3(0.0)
     for i in range(offsets[vertex], offsets[vertex + 1]):
         corner = corners[i]
-        around += wp.cross(vertices[batch, corner[1]] - here, vertices[batch, corner[2]] - here)
-    total[batch, vertex] = around
-    normal[batch, vertex] = unit(around)
+        sum_of_areas += wp.cross(vertices[batch, corner[1]] - position, vertices[batch, corner[2]] - position)
+    total[batch, vertex] = sum_of_areas
+    normal[batch, vertex] = unit(sum_of_areas)
 
 
 @wp.kernel
-def force_on_faces(
+def area_vector_gradients(
     faces: wp.array2d(dtype=wp.int32),
     total: wp.array2d(dtype=wp.vec3),
     grad_normal: wp.array2d(dtype=wp.vec3),
-    force: wp.array2d(dtype=wp.vec3),
+    area_grads: wp.array2d(dtype=wp.vec3),
 ):
     """Per face: the gradient of its area vector, given those of the normals at its corners."""
     batch, face = wp.tid()
-    pull = wp.vec3(0.0)
+    grad = wp.vec3(0.0)
     for k in range(3):
         vertex = faces[face, k]
-        pull += unit_backward(total[batch, vertex], grad_normal[batch, vertex])
-    force[batch, face] = pull
+        grad += unit_backward(total[batch, vertex], grad_normal[batch, vertex])
+    area_grads[batch, face] = grad
 
 
 @wp.kernel
-def force_on_vertices(
+def vertex_gradients(
     vertices: wp.array2d(dtype=wp.vec3),
     offsets: wp.array(dtype=wp.int32),
     corners: wp.array(dtype=wp.vec3i),
-    force: wp.array2d(dtype=wp.vec3),
+    area_grads: wp.array2d(dtype=wp.vec3),
     grad_vertices: wp.array2d(dtype=wp.vec3),
 ):
     """Per vertex: its gradient, given those of its faces' area vectors a x b + b x c + c x a."""
     batch, vertex = wp.tid()
-    pull = wp.vec3(0.0)
+    grad = wp.vec3(0.0)
     for i in range(offsets[vertex], offsets[vertex + 1]):
         corner = corners[i]
-        pull += wp.cross(vertices[batch, corner[1]] - vertices[batch, corner[2]], force[batch, corner[0]])
-    grad_vertices[batch, vertex] = pull
+        grad += wp.cross(vertices[batch, corner[1]] - vertices[batch, corner[2]], area_grads[batch, corner[0]])
+    grad_vertices[batch, vertex] = grad
 
 
 @wp.kernel
@@ -93,30 +93,30 @@ def normal_consistency(
     faces: wp.array2d(dtype=wp.int32),
     twins: wp.array2d(dtype=wp.int32),
     error: wp.array(dtype=wp.float32),
-    force: wp.array2d(dtype=wp.vec3),
+    area_grads: wp.array2d(dtype=wp.vec3),
 ):
     """Per face: half of (1 - cos)^2 at each edge it shares, and the gradient of the whole sum to its area vector."""
     face = wp.tid()
-    own = area_vector(vertices, faces, 0, face)
-    normal = unit(own)
+    area = area_vector(vertices, faces, 0, face)
+    normal = unit(area)
     sum = float(0.0)
-    pull = wp.vec3(0.0)
+    grad = wp.vec3(0.0)
     for k in range(3):
         twin = twins[face, k]
         if twin >= 0:
-            other = unit(area_vector(vertices, faces, 0, twin / 3))
-            bend = 1.0 - wp.dot(normal, other)
+            other_normal = unit(area_vector(vertices, faces, 0, twin / 3))
+            bend = 1.0 - wp.dot(normal, other_normal)
             sum += 0.5 * bend * bend
-            pull += other * (-2.0 * bend)
+            grad += other_normal * (-2.0 * bend)
     error[face] = sum
-    force[0, face] = unit_backward(own, pull)
+    area_grads[0, face] = unit_backward(area, grad)
 
 
 @wp.kernel
 def laplacian(
     values: wp.array(dtype=wp.vec3),
     offsets: wp.array(dtype=wp.int32),
-    others: wp.array(dtype=wp.int32),
+    neighbours: wp.array(dtype=wp.int32),
     out: wp.array(dtype=wp.vec3),
 ):
     """Per vertex: the mean of its neighbours' values minus its own; zero where it has none."""
@@ -125,7 +125,7 @@ def laplacian(
     last = offsets[vertex + 1]
     total = wp.vec3(0.0)
     for i in range(first, last):
-        total += values[others[i]]
+        total += values[neighbours[i]]
     out[vertex] = wp.vec3(0.0)
     if last > first:
         out[vertex] = total / float(last - first) - values[vertex]
@@ -134,7 +134,7 @@ def laplacian(
 @wp.kernel
 def laplacian_backward(
     offsets: wp.array(dtype=wp.int32),
-    others: wp.array(dtype=wp.int32),
+    neighbours: wp.array(dtype=wp.int32),
     grad_out: wp.array(dtype=wp.vec3),
     grad_values: wp.array(dtype=wp.vec3),
 ):
@@ -143,7 +143,7 @@ def laplacian_backward(
     last = offsets[vertex + 1]
     total = wp.vec3(0.0)
     for i in range(first, last):
-        other = others[i]
+        other = neighbours[i]
         total += grad_out[other] / float(offsets[other + 1] - offsets[other])
     grad_values[vertex] = total
     if last > first:

@@ -33,23 +33,23 @@ def unfolded_backward(direction: wp.vec3, g: wp.vec2) -> wp.vec3:
     g_x = g[0]
     g_y = g[1]
     if direction[2] < 0.0:
-        turn = -sign(direction[0]) * sign(direction[1])
-        g_x = g[1] * turn
-        g_y = g[0] * turn
-    along = (g_x * direction[0] + g_y * direction[1]) / length
+        swap_sign = -sign(direction[0]) * sign(direction[1])
+        g_x = g[1] * swap_sign
+        g_y = g[0] * swap_sign
+    radial = (g_x * direction[0] + g_y * direction[1]) / length
     return (
         wp.vec3(
-            g_x - sign(direction[0]) * along,
-            g_y - sign(direction[1]) * along,
-            -sign(direction[2]) * along,
+            g_x - sign(direction[0]) * radial,
+            g_y - sign(direction[1]) * radial,
+            -sign(direction[2]) * radial,
         )
         / length
     )
 
 
 @wp.func
-def cell(place: float, side: int) -> int:
-    return wp.clamp(int(wp.floor(place)), 0, side - 1)
+def cell(coordinate: float, side: int) -> int:
+    return wp.clamp(int(wp.floor(coordinate)), 0, side - 1)
 
 
 @wp.kernel
@@ -61,11 +61,11 @@ def look_up(
 ):
     """Per direction: blend the four nodes of its cell. `side` counts the cells along a side of the square."""
     point = wp.tid()
-    place = (unfolded(direction[point]) + wp.vec2(1.0, 1.0)) * (0.5 * float(side))
-    column = cell(place[0], side)
-    row = cell(place[1], side)
-    u = place[0] - float(column)
-    v = place[1] - float(row)
+    grid = (unfolded(direction[point]) + wp.vec2(1.0, 1.0)) * (0.5 * float(side))
+    column = cell(grid[0], side)
+    row = cell(grid[1], side)
+    u = grid[0] - float(column)
+    v = grid[1] - float(row)
     first = row * (side + 1) + column
     below = first + side + 1
     out[point] = (table[first] * (1.0 - u) + table[first + 1] * u) * (1.0 - v) + (
@@ -94,24 +94,24 @@ def look_up_backward(
 ):
     """Adjoint of `look_up`, a run of points per thread: adds to `grad_table`, writes `grad_direction`."""
     run = wp.tid()
-    at = int(-1)
+    summed_cell = int(-1)
     a = wp.vec3(0.0)
     b = wp.vec3(0.0)
     c = wp.vec3(0.0)
     d = wp.vec3(0.0)
     for point in range(run * POINTS, wp.min((run + 1) * POINTS, direction.shape[0])):
         g = grad_out[point]
-        place = (unfolded(direction[point]) + wp.vec2(1.0, 1.0)) * (0.5 * float(side))
-        column = cell(place[0], side)
-        row = cell(place[1], side)
-        u = place[0] - float(column)
-        v = place[1] - float(row)
+        grid = (unfolded(direction[point]) + wp.vec2(1.0, 1.0)) * (0.5 * float(side))
+        column = cell(grid[0], side)
+        row = cell(grid[1], side)
+        u = grid[0] - float(column)
+        v = grid[1] - float(row)
         first = row * (side + 1) + column
         below = first + side + 1
-        if first != at:
-            if at >= 0:
-                add_to_cell(grad_table, at, side, a, b, c, d)
-            at = first
+        if first != summed_cell:
+            if summed_cell >= 0:
+                add_to_cell(grad_table, summed_cell, side, a, b, c, d)
+            summed_cell = first
             a = wp.vec3(0.0)
             b = wp.vec3(0.0)
             c = wp.vec3(0.0)
@@ -124,5 +124,5 @@ def look_up_backward(
         slope_v = (table[below] - table[first]) * (1.0 - u) + (table[below + 1] - table[first + 1]) * u
         slope = wp.vec2(wp.dot(g, slope_u), wp.dot(g, slope_v)) * (0.5 * float(side))
         grad_direction[point] = unfolded_backward(direction[point], slope)
-    if at >= 0:
-        add_to_cell(grad_table, at, side, a, b, c, d)
+    if summed_cell >= 0:
+        add_to_cell(grad_table, summed_cell, side, a, b, c, d)

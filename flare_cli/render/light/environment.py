@@ -36,23 +36,23 @@ class EnvironmentLight:
 
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         """Irradiance over pi at a unit normal."""
-        return self.gain * _lookup(self.diffuse_map, self._place(normal))
+        return self.gain * _lookup(self.diffuse_map, self._uv(normal))
 
     def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
         """Radiance averaged over the GGX lobe about a mirror direction, between the two nearest prefiltered maps."""
-        place = self._place(direction)
+        uv = self._uv(direction)
         levels = roughness.new_tensor(self.roughness_levels)
         above = torch.searchsorted(levels, roughness.detach().contiguous(), right=True).clamp(1, len(levels) - 1)
         share = ((roughness - levels[above - 1]) / (levels[above] - levels[above - 1])).clamp(0, 1)
         total = torch.zeros_like(direction)
         for index, level in enumerate(self.specular_maps):
             weight = torch.where(above == index, share, 0.0) + torch.where(above == index + 1, 1 - share, 0.0)
-            total = total + weight * _lookup(level, place)
+            total = total + weight * _lookup(level, uv)
         return self.gain * total
 
     def radiance(self, direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         """What a camera sees when it looks along a unit direction: the background."""
-        return self.gain * _lookup(self.specular_maps[0], self._place(direction))
+        return self.gain * _lookup(self.specular_maps[0], self._uv(direction))
 
     def rotate(self, yaw: float) -> EnvironmentLight:
         """The same light turned by `yaw` more radians about +y (counter-clockwise seen from above)."""
@@ -70,10 +70,10 @@ class EnvironmentLight:
             specular_maps=tuple(level.to(device) for level in self.specular_maps),
         )
 
-    def _place(self, direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 2"]:
+    def _uv(self, direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 2"]:
         cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
         x, y, z = direction.unbind(-1)
-        return _place(torch.stack([cosine * x - sine * z, y, sine * x + cosine * z], -1))
+        return _uv(torch.stack([cosine * x - sine * z, y, sine * x + cosine * z], -1))
 
 
 def prefilter(envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
@@ -120,12 +120,12 @@ def _convolved(
     """
     rows, columns = envmap.shape[:2]
     theta = ((np.arange(rows) + 0.5) / rows * math.pi).astype(np.float32)[:, None]
-    turn = np.cos(np.arange(columns) / columns * 2 * math.pi).astype(np.float32)
+    cos_phi = np.cos(np.arange(columns) / columns * 2 * math.pi).astype(np.float32)
     weight = solid_angles(rows).astype(np.float32)[:, None]
     spectrum = np.fft.rfft(envmap, axis=1)
     result: list[np.ndarray] = []
-    for here in theta:
-        cosine = np.cos(here) * np.cos(theta) + np.sin(here) * np.sin(theta) * turn
+    for row_theta in theta:
+        cosine = np.cos(row_theta) * np.cos(theta) + np.sin(row_theta) * np.sin(theta) * cos_phi
         kernel = lobe(np.clip(cosine, -1, 1)) * weight
         mixed = np.einsum("jk,jkc->kc", np.fft.rfft(kernel / kernel.sum(), axis=1), spectrum)
         result.append(np.fft.irfft(mixed, n=columns, axis=0))
@@ -138,8 +138,8 @@ def _shrunk(envmap: Float[np.ndarray, "H W 3"], rows: int) -> Float[np.ndarray, 
     if rows >= len(envmap):
         return envmap
     weight = np.broadcast_to(solid_angles(len(envmap))[:, None, None], (*envmap.shape[:2], 1))
-    both = np.concatenate([envmap * weight, weight], -1)
-    pooled = cv2.resize(both, (2 * rows, rows), interpolation=cv2.INTER_AREA)
+    weighted = np.concatenate([envmap * weight, weight], -1)
+    pooled = cv2.resize(weighted, (2 * rows, rows), interpolation=cv2.INTER_AREA)
     return (pooled[..., :3] / pooled[..., 3:]).astype(np.float32)
 
 
@@ -150,7 +150,7 @@ def _bordered(envmap: Float[np.ndarray, "H W 3"], like: Tensor) -> Float[Tensor,
     return torch.from_numpy(np.ascontiguousarray(bordered.transpose(2, 0, 1))).to(like)
 
 
-def _place(direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 2"]:
+def _uv(direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 2"]:
     """(u, v) of directions in an equirectangular map, 0 to 1."""
     x, y, z = direction.unbind(-1)
     # The floor and the stand-in for z keep gradients finite at the poles.
@@ -159,9 +159,9 @@ def _place(direction: Float[Tensor, "P 3"]) -> Float[Tensor, "P 2"]:
     return torch.stack([phi / (2 * math.pi) + 0.5, theta / math.pi], -1)
 
 
-def _lookup(bordered: Float[Tensor, "3 H W"], place: Float[Tensor, "P 2"]) -> Float[Tensor, "P 3"]:
+def _lookup(bordered: Float[Tensor, "3 H W"], uv: Float[Tensor, "P 2"]) -> Float[Tensor, "P 3"]:
     """Bilinear lookup in a bordered map."""
-    padded = place.new_tensor([bordered.shape[2], bordered.shape[1]])
-    grid = (place * (padded - 2) + 1) / padded * 2 - 1
-    found = torch.nn.functional.grid_sample(bordered[None], grid[None, None], align_corners=False)
-    return found[0, :, 0].T
+    padded = uv.new_tensor([bordered.shape[2], bordered.shape[1]])
+    grid = (uv * (padded - 2) + 1) / padded * 2 - 1
+    values = torch.nn.functional.grid_sample(bordered[None], grid[None, None], align_corners=False)
+    return values[0, :, 0].T

@@ -49,15 +49,15 @@ def _silhouettes(
     leans = screen.new_empty(B, 2 * pixels)
     seam_counts, counts = triangle.new_zeros(2, B)
     seams, pairs, edges = triangle.new_empty(3, B, 2 * pixels)
-    listed = [Each(seam_counts), Each(seams)]
-    launch(kernels.list_seams, (B, pixels), screen.device, [twins, Each(triangle), width, Each(leans), *listed])
-    seen = [Each(triangle), Each(fragments.depth.flatten(1)), width]
-    found = [Each(leans), Each(counts), Each(pairs), Each(edges)]
+    seam_lists = [Each(seam_counts), Each(seams)]
+    launch(kernels.list_seams, (B, pixels), screen.device, [twins, Each(triangle), width, Each(leans), *seam_lists])
+    visible = [Each(triangle), Each(fragments.depth.flatten(1)), width]
+    outlines = [Each(leans), Each(counts), Each(pairs), Each(edges)]
     launch(
         kernels.find_silhouettes,
         (B, strands),
         screen.device,
-        [Each(screen, of_vectors=True), faces, twins, *seen, *listed, strands, *found],
+        [Each(screen, of_vectors=True), faces, twins, *visible, *seam_lists, strands, *outlines],
     )
     return leans, counts, pairs, edges
 
@@ -79,8 +79,8 @@ class _ToScreen(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         (clip,) = ctx.saved_tensors
         grad = torch.empty_like(clip)
-        ends = (Each(grad_outputs[0].contiguous(), of_vectors=True), Each(grad, of_vectors=True))
-        arguments = [Each(clip, of_vectors=True), *ctx.halves, *ends]
+        grads = (Each(grad_outputs[0].contiguous(), of_vectors=True), Each(grad, of_vectors=True))
+        arguments = [Each(clip, of_vectors=True), *ctx.halves, *grads]
         launch(kernels.to_screen_backward, tuple(clip.shape[:2]), clip.device, arguments)
         return grad, None, None
 

@@ -43,9 +43,9 @@ class Pixels:
         """Mean over the pixels (not the padding) and channels."""
         if self.n_covered is None:
             return values.mean()
-        real = torch.arange(len(self.index), device=values.device) < self.n_covered
-        listed = self.n_covered.clamp(max=len(self.index))
-        return torch.where(real[:, None], values, 0.0).sum() / (listed * values.shape[1])
+        is_listed = torch.arange(len(self.index), device=values.device) < self.n_covered
+        n_listed = self.n_covered.clamp(max=len(self.index))
+        return torch.where(is_listed[:, None], values, 0.0).sum() / (n_listed * values.shape[1])
 
 
 def no_fragments(clip: Float[Tensor, "B V 4"], height: int, width: int) -> Fragments:
@@ -58,15 +58,15 @@ def no_fragments(clip: Float[Tensor, "B V 4"], height: int, width: int) -> Fragm
 def foreground(fragments: Fragments, capacity: int | None = None) -> Pixels:
     """The pixels that see a triangle. With a capacity the list has that length, and nothing waits for the GPU."""
     triangle = fragments.triangle.flatten()
-    seen = triangle >= 0
+    covered = triangle >= 0
     height, width = fragments.triangle.shape[1:]
     if capacity is None:
-        index = torch.nonzero(seen)[:, 0]
+        index = torch.nonzero(covered)[:, 0]
         return Pixels(index, torch.div(index, height * width, rounding_mode="floor"))
-    rank = seen.cumsum(0, dtype=torch.int32)
-    index = torch.full((capacity,), len(seen), device=seen.device)
+    rank = covered.cumsum(0, dtype=torch.int32)
+    index = torch.full((capacity,), len(covered), device=covered.device)
     batch = torch.zeros_like(index)
-    launch(kernels.list_pixels, len(seen), seen.device, [triangle, rank, height * width, index, batch])
+    launch(kernels.list_pixels, len(covered), covered.device, [triangle, rank, height * width, index, batch])
     return Pixels(index, batch, rank[-1])
 
 

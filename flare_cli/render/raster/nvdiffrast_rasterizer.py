@@ -43,10 +43,10 @@ class NvdiffrastRasterizer:
         if len(faces) == 0:
             return no_fragments(clip, height, width)
         faces = int32_faces(faces)
-        seen, _ = self._ops.rasterize(self._context, _without_far_plane(clip), faces, (height, width), grad_db=False)
-        depth, _ = self._ops.interpolate(clip[..., 3:].contiguous(), seen, faces)
-        triangle = seen[..., 3].detach().int() - 1
-        first, second = seen[..., 0], seen[..., 1]
+        raster, _ = self._ops.rasterize(self._context, _without_far_plane(clip), faces, (height, width), grad_db=False)
+        depth, _ = self._ops.interpolate(clip[..., 3:].contiguous(), raster, faces)
+        triangle = raster[..., 3].detach().int() - 1
+        first, second = raster[..., 0], raster[..., 1]
         third = torch.where(triangle >= 0, 1 - first - second, 0.0)
         return Fragments(triangle, torch.stack([first, second, third], -1), depth[..., 0])
 
@@ -61,7 +61,7 @@ class NvdiffrastRasterizer:
         channels = attributes.shape[2]
         if len(faces) == 0:
             return attributes.new_zeros(len(pixels.index), channels)
-        everywhere, _ = self._ops.interpolate(attributes.contiguous(), _seen(fragments), int32_faces(faces))
+        everywhere, _ = self._ops.interpolate(attributes.contiguous(), _raster_picture(fragments), int32_faces(faces))
         flat = everywhere.view(-1, channels)
         values = flat.index_select(0, pixels.index.clamp(max=len(flat) - 1))
         return values if pixels.n_covered is None else torch.where((pixels.index < len(flat))[:, None], values, 0.0)
@@ -73,7 +73,7 @@ def _without_far_plane(clip: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V 4"]:
     return torch.stack([x, y, 0.5 * (z - w), w], -1)
 
 
-def _seen(fragments: Fragments) -> Float[Tensor, "B H W 4"]:
+def _raster_picture(fragments: Fragments) -> Float[Tensor, "B H W 4"]:
     """nvdiffrast's picture of what is seen: two barycentrics, something that grows with depth, triangle + 1."""
     return torch.cat(
         [fragments.barycentric[..., :2], fragments.depth[..., None], (fragments.triangle[..., None] + 1).float()], -1

@@ -41,23 +41,23 @@ class Pytorch3dRasterizer:
             return no_fragments(clip, height, width)
         counts = torch.bincount(pieces.picture, minlength=len(clip)).tolist()
         corners = _ndc(pieces.corners, height, width).flatten(0, 1).split([3 * count for count in counts])
-        own = [torch.arange(3 * count, device=clip.device).view(-1, 3) for count in counts]
-        found, depth, barycentric, _ = self._rasterize_meshes(
-            self._meshes(list(corners), own),
+        corner_numbers = [torch.arange(3 * count, device=clip.device).view(-1, 3) for count in counts]
+        pieces_seen, depth, barycentric, _ = self._rasterize_meshes(
+            self._meshes(list(corners), corner_numbers),
             image_size=(height, width),
             faces_per_pixel=1,
             max_faces_per_bin=max(counts),  # fewer would drop triangles where many meet
             perspective_correct=True,
         )
-        piece = found[..., 0]
-        seen = piece >= 0
+        piece = pieces_seen[..., 0]
+        is_covered = piece >= 0
         piece = piece.clamp(min=0)
         # Barycentrics in a piece times the piece's corners in its triangle.
         barycentric = torch.einsum("bhwi,bhwij->bhwj", barycentric[..., 0, :], pieces.weights[piece])
         return Fragments(
-            torch.where(seen, pieces.face[piece], -1).int(),
-            torch.where(seen[..., None], barycentric, 0.0),
-            torch.where(seen, depth[..., 0], 0.0),
+            torch.where(is_covered, pieces.face[piece], -1).int(),
+            torch.where(is_covered[..., None], barycentric, 0.0),
+            torch.where(is_covered, depth[..., 0], 0.0),
         )
 
     def interpolate(
@@ -108,17 +108,17 @@ def _cut_at_near(clip: Float[Tensor, "B V 4"], faces: Int[Tensor, "F 3"]) -> _Pi
         ahead = triangles[..., 2] + triangles[..., 3]
         in_front = ahead >= 0
         drawable = triangles.isfinite().flatten(2).all(-1)
-        whole = in_front.all(-1) & drawable
-        crossing = in_front.any(-1) & ~whole & drawable
-        picture, face = torch.nonzero(whole, as_tuple=True)
+        uncut = in_front.all(-1) & drawable
+        crossing = in_front.any(-1) & ~uncut & drawable
+        picture, face = torch.nonzero(uncut, as_tuple=True)
         cut_picture, cut_face = torch.nonzero(crossing, as_tuple=True)
         weights, source = _cut_weights(ahead[cut_picture, cut_face])
         picture = torch.cat([picture, cut_picture[source]])
         order = torch.argsort(picture, stable=True)
         picture = picture[order]
         face = torch.cat([face, cut_face[source]])[order]
-        uncut = torch.eye(3, device=clip.device).expand(len(order) - len(source), 3, 3)
-        weights = torch.cat([uncut, weights])[order]
+        corners = torch.eye(3, device=clip.device).expand(len(order) - len(source), 3, 3)
+        weights = torch.cat([corners, weights])[order]
     return _Pieces(weights @ triangles[picture, face], weights, face, picture)
 
 

@@ -139,8 +139,8 @@ class _Interpolate(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         (grad_out,) = grad_outputs
         attributes, barycentric, faces, triangle, index, batch = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[0]
-        grad_attributes = torch.zeros_like(attributes) if wanted else attributes.new_empty(0, 0, 0)
+        wants_attributes = ctx.needs_input_grad[0]
+        grad_attributes = torch.zeros_like(attributes) if wants_attributes else attributes.new_empty(0, 0, 0)
         grad_barycentric = torch.zeros_like(barycentric)
         launch(
             raster_kernels.interpolate_backward,
@@ -156,7 +156,7 @@ class _Interpolate(torch.autograd.Function):
                 Each(grad_out.contiguous()),
                 Total(grad_attributes),
                 vectors(grad_barycentric.view(-1, 3)),
-                wanted,
+                wants_attributes,
             ],
         )
-        return grad_attributes if wanted else None, grad_barycentric, None, None, None
+        return grad_attributes if wants_attributes else None, grad_barycentric, None, None, None
