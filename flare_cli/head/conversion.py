@@ -22,7 +22,7 @@ FIRST_IRIS = 468
 """Landmarks from here on lie on the eyeballs, which turn with the eye joints."""
 LEAST_POINTS = 100
 NOISE = 0.001
-"""Metres by which corresponding landmarks are uncertain: what the solution may leave rather than strain for."""
+"""Metres by which corresponding landmarks are uncertain: so much may be left, rather than a wild expression."""
 TYPICAL = {True: 0.5, False: 1.5}
 """Standard deviation of a coefficient, of named units (0..1) and of components."""
 INDEPENDENT = 60.0

@@ -40,8 +40,8 @@ def thread_count() -> int:
     return torch.get_num_threads() if _for_blocks is None else _for_blocks
 
 
-def for_each_block(work: Callable[[int], None], blocks: int) -> None:
-    """Call `work` with 0 to `blocks` - 1, without gradients, on `thread_count` threads.
+def for_each_block(function: Callable[[int], None], blocks: int) -> None:
+    """Call `function` with 0 to `blocks` - 1, without gradients, on `thread_count` threads.
 
     Blocks come in any order and side by side: each writes to its own place, and what it computes does not depend on
     the number of threads.
@@ -52,7 +52,7 @@ def for_each_block(work: Callable[[int], None], blocks: int) -> None:
     def run() -> None:
         with torch.no_grad():
             while (block := next(waiting)) < blocks:
-                work(block)
+                function(block)
 
     if threads < 2:
         run()
@@ -63,7 +63,7 @@ def for_each_block(work: Callable[[int], None], blocks: int) -> None:
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Workers in each of which torch has one thread."""
+    """Threads in each of which torch has one thread of its own."""
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="flare")
     everyone = threading.Barrier(threads)

@@ -55,14 +55,14 @@ class Processes:
         for worker in self._workers:
             worker.close()
 
-    def in_parallel(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
-        """As `threads.in_parallel`, with each piece in a process; `work`, items and results must be picklable."""
-        return in_parallel(partial(self._done, work), items, threads=len(self._workers))
+    def in_parallel(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
+        """As `threads.in_parallel`, with each call in a process; `function`, items and results must be picklable."""
+        return in_parallel(partial(self._done, function), items, threads=len(self._workers))
 
-    def _done(self, work: Callable[[Item], Result], item: Item) -> Result:
+    def _done(self, function: Callable[[Item], Result], item: Item) -> Result:
         worker = self._idle.get()
         try:
-            return worker.done(work, item)
+            return worker.done(function, item)
         finally:
             self._idle.put(worker)
 
@@ -87,11 +87,11 @@ class _Worker:
         self._requests, self._answers = self._process.stdin, self._process.stdout
         self._knows: object = None
 
-    def done(self, work: Callable[[Item], Result], item: Item) -> Result:
-        """The result of `work`, which is sent only when it is not the same as last time."""
+    def done(self, function: Callable[[Item], Result], item: Item) -> Result:
+        """The result of `function`, which is sent only when it is not the same as last time."""
         try:
-            _send(self._requests, (None if work is self._knows else work, item))
-            self._knows = work
+            _send(self._requests, (None if function is self._knows else function, item))
+            self._knows = function
             result, error, trace = pickle.load(self._answers)
         except (EOFError, OSError, pickle.UnpicklingError) as gone:
             raise WorkerError(
@@ -124,14 +124,14 @@ def serve() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    work: Callable[[Any], Any] | None = None
+    function: Callable[[Any], Any] | None = None
     with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):  # whatever way the parent went
         while True:
             new, item = pickle.load(requests)
-            work = work if new is None else new
-            assert work is not None
+            function = function if new is None else new
+            assert function is not None
             try:
-                answer = (work(item), None, "")
+                answer = (function(item), None, "")
             except Exception as error:
                 answer = (None, error, traceback.format_exc())
             _send(answers, answer)

@@ -16,18 +16,18 @@ Result = TypeVar("Result")
 
 
 def in_parallel(
-    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int | None = None
 ) -> Generator[Result]:
-    """`work` on every item, on `threads` (one for each core); the results come in the order of the items.
+    """`function` of every item, on `threads` (one for each core); the results come in the order of the items.
 
-    Items are taken a few ahead of the results, so that a long film is never in memory. The first error ends the work.
+    Items are taken a few ahead of the results, so that a long film is never in memory. The first error ends it all.
     """
     cores = threads or os.cpu_count() or 1
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
+                waiting.append(pool.submit(function, item))
                 if len(waiting) > 2 * cores:
                     yield waiting.popleft().result()
             while waiting:
@@ -49,19 +49,19 @@ def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item]:
 
 @final
 class Beside(Generic[Result]):
-    """Work on another thread during a `with` block; it ends with the block, however that ends.
+    """A function that runs on another thread during a `with` block; it ends with the block, however that ends.
 
-    `work` is given a callback `(done, total)` that it has to call often: it hands on to `progress`, and raises when the
-    block has ended.
+    `function` is given a callback `(done, total)` that it has to call often: it hands on to `progress`, and raises when
+    the block has ended.
     """
 
     def __init__(
-        self, work: Callable[[Callable[[int, int], None]], Result], progress: Callable[[int, int], None]
+        self, function: Callable[[Callable[[int, int], None]], Result], progress: Callable[[int, int], None]
     ) -> None:
         self._progress = progress
         self._ended = threading.Event()
         self._thread = ThreadPoolExecutor(1)
-        self._coming = self._thread.submit(self._run, work)
+        self._coming = self._thread.submit(self._run, function)
 
     def __enter__(self) -> Beside[Result]:
         return self
@@ -73,7 +73,7 @@ class Beside(Generic[Result]):
         self._thread.shutdown()
 
     def check(self) -> None:
-        """Raise the error that ended the work, if one did. The block calls this now and then."""
+        """Raise the error that ended the function, if one did. The block calls this now and then."""
         if self._coming.done():
             self._coming.result()
 
@@ -81,9 +81,9 @@ class Beside(Generic[Result]):
         """Wait for the end; what came out, and the seconds that it took."""
         return self._coming.result()
 
-    def _run(self, work: Callable[[Callable[[int, int], None]], Result]) -> tuple[Result, float]:
+    def _run(self, function: Callable[[Callable[[int, int], None]], Result]) -> tuple[Result, float]:
         started = time.monotonic()
-        return work(self._tell), time.monotonic() - started
+        return function(self._tell), time.monotonic() - started
 
     def _tell(self, done: int, total: int) -> None:
         if self._ended.is_set():

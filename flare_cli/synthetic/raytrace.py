@@ -80,7 +80,7 @@ def trace_picture(
     outputs = [vectors(radiance), coverage, vectors(albedo), roughness, vectors(normal), depth, label]
     surface, kept = _surface(mesh, bvh, faces)
     environment, kept_too = _environment(envmap.to(device))
-    launch(kernels.trace, (height, width), device, [surface, environment, _view(camera), samples, seed, *outputs])
+    launch(kernels.trace, (height, width), device, [surface, environment, _pinhole(camera), samples, seed, *outputs])
     wp.synchronize_device(wp.device_from_torch(device))
     del kept, kept_too
     return TracedPicture(
@@ -129,10 +129,10 @@ def _array(tensor: Float[Tensor, "*N 3"]) -> wp.array:
     return wp.from_torch(tensor, dtype=wp.vec3)
 
 
-def _view(camera: Cameras) -> Any:
+def _pinhole(camera: Cameras) -> Any:
     world_from_camera = camera.camera_from_world[0, :, :3].T
-    view = kernels.View()
-    view.centre = wp.vec3(*camera.centres()[0].tolist())
-    view.world_from_camera = wp.mat33(*world_from_camera.flatten().tolist())
-    view.fx, view.fy, view.cx, view.cy = camera.intrinsics[0].tolist()
-    return view
+    pinhole = kernels.Pinhole()
+    pinhole.centre = wp.vec3(*camera.centres()[0].tolist())
+    pinhole.world_from_camera = wp.mat33(*world_from_camera.flatten().tolist())
+    pinhole.fx, pinhole.fy, pinhole.cx, pinhole.cy = camera.intrinsics[0].tolist()
+    return pinhole

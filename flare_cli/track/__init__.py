@@ -1,1 +1,1 @@
-"""Video to subject: detect, matte, label, solve for the track, judge its quality."""
+"""Video to subject: landmarks, track, matte, segmentation, preview."""

@@ -29,9 +29,9 @@ from flare_cli.render.device import choose_device
 from flare_cli.subject.folder import Subject, load_subject, save_subject
 from flare_cli.track.face.head_crop import Crop, head_crop
 from flare_cli.track.request import PreprocessRequest, PreprocessResult
-from flare_cli.track.stages.labels import label_pictures
-from flare_cli.track.stages.landmarks import Sightings, find_face
-from flare_cli.track.stages.pictures import cut_pictures
+from flare_cli.track.stages.labels import segment_frames
+from flare_cli.track.stages.landmarks import FaceLandmarks, find_face
+from flare_cli.track.stages.pictures import crop_pictures
 from flare_cli.track.stages.track import Tracked, track_head
 from flare_cli.track.work_folder import WorkFolder
 
@@ -46,7 +46,7 @@ def make_subject(
     progress: ProgressCallback,
     *,
     reader: VideoReader | None = None,
-    search: Beside[Sightings] | None = None,
+    search: Beside[FaceLandmarks] | None = None,
 ) -> PreprocessResult:
     """The subject of `request`, or the one that is already there.
 
@@ -60,87 +60,93 @@ def make_subject(
     if finished is not None:
         return finished
     is_new = not request.out.exists()
-    work = WorkFolder(request.out / ".work")
-    work.claim(key)
+    work_folder = WorkFolder(request.out / ".work")
+    work_folder.claim(key)
     try:
-        seconds, sightings, tracked = _Stages(request, reader, head, work, progress).run(search)
+        seconds, landmarks, tracked = _Stages(request, reader, head, work_folder, progress).run(search)
     except WorkerError:
         raise  # the video is not to blame
     except FlareError:
-        shutil.rmtree(request.out if is_new else work.folder)
+        shutil.rmtree(request.out if is_new else work_folder.folder)
         raise
     source = {
         "video": request.video.name,
         "key": key,
         "head_sha256": head.sha256,
-        "frames": len(sightings.scores),
-        "warning": sightings.warning,
+        "frames": len(landmarks.scores),
+        "warning": landmarks.warning,
         "seconds": seconds,
     }
     subject = Subject(folder=request.out, track=tracked.track, quality=tracked.quality, source=source)
-    return _finish(subject, work)
+    return _finish(subject, work_folder)
 
 
 @final
 class _Stages:
-    """The stages in order. Each leaves its result in `work` and takes it from there when it is run again."""
+    """The stages in order. Each leaves its result in `work_folder` and takes it from there when it is run again."""
 
     def __init__(
         self,
         request: PreprocessRequest,
         reader: VideoReader,
         head: HeadModel,
-        work: WorkFolder,
+        work_folder: WorkFolder,
         progress: ProgressCallback,
     ) -> None:
-        self.request, self.reader, self.head, self.work, self.progress = request, reader, head, work, progress
+        self.request, self.reader, self.head, self.work_folder, self.progress = (
+            request,
+            reader,
+            head,
+            work_folder,
+            progress,
+        )
         self.drawn = head.to(choose_device(request.device))
         self.seconds: dict[str, float] = {}
 
-    def run(self, search: Beside[Sightings] | None) -> tuple[dict[str, float], Sightings, Tracked]:
+    def run(self, search: Beside[FaceLandmarks] | None) -> tuple[dict[str, float], FaceLandmarks, Tracked]:
         """All stages; the seconds that each took, and what was found."""
-        sightings = self._sightings(search)
-        if len(sightings.seen) < MIN_USABLE_FRAMES:
+        landmarks = self._landmarks(search)
+        if len(landmarks.usable) < MIN_USABLE_FRAMES:
             raise VideoError(
-                f"{self.request.video} shows a face in {len(sightings.seen)} of {len(sightings.scores)} frames;"
+                f"{self.request.video} shows a face in {len(landmarks.usable)} of {len(landmarks.scores)} frames;"
                 f" at least {MIN_USABLE_FRAMES} are needed",
                 hint="record one person's face, well lit and at least a tenth of the picture high",
             )
-        crop = head_crop(sightings.points[sightings.seen], sightings.height, sightings.width, self.request.size)
+        crop = head_crop(landmarks.points[landmarks.usable], landmarks.height, landmarks.width, self.request.size)
         # Worker processes have started by the time the track is there.
         with one_thread_each(), Processes() as processes:
-            tracked = self._tracked(sightings, crop)
+            tracked = self._tracked(landmarks, crop)
             with self._stage("labels and preview") as progress:
-                label_pictures(self.drawn, tracked, sightings, crop, self.work, processes, progress)
-        return self.seconds, sightings, tracked
+                segment_frames(self.drawn, tracked, landmarks, crop, self.work_folder, processes, progress)
+        return self.seconds, landmarks, tracked
 
-    def _sightings(self, search: Beside[Sightings] | None) -> Sightings:
-        sightings = Sightings.kept(self.work)
-        if sightings is not None:
-            return sightings
+    def _landmarks(self, search: Beside[FaceLandmarks] | None) -> FaceLandmarks:
+        landmarks = FaceLandmarks.load(self.work_folder)
+        if landmarks is not None:
+            return landmarks
         if search is not None:
-            sightings, seconds = search.result()
+            landmarks, seconds = search.result()
             self.seconds["landmarks"] = round(seconds, 2)
         else:
             with self._stage("landmarks") as progress:
-                sightings = find_face(self.reader, progress)
-        sightings.keep(self.work)
-        return sightings
+                landmarks = find_face(self.reader, progress)
+        landmarks.save(self.work_folder)
+        return landmarks
 
-    def _tracked(self, sightings: Sightings, crop: Crop) -> Tracked:
+    def _tracked(self, landmarks: FaceLandmarks, crop: Crop) -> Tracked:
         """The track; and the pictures, which need most cores for a while, beside it."""
-        numbers = (sightings.seen + 1).tolist()
-        cut = partial(cut_pictures, self.reader, numbers, crop, self.work)
-        with Beside(cut, partial(self.progress, "pictures")) as cutting:
-            with self._stage("track", cutting.check) as progress:
-                tracked = track_head(self.head, sightings, crop, self.work, progress)
+        numbers = (landmarks.usable + 1).tolist()
+        write_crops = partial(crop_pictures, self.reader, numbers, crop, self.work_folder)
+        with Beside(write_crops, partial(self.progress, "pictures")) as cropping:
+            with self._stage("track", cropping.check) as progress:
+                tracked = track_head(self.head, landmarks, crop, self.work_folder, progress)
             if len(tracked.track) < MIN_USABLE_FRAMES:
                 raise VideoError(
                     f"{self.request.video}: the head could be tracked in {len(tracked.track)} of"
-                    f" {len(sightings.scores)} frames; at least {MIN_USABLE_FRAMES} are needed",
+                    f" {len(landmarks.scores)} frames; at least {MIN_USABLE_FRAMES} are needed",
                     hint="use a longer or sharper recording in which the face is turned to the camera",
                 )
-            _, seconds = cutting.result()
+            _, seconds = cropping.result()
         self.seconds["pictures"] = round(seconds, 2)
         return tracked
 
@@ -157,10 +163,10 @@ class _Stages:
         self.seconds[name] = round(time.monotonic() - started, 2)
 
 
-def _finish(subject: Subject, work: WorkFolder) -> PreprocessResult:
+def _finish(subject: Subject, work_folder: WorkFolder) -> PreprocessResult:
     """Move the finished parts into place, `flame_params.json` last: with it the folder is a subject."""
     result = _result(subject)
-    write_json(work.folder / "preview" / "report.json", _report(result))
+    write_json(work_folder.folder / "preview" / "report.json", _report(result))
     for part in PARTS:
         old = subject.folder / part
         if old.is_dir():
@@ -168,12 +174,12 @@ def _finish(subject: Subject, work: WorkFolder) -> PreprocessResult:
         else:
             old.unlink(missing_ok=True)
     for part in ("image", "mask", "semantic", "preview"):
-        os.replace(work.folder / part, subject.folder / part)
+        os.replace(work_folder.folder / part, subject.folder / part)
     for number, _ in result.excluded:
         subject.image_path(number).unlink(missing_ok=True)
     save_subject(subject)
-    shutil.rmtree(work.folder / "matte")
-    (work.folder / "track.npz").unlink()
+    shutil.rmtree(work_folder.folder / "matte")
+    (work_folder.folder / "track.npz").unlink()
     return result
 
 

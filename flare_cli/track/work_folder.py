@@ -31,8 +31,8 @@ class WorkFolder:
         """The file of a frame's picture: image, matte, mask or semantic."""
         return self.folder / kind / f"{number}.png"
 
-    def is_labelled(self, number: int) -> bool:
-        """Whether a frame's mask and label image are there."""
+    def is_segmented(self, number: int) -> bool:
+        """Whether a frame's mask and label image are written."""
         return self.picture("mask", number).is_file() and self.picture("semantic", number).is_file()
 
     def arrays(self, stage: str) -> dict[str, Any] | None:

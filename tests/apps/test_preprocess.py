@@ -41,7 +41,7 @@ def recording(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(recording, tmp_path_factory):
-    """A subject whose making was cut off while it labelled, and then went on; the stages of the second run, and the
+    """A subject whose making was cut off while it segmented, and then went on; the stages of the second run, and the
     masks of the first."""
     request = PreprocessRequest(video=recording, out=tmp_path_factory.mktemp("made") / "subject", size=SIZE)
 
@@ -52,10 +52,10 @@ def made(recording, tmp_path_factory):
     with pytest.raises(KeyboardInterrupt):
         preprocess(request, cut_off)
     assert not (request.out / "flame_params.json").exists()
-    labelled = {mask.name: mask.stat().st_mtime_ns for mask in (request.out / ".work" / "mask").iterdir()}
+    segmented = {mask.name: mask.stat().st_mtime_ns for mask in (request.out / ".work" / "mask").iterdir()}
     seen: list[tuple[str, int]] = []
     result = preprocess(request, lambda stage, done, total: seen.append((stage, done)))
-    return request, result, seen, labelled
+    return request, result, seen, segmented
 
 
 def test_every_frame_with_a_face_is_kept_and_the_other_is_listed(made):
@@ -92,10 +92,10 @@ def test_the_tracked_head_follows_the_drift(made):
 
 
 def test_the_second_run_goes_on_where_the_first_was_cut_off(made):
-    request, _, seen, labelled = made
+    request, _, seen, segmented = made
     assert {stage for stage, _ in seen} == {"labels and preview"}
-    assert len(labelled) >= 4
-    assert labelled.items() <= {m.name: m.stat().st_mtime_ns for m in (request.out / "mask").iterdir()}.items()
+    assert len(segmented) >= 4
+    assert segmented.items() <= {m.name: m.stat().st_mtime_ns for m in (request.out / "mask").iterdir()}.items()
 
 
 def test_a_report_a_table_a_sheet_and_a_film_are_made(made):
@@ -134,7 +134,7 @@ def test_a_gpu_without_room_keeps_the_work(recording, tmp_path, monkeypatch):
     def no_room(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    monkeypatch.setattr("flare_cli.track.pipeline.label_pictures", no_room)
+    monkeypatch.setattr("flare_cli.track.pipeline.segment_frames", no_room)
     with pytest.raises(OutOfMemoryError) as caught:
         preprocess(PreprocessRequest(video=recording, out=tmp_path / "subject", size=64))
     assert "--device cpu" in caught.value.hint
@@ -145,11 +145,13 @@ def test_pictures_that_cannot_be_written_end_the_tracking_beside_them(recording,
     def no_space(*_: object) -> None:
         raise OSError("no space left")
 
-    def endless(head: object, sightings: object, crop: object, work: object, progress: Callable[[int, int], None]):
+    def endless(
+        head: object, landmarks: object, crop: object, work_folder: object, progress: Callable[[int, int], None]
+    ):
         while True:
             progress(0, 1)
 
-    monkeypatch.setattr("flare_cli.track.pipeline.cut_pictures", no_space)
+    monkeypatch.setattr("flare_cli.track.pipeline.crop_pictures", no_space)
     monkeypatch.setattr("flare_cli.track.pipeline.track_head", endless)
     with pytest.raises(OSError, match="no space"):
         preprocess(PreprocessRequest(video=recording, out=tmp_path / "subject", size=64))

@@ -28,7 +28,7 @@ def test_a_failing_block_is_heard_of():
         for_each_block(lambda block: 1 // (block - 3), 5)
 
 
-def test_torch_has_one_thread_in_a_worker():
+def test_torch_has_one_thread_in_each_of_ours():
     torch.set_num_threads(2)
     seen = [0, 0]
     both = threading.Barrier(2)

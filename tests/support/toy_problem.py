@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from flare_cli.head.model import HeadModel
-from flare_cli.track.solve.energy import PER_FRAME, SHARED, Priors, Problem, Unknowns, View
+from flare_cli.track.solve.energy import PER_FRAME, SHARED, CameraModel, Priors, Problem, TrackParameters
 from flare_cli.track.solve.landmark_head import landmark_head
 from flare_cli.track.solve.levenberg_marquardt import NormalSystem
 
@@ -34,16 +34,16 @@ def problem_of(head: HeadModel, n: int = N) -> Problem:
         observed=torch.zeros(n, L, 2),
         eye_distance=torch.ones(n),
         neighbours=torch.ones(n - 2, dtype=torch.bool),
-        view=View(size=512, principal=(250.0, 260.0), focal=900.0, depth=0.8),
+        camera_model=CameraModel(size=512, principal=(250.0, 260.0), focal=900.0, depth=0.8),
         priors=Priors(),
         fps=30.0,
     )
 
 
-def state_of(head: HeadModel, scale: float, n: int = N) -> Unknowns:
+def state_of(head: HeadModel, scale: float, n: int = N) -> TrackParameters:
     random = torch.Generator().manual_seed(2)
     draw = lambda *shape: scale * torch.randn(*shape, generator=random, dtype=torch.float64)  # noqa: E731
-    return Unknowns(
+    return TrackParameters(
         log_focal=torch.tensor(6.9, dtype=torch.float64),
         shape=draw(head.n_shape),
         expression=draw(n, head.n_expression),
@@ -55,7 +55,7 @@ def state_of(head: HeadModel, scale: float, n: int = N) -> Unknowns:
     )
 
 
-def exact_curvature(energy: Callable[[Unknowns], torch.Tensor], now: Unknowns) -> torch.Tensor:
+def exact_curvature(energy: Callable[[TrackParameters], torch.Tensor], now: TrackParameters) -> torch.Tensor:
     """All second derivatives by automatic differentiation, of frame after frame and then of what they share."""
     n = len(now.root)
     frames = torch.cat([getattr(now, name).reshape(n, -1) for name in PER_FRAME], 1)
@@ -86,7 +86,7 @@ def dense(system: NormalSystem) -> torch.Tensor:
     return whole
 
 
-def with_the_mean_held(curvature: torch.Tensor, problem: Problem, now: Unknowns) -> torch.Tensor:
+def with_the_mean_held(curvature: torch.Tensor, problem: Problem, now: TrackParameters) -> torch.Tensor:
     """Without what the root's mean over the frames adds: -1 / (N sigma)^2 between every two frames."""
     n, D = len(now.root), sum(getattr(now, name)[0].numel() for name in PER_FRAME)
     first = now.expression.shape[1]  # the root comes after the expression

@@ -72,7 +72,7 @@ def _solved(
     if not turns_jaw:
         stiffness[E:] = 1e12
 
-    def misfit(unknown: Float[Tensor, "U"]) -> Float[Tensor, "R"]:
+    def residuals(unknown: Float[Tensor, "U"]) -> Float[Tensor, "R"]:
         jaw = torch.zeros(1, len(points.parents), 3, dtype=unknown.dtype)
         pose = torch.cat([jaw[:, : Joint.JAW], unknown[None, None, E:], jaw[:, Joint.JAW + 1 :]], 1)
         posed = pose_vertices(
@@ -83,8 +83,8 @@ def _solved(
 
     unknown = torch.zeros(E + 3)
     for _ in range(NEWTON_ROUNDS if turns_jaw else 1):
-        jacobian = torch.func.jacfwd(misfit)(unknown).double()
-        gradient = weight * jacobian.T @ misfit(unknown).double() + stiffness * unknown.double()
+        jacobian = torch.func.jacfwd(residuals)(unknown).double()
+        gradient = weight * jacobian.T @ residuals(unknown).double() + stiffness * unknown.double()
         system = weight * jacobian.T @ jacobian + stiffness.diag()
         unknown = (unknown.double() - torch.linalg.solve(system, gradient)).float()
-    return unknown[:E], unknown[E:], float(misfit(unknown).square().mean().sqrt())
+    return unknown[:E], unknown[E:], float(residuals(unknown).square().mean().sqrt())

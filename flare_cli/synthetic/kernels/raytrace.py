@@ -45,7 +45,7 @@ class Surface:
 
 
 @wp.struct
-class View:
+class Pinhole:
     """A pinhole camera in OpenCV axes."""
 
     centre: wp.vec3
@@ -210,7 +210,7 @@ def arriving(
 def trace(
     surface: Surface,
     environment: Environment,
-    view: View,
+    camera: Pinhole,
     samples: wp.int32,
     seed: wp.int32,
     out_radiance: wp.array2d(dtype=wp.vec3),
@@ -226,7 +226,7 @@ def trace(
     shift_x, shift_y = wp.randf(state), wp.randf(state)
     shift_u, shift_v = wp.randf(state), wp.randf(state)
     shift_s, shift_t = wp.randf(state), wp.randf(state)
-    forward = view.world_from_camera * wp.vec3(0.0, 0.0, 1.0)
+    forward = camera.world_from_camera * wp.vec3(0.0, 0.0, 1.0)
     radiance = wp.vec3(0.0, 0.0, 0.0)
     albedo_sum = wp.vec3(0.0, 0.0, 0.0)
     normal_sum = wp.vec3(0.0, 0.0, 0.0)
@@ -241,8 +241,10 @@ def trace(
         if k > 0:
             x = float(j) + fraction(shift_x + number * R2_X)
             y = float(i) + fraction(shift_y + number * R2_Y)
-        ray = wp.normalize(view.world_from_camera * wp.vec3((x - view.cx) / view.fx, (y - view.cy) / view.fy, 1.0))
-        hit = wp.mesh_query_ray(surface.mesh, view.centre, ray, FAR)
+        ray = wp.normalize(
+            camera.world_from_camera * wp.vec3((x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, 1.0)
+        )
+        hit = wp.mesh_query_ray(surface.mesh, camera.centre, ray, FAR)
         if hit.result:
             a, b, c = surface.faces[hit.face, 0], surface.faces[hit.face, 1], surface.faces[hit.face, 2]
             u, v = hit.u, hit.v
@@ -264,7 +266,7 @@ def trace(
                     normal = -normal
                 albedo = u * surface.albedo[a] + v * surface.albedo[b] + w * surface.albedo[c]
                 roughness = u * surface.roughness[a] + v * surface.roughness[b] + w * surface.roughness[c]
-                place = view.centre + hit.t * ray + OFF_SURFACE * facing
+                place = camera.centre + hit.t * ray + OFF_SURFACE * facing
                 for pair in range(PAIRS):
                     n = float(PAIRS * k + pair)
                     light = environment_direction(

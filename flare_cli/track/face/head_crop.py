@@ -1,4 +1,4 @@
-"""The one square that is cut from every frame of a video, so that the camera stays still while the head moves."""
+"""The one square to which every frame of a video is cropped, so that the camera stays still while the head moves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Crop:
     side: int
     size: int
 
-    def cut(self, rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "size size 3"]:
+    def cropped(self, rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "size size 3"]:
         """The square at `size` x `size` pixels; black where it reaches outside the picture."""
         height, width = rgb.shape[:2]
         x0, y0 = max(self.x, 0), max(self.y, 0)
@@ -34,14 +34,14 @@ class Crop:
         return cv2.resize(whole, (self.size, self.size), interpolation=way)
 
     def inside(self, height: int, width: int) -> Bool[np.ndarray, "size size"]:
-        """Which pixels of the cut square show the picture of `height` x `width`, and not the black around it."""
+        """Which pixels of the crop show the picture of `height` x `width`, and not the black around it."""
         centres = (np.arange(self.size) + 0.5) * self.side / self.size
         rows = (centres + self.y > 0) & (centres + self.y < height)
         columns = (centres + self.x > 0) & (centres + self.x < width)
         return rows[:, None] & columns
 
     def from_source(self, points: Float[np.ndarray, "*N 2"]) -> Float[np.ndarray, "*N 2"]:
-        """Source pixels to pixels of the cut square."""
+        """Source pixels to pixels of the crop."""
         return (points - np.array([self.x, self.y])) * (self.size / self.side)
 
 

@@ -72,8 +72,10 @@ class _Square:
         linear = np.array([[cos * flip, -sin], [sin * flip, cos]])
         return np.concatenate([linear, [[self.x], [self.y]] - linear @ [[size / 2], [size / 2]]], 1)
 
-    def cut(self, rgb: UInt8[np.ndarray, "H W 3"], size: int, *, mirrored: bool = False) -> Float[np.ndarray, "h w 3"]:
-        """The square as a float crop in 0..1; a large one is cut finer and averaged, so that it does not alias."""
+    def cropped(
+        self, rgb: UInt8[np.ndarray, "H W 3"], size: int, *, mirrored: bool = False
+    ) -> Float[np.ndarray, "h w 3"]:
+        """The square as a float crop in 0..1; a large one is sampled finer and averaged, so that it does not alias."""
         finer = int(np.clip(round(self.side / size), 1, 4))
         matrix = self.to_picture(size * finer, mirrored=mirrored)
         # OpenCV counts from pixel centres, we count from pixel corners.
@@ -126,7 +128,7 @@ class FaceFollower:
         return None
 
     def _mesh_in(self, rgb: UInt8[np.ndarray, "H W 3"], square: _Square) -> FaceMesh | None:
-        raw, logit = self._mesh(square.cut(rgb, MESH_INPUT))
+        raw, logit = self._mesh(square.cropped(rgb, MESH_INPUT))
         score = float(1 / (1 + np.exp(-np.clip(logit.reshape(-1)[0], -50, 50))))
         if score < MIN_SCORE:
             return None
@@ -152,7 +154,7 @@ class EyeFinder:
             ((LEFT_EYE_INNER, LEFT_EYE_OUTER), LEFT_LIDS, LEFT_IRIS, True),
         ):
             eye = _square_of_eye(mesh.points[list(corners), :2])
-            rims, irises = self._network(eye.cut(rgb, IRIS_INPUT, mirrored=mirrored))
+            rims, irises = self._network(eye.cropped(rgb, IRIS_INPUT, mirrored=mirrored))
             around = _in_picture(rims.reshape(71, 3)[: len(lids)], eye, IRIS_INPUT, mirrored=mirrored)
             points[list(lids), :2] = around[:, :2]
             order = MIRRORED_IRIS if mirrored else slice(None)

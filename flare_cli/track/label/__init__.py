@@ -1,1 +1,1 @@
-"""What each pixel shows: matte, labels, mask, overlay."""
+"""What each pixel shows: matte, segmentation, mask, overlay."""

@@ -1,4 +1,4 @@
-"""All that is made of one frame: its labels and its mask, and what the preview shows of it.
+"""All that is made of one frame: its label image and its mask, and what the preview shows of it.
 
 Worker processes use this module: it imports no torch.
 """
@@ -13,23 +13,23 @@ from jaxtyping import Bool, UInt8
 from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.track.label.matte import guide_of, refined, steadied
 from flare_cli.track.label.overlay import PreviewFrame, contact_row, overlay_frame
-from flare_cli.track.label.projected_head import SeenFrame
+from flare_cli.track.label.projected_head import ProjectedFrame
 from flare_cli.track.label.segmentation import ColourModels, FrameView, fit_mask, label_image
 from flare_cli.track.work_folder import WorkFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Views:
-    """Frames of the track as labelling sees them. `inside` tells the picture from the black around it."""
+class FrameReader:
+    """Reads what segmentation needs of a frame. `inside` tells the picture from the black around it."""
 
-    work: WorkFolder
+    work_folder: WorkFolder
     inside: Bool[np.ndarray, "H W"]
 
     def picture(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
         """The head crop of a frame."""
-        return read_rgb(self.work.picture("image", number))
+        return read_rgb(self.work_folder.picture("image", number))
 
-    def __call__(self, frame: SeenFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
+    def __call__(self, frame: ProjectedFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
         """A frame, its picture `rgb`, and its matte."""
         before, now, after = (self._coarse(frame.number + step, frame.number) for step in (-1, 0, 1))
         guide = guide_of(rgb)
@@ -37,30 +37,31 @@ class Views:
         return FrameView(rgb=rgb, guide=guide, matte=matte, head=frame.head, points=frame.points)
 
     def _coarse(self, number: int, instead: int) -> UInt8[np.ndarray, "256 256"]:
-        path = self.work.picture("matte", number)
-        return read_grey(path if path.is_file() else self.work.picture("matte", instead))
+        path = self.work_folder.picture("matte", number)
+        return read_grey(path if path.is_file() else self.work_folder.picture("matte", instead))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labeller:
-    """Writes a frame's label image and mask unless they are there, and shows it. There is a caption for each frame of
-    the contact sheet; there are no colours if all frames are labelled already.
+class FrameSegmenter:
+    """Writes a frame's label image and mask unless they are there, and draws its preview.
+
+    `captions` has one for each frame of the contact sheet. `colours` is None if all frames are segmented already.
     """
 
-    views: Views
+    reader: FrameReader
     colours: ColourModels | None
     captions: dict[int, str]
 
-    def __call__(self, frame: SeenFrame) -> PreviewFrame:
-        """Read, label, write and show."""
-        work, rgb = self.views.work, self.views.picture(frame.number)
-        if not work.is_labelled(frame.number):
+    def __call__(self, frame: ProjectedFrame) -> PreviewFrame:
+        """Read, segment, write, and draw the preview."""
+        work_folder, rgb = self.reader.work_folder, self.reader.picture(frame.number)
+        if not work_folder.is_segmented(frame.number):
             assert self.colours is not None
-            view = self.views(frame, rgb)
-            write_png(work.picture("semantic", frame.number), label_image(view, self.colours))
-            write_png(work.picture("mask", frame.number), np.rint(fit_mask(view) * 255).astype(np.uint8))
+            view = self.reader(frame, rgb)
+            write_png(work_folder.picture("semantic", frame.number), label_image(view, self.colours))
+            write_png(work_folder.picture("mask", frame.number), np.rint(fit_mask(view) * 255).astype(np.uint8))
         row = None
         if frame.number in self.captions:
-            labels, mask = (read_grey(work.picture(kind, frame.number)) for kind in ("semantic", "mask"))
+            labels, mask = (read_grey(work_folder.picture(kind, frame.number)) for kind in ("semantic", "mask"))
             row = contact_row(rgb, frame.head, labels, mask, self.captions[frame.number])
         return PreviewFrame(overlay=overlay_frame(rgb, frame.head, frame.points), row=row)

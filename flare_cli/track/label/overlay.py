@@ -57,12 +57,12 @@ def contact_row(
     *,
     edge: int = 300,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """One frame four times: as recorded, with the head, with its labels, and cut out over green."""
+    """One frame four times: as recorded, with the head, with its labels, and masked over green."""
     share = (mask / 255.0)[..., None]
-    cut = rgb * share + np.array([0, 160, 60]) * (1 - share)
+    masked = rgb * share + np.array([0, 160, 60]) * (1 - share)
     coloured = rgb * 0.35 + LABEL_COLOURS[labels] * 0.65
     cells = [cv2.resize(cell.astype(np.uint8), (edge, edge), interpolation=cv2.INTER_AREA) for cell in (
-        rgb, head_over(rgb, head), coloured, cut
+        rgb, head_over(rgb, head), coloured, masked
     )]  # fmt: skip
     row = np.concatenate(cells, 1)
     # White on a dark rim. Not by thicker strokes: OpenCV 5 sets bold text wider.

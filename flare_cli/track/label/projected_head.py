@@ -25,7 +25,7 @@ class ProjectedHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenFrame:
+class ProjectedFrame:
     """A frame of the track with its head drawn; points are landmarks in pixels of the crop."""
 
     number: int

@@ -37,7 +37,7 @@ BINS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameView:
-    """One frame as labelling sees it; points are landmarks in pixels of the crop."""
+    """One frame as segmentation sees it; points are landmarks in pixels of the crop."""
 
     rgb: UInt8[np.ndarray, "H W 3"]
     guide: Guide
@@ -150,7 +150,7 @@ def _mostly(there: Bool[np.ndarray, "H W"], window: int) -> Bool[np.ndarray, "H 
 
 
 def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
-    """What the head model can explain: the matte of head, hair, neck and collar, cut softly where the model ends."""
+    """What the head model can explain: the matte of head, hair, neck and collar, fading out where the model ends."""
     height = view.matte.shape[0]
     away = cv2.distanceTransform((view.head.regions == 0).view(np.uint8), cv2.DIST_L2, 5)
     # The rim's sides are its highest points: above them everything of the person belongs to the head.
@@ -160,14 +160,14 @@ def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
     above = np.clip((shoulder - rows) / ramp, 0, 1)
     reach = 2.0 + above**2 * 1.5 * view.tall
     soft = 2.0 * height / 512
-    cut = reach - away
-    cut /= 2 * soft
-    cut += 0.5
-    np.clip(cut, 0, 1, out=cut)
-    cut = cv2.GaussianBlur(cut, (0, 0), soft / 2)
-    cut *= view.matte
-    cut *= _connected(view)
-    return cut
+    mask = reach - away
+    mask /= 2 * soft
+    mask += 0.5
+    np.clip(mask, 0, 1, out=mask)
+    mask = cv2.GaussianBlur(mask, (0, 0), soft / 2)
+    mask *= view.matte
+    mask *= _connected(view)
+    return mask
 
 
 def clues_of(view: FrameView) -> Clues:

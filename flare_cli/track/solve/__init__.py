@@ -1,1 +1,1 @@
-"""The whole track at once: energy, its derivatives, descent."""
+"""The whole track at once: energy, its derivatives, Levenberg-Marquardt."""

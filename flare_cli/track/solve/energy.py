@@ -1,7 +1,7 @@
-"""What the solver minimises: a negative log-posterior of the whole track.
+"""What the solver minimises: the energy of the whole track, a negative log-posterior.
 
-Landmark distances over their noise (robust) are here; `prior_energy` adds how far each unknown strays from what heads
-do, and second differences in time.
+The data energy is here: landmark distances over their noise, by a robust function. `prior_energy` holds the rest: how
+far each parameter is from what heads usually do, and second differences in time.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Priors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unknowns:
+class TrackParameters:
     """Everything that is solved for. `eyes` holds pitch and yaw of the left and the right eye."""
 
     log_focal: Float[Tensor, ""]
@@ -76,12 +76,12 @@ class Unknowns:
         eyes = torch.cat([self.eyes, torch.zeros_like(self.eyes[..., :1])], -1)
         return torch.cat([torch.stack([self.root, self.neck, self.jaw], 1), eyes], 1)
 
-    def frames(self, index: Tensor | slice) -> Unknowns:
+    def frames(self, index: Tensor | slice) -> TrackParameters:
         """The same, of some frames."""
         return replace(self, **{name: getattr(self, name)[index] for name in PER_FRAME})
 
     def columns(self, names: Iterable[str]) -> dict[str, slice]:
-        """Where each unknown's numbers lie in a row of `names`: a frame's of `PER_FRAME`, or the one of `SHARED`."""
+        """Where each parameter's numbers lie in a row of `names`: a frame's of `PER_FRAME`, or the one of `SHARED`."""
         places: dict[str, slice] = {}
         at = 0
         for name in names:
@@ -93,10 +93,11 @@ class Unknowns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """The one camera: its picture size, principal point, and the depth of the world origin at focal length `focal`.
+class CameraModel:
+    """The one camera, at any focal length: picture size and principal point (pixels), and depth of the world origin.
 
-    Depth grows with the focal length that is solved for, so that the head keeps its size in the picture.
+    `depth` (metres) belongs to focal length `focal` (pixels). It grows with the focal length that is solved for, so
+    that the head keeps its size in the picture.
     """
 
     size: int
@@ -132,7 +133,7 @@ class Problem:
     observed: Float[Tensor, "N L 2"]
     eye_distance: Float[Tensor, "N"]
     neighbours: Bool[Tensor, "max(N-2,0)"]
-    view: View
+    camera_model: CameraModel
     priors: Priors
     fps: float
 
@@ -146,24 +147,24 @@ class Problem:
         )
 
 
-def projected_landmarks(problem: Problem, now: Unknowns) -> Float[Tensor, "N L 2"]:
-    """The used landmarks in pixels, as the unknowns have them."""
+def projected_landmarks(problem: Problem, now: TrackParameters) -> Float[Tensor, "N L 2"]:
+    """The used landmarks in pixels, as the parameters place them."""
     world = pose_vertices(
         problem.head, shape=now.shape, expression=now.expression, pose=now.pose(), translation=now.translation
     )
-    return problem.view.camera(now.log_focal).project(world)
+    return problem.camera_model.camera(now.log_focal).project(world)
 
 
-def misfit(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> Float[Tensor, "N"]:
-    """Each frame's landmark distances over their noise, by the Geman-McClure function."""
+def data_energy(problem: Problem, now: TrackParameters, visible: Float[Tensor, "N L"]) -> Float[Tensor, "N"]:
+    """The data energy of each frame: landmark distances over their noise, by the Geman-McClure function."""
     away = (projected_landmarks(problem, now) - problem.observed) / problem.eye_distance[:, None, None]
     squared = away.square().sum(-1)
     cap = problem.priors.outlier**2
     robust = cap * squared / (cap + squared) / problem.priors.noise**2
-    return 0.5 * problem.priors.points * (robust * seen * problem.weights).mean(1)
+    return 0.5 * problem.priors.points * (robust * visible * problem.weights).mean(1)
 
 
-def visibility(problem: Problem, now: Unknowns) -> Float[Tensor, "N L"]:
+def visibility(problem: Problem, now: TrackParameters) -> Float[Tensor, "N L"]:
     """How much each landmark faces the camera, 0.05 .. 1: behind the face's edge the network guesses."""
     with torch.no_grad():
         still = torch.zeros_like(problem.head.joints)
@@ -173,7 +174,7 @@ def visibility(problem: Problem, now: Unknowns) -> Float[Tensor, "N L"]:
         return ((towards + 0.05) / 0.4).clamp(0.05, 1)
 
 
-def landmark_error(problem: Problem, found: Unknowns) -> Float[Tensor, "N"]:
+def landmark_error(problem: Problem, found: TrackParameters) -> Float[Tensor, "N"]:
     """Each frame's median landmark distance over its inter-ocular distance."""
     with torch.no_grad():
         distance = (projected_landmarks(problem, found) - problem.observed).norm(dim=-1)

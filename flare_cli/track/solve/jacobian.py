@@ -1,7 +1,7 @@
-"""How the projected landmarks move with the unknowns, in closed form.
+"""How the projected landmarks move with the track parameters, in closed form.
 
 A joint that turns carries everything behind it about its own place: a point moves by a cross product. So derivatives
-cost little more than the landmarks themselves; automatic differentiation makes a pass for each of 67 unknowns.
+cost little more than the landmarks themselves; automatic differentiation makes a pass for each of 67 numbers.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import joint_transforms, rest_vertices, rotation_from_axis_angle, shaped_joints
-from flare_cli.track.solve.energy import Problem, Unknowns
+from flare_cli.track.solve.energy import Problem, TrackParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jacobian:
-    """Pixels per unit of each unknown, in float64: `expression`, then all else of `PER_FRAME`; and `SHARED`."""
+    """Pixels per unit of each parameter, in float64: `expression`, then all else of `PER_FRAME`; and `SHARED`."""
 
     expression: Float[Tensor, "N 2 L E"]
     pose: Float[Tensor, "N 2 L _"]
@@ -63,7 +63,7 @@ class PosedLandmarks:
     slide: Float[Tensor, "N J 3 3"]
 
 
-def posed_landmarks(problem: Problem, now: Unknowns) -> PosedLandmarks:
+def posed_landmarks(problem: Problem, now: TrackParameters) -> PosedLandmarks:
     """The same as `projected_landmarks`, with what `landmark_jacobian` needs."""
     head, pose = problem.head, now.pose()
     rest = rest_vertices(head, now.shape, now.expression, pose)
@@ -128,10 +128,10 @@ def _cross(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def _projection(
-    problem: Problem, now: Unknowns, world: Float[Tensor, "N 3 L"]
+    problem: Problem, now: TrackParameters, world: Float[Tensor, "N 3 L"]
 ) -> tuple[Float[Tensor, "N 2 L"], Float[Tensor, "N 2 3 L"], Float[Tensor, "N 2 L"]]:
     """Pixels, and how they change by metres in the world and by the logarithm of the focal length."""
-    camera = problem.view.camera(now.log_focal)
+    camera = problem.camera_model.camera(now.log_focal)
     rotation, shift = camera.camera_from_world[0, :, :3, None], camera.camera_from_world[0, :, 3:]
     seen = rotation[..., 0] @ world + shift
     depth = seen[:, 2:]

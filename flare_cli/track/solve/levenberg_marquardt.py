@@ -1,4 +1,4 @@
-"""The descent: Levenberg-Marquardt on all frames at once, with a Gauss-Newton matrix and the exact gradient."""
+"""Levenberg-Marquardt on all frames at once, with a Gauss-Newton matrix and the exact gradient."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.parallel.threads import in_parallel
-from flare_cli.track.solve.energy import PER_FRAME, SHARED, Problem, Unknowns, misfit, visibility
+from flare_cli.track.solve.energy import PER_FRAME, SHARED, Problem, TrackParameters, data_energy, visibility
 from flare_cli.track.solve.jacobian import landmark_jacobian, posed_landmarks
 from flare_cli.track.solve.normal_equations import step_with_neighbours, step_with_shared
 from flare_cli.track.solve.prior_energy import (
     PriorTerm,
     eyes_apart,
     frame_priors,
-    roughness_bands,
+    prior_energy,
     shared_priors,
-    strain,
+    temporal_smoothness_bands,
 )
 
 CHUNK = 32  # frames whose derivatives one thread holds at the same time
@@ -28,18 +28,21 @@ ENOUGH = 1e-4
 MAX_DAMPINGS = 10
 
 
-def descended(
-    problem: Problem, start: Unknowns, rounds: int, progress: Callable[[int], None], *, share: bool
-) -> Unknowns:
-    """Levenberg-Marquardt. With `share` also for focal length and shape, and then without ties between frames."""
+def fitted_parameters(
+    problem: Problem, start: TrackParameters, rounds: int, progress: Callable[[int], None], *, share: bool
+) -> TrackParameters:
+    """The parameters of least energy near `start`, by Levenberg-Marquardt.
+
+    With `share` focal length and shape are solved for as well, and then without ties between frames.
+    """
     now, damping = start, 1e-3
-    seen = visibility(problem, now)
-    value = _sum(problem, now, seen)
+    visible = visibility(problem, now)
+    value = _energy(problem, now, visible)
     for done in range(rounds):
-        system = normal_system(problem, now, seen, share=share)
+        system = normal_system(problem, now, visible, share=share)
         for _ in range(MAX_DAMPINGS):
             trial = _stepped(now, _step(system, damping, share=share))
-            new_value = _sum(problem, trial, seen)
+            new_value = _energy(problem, trial, visible)
             if new_value < value:
                 break
             damping *= 8
@@ -51,20 +54,20 @@ def descended(
         if gain < ENOUGH:
             break
         if done % 3 == 2:
-            seen = visibility(problem, now)
-            value = _sum(problem, now, seen)
+            visible = visibility(problem, now)
+            value = _energy(problem, now, visible)
     progress(rounds)
     return now
 
 
-def _sum(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"]) -> float:
-    """What is minimised."""
+def _energy(problem: Problem, now: TrackParameters, visible: Float[Tensor, "N L"]) -> float:
+    """What is minimised: the data energy and the prior energy, per frame."""
     N = len(now.root)
 
     def of_part(part: Tensor) -> float:
-        return misfit(problem.frames(part), now.frames(part), seen[part]).sum().item() / N
+        return data_energy(problem.frames(part), now.frames(part), visible[part]).sum().item() / N
 
-    return sum(in_parallel(of_part, _parts(N, seen.device)), strain(problem, now).item())
+    return sum(in_parallel(of_part, _parts(N, visible.device)), prior_energy(problem, now).item())
 
 
 def _parts(N: int, device: torch.device) -> list[Tensor]:
@@ -89,7 +92,9 @@ class NormalSystem:
     shared_gradient: Float[Tensor, "G"]
 
 
-def normal_system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *, share: bool) -> NormalSystem:
+def normal_system(
+    problem: Problem, now: TrackParameters, visible: Float[Tensor, "N L"], *, share: bool
+) -> NormalSystem:
     """Gauss-Newton's matrix, an approximation of the energy's second derivatives; the gradient is exact.
 
     Of the data energy the robust function's weights are held, and landmarks count as moving in straight lines: where
@@ -103,7 +108,7 @@ def normal_system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *
         posed = posed_landmarks(some, at)
         away = (posed.pixels - some.observed.mT) / some.eye_distance[:, None, None]
         held = p.outlier**2 / (p.outlier**2 + away.square().sum(1)) / p.noise
-        root = held * (seen[part] * problem.weights * (p.points / (away.shape[2] * N))).sqrt()
+        root = held * (visible[part] * problem.weights * (p.points / (away.shape[2] * N))).sqrt()
         moved = landmark_jacobian(some.head, posed, root / some.eye_distance[:, None], share=share)
         left = (root[:, None] * away)[:, :, None].double()
         products = _products([moved.expression, torch.cat([moved.pose.mT, left], 2).mT, moved.shared])
@@ -112,17 +117,17 @@ def normal_system(problem: Problem, now: Unknowns, seen: Float[Tensor, "N L"], *
         own, others = products[:, :D], products[:, D + 1 :]
         return [own[..., :D], own[..., D + 1 :], others[..., D + 1 :], own[..., D], others[..., D]]
 
-    found = zip(*in_parallel(of_part, _parts(N, seen.device)), strict=True)
+    found = zip(*in_parallel(of_part, _parts(N, visible.device)), strict=True)
     blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in found)
     shared, shared_gradient = shared.sum(0), by_shared.sum(0)
     eyes = eyes_apart(problem, now)
-    theirs = now.columns(PER_FRAME)[eyes.unknown]
+    theirs = now.columns(PER_FRAME)[eyes.parameter]
     blocks[:, theirs, theirs] += eyes.curvature().to(blocks) / N
-    prior = _strain_gradient(problem, now)
+    prior = _prior_gradient(problem, now)
     if share:
         shared = shared + _diagonal(shared_priors(problem, now), now.columns(SHARED)).diag()
         shared_gradient = shared_gradient + torch.cat([prior[name].reshape(-1) for name in SHARED])
-    rough = roughness_bands(problem, now)
+    rough = temporal_smoothness_bands(problem, now)
     return NormalSystem(
         blocks=blocks,
         own=_diagonal(frame_priors(problem, now), now.columns(PER_FRAME)) / N + rough[0],
@@ -148,10 +153,10 @@ def _products(parts: list[Float[Tensor, "N 2 L _"]]) -> Float[Tensor, "N T T"]:
     return whole
 
 
-def _strain_gradient(problem: Problem, now: Unknowns) -> dict[str, Tensor]:
+def _prior_gradient(problem: Problem, now: TrackParameters) -> dict[str, Tensor]:
     names = (*SHARED, *PER_FRAME)
-    free = Unknowns(**{name: getattr(now, name).clone().requires_grad_() for name in names})
-    found = torch.autograd.grad(strain(problem, free), [getattr(free, name) for name in names])
+    free = TrackParameters(**{name: getattr(now, name).clone().requires_grad_() for name in names})
+    found = torch.autograd.grad(prior_energy(problem, free), [getattr(free, name) for name in names])
     return dict(zip(names, found, strict=True))
 
 
@@ -160,12 +165,12 @@ def _diagonal(terms: list[PriorTerm], columns: dict[str, slice]) -> Float[Tensor
     like = terms[0].residual
     total = like.new_zeros(*like.shape[:-1], max(place.stop for place in columns.values()))
     for term in terms:
-        total[..., columns[term.unknown]][..., term.numbers] += term.curvature()
+        total[..., columns[term.parameter]][..., term.numbers] += term.curvature()
     return total.double()
 
 
 def _step(system: NormalSystem, damping: float, *, share: bool) -> dict[str, Tensor]:
-    """The damped step of every unknown that is solved for."""
+    """The damped step of every parameter that is solved for."""
     diagonal = system.blocks.diagonal(dim1=1, dim2=2) + system.own
     own = system.own + damping * diagonal + 1e-9
     if not share:
@@ -178,7 +183,7 @@ def _step(system: NormalSystem, damping: float, *, share: bool) -> dict[str, Ten
     return {"frames": frames, "shared": both}
 
 
-def _stepped(now: Unknowns, step: dict[str, Tensor]) -> Unknowns:
+def _stepped(now: TrackParameters, step: dict[str, Tensor]) -> TrackParameters:
     moved: dict[str, Tensor] = {}
     for names, part in ((PER_FRAME, step["frames"]), (SHARED, step.get("shared"))):
         if part is not None:

@@ -1,6 +1,6 @@
 """The prior energy of a track: what heads usually do, each belief stated once, and the curvature that follows from it.
 
-It sums half squares of residuals over standard deviations (`Priors`): of the unknowns themselves, and of their second
+It sums half squares of residuals over standard deviations (`Priors`): of the parameters themselves, and of their second
 differences in time.
 """
 
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flare_cli.head.model import HeadModel
-from flare_cli.track.solve.energy import PER_FRAME, Problem, Unknowns
+from flare_cli.track.solve.energy import PER_FRAME, Problem, TrackParameters
 
 # A face turns fastest at about this frame rate's sampling of the smoothness constants below.
 REFERENCE_FPS = 30.0
@@ -33,14 +33,14 @@ def half_square(residual: Float[Tensor, "*N K"], deviation: float | Tensor) -> F
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorTerm:
-    """One belief about each of some `numbers` of an unknown: that its residual is 0, give or take the deviation.
+    """One belief about each of some `numbers` of a parameter: that its residual is 0, give or take the deviation.
 
     A residual moves one for one (up or down) with its own number and with nothing else, so that energy and curvature
     both follow from here. A `one_sided` one rests at 0 on the side where nothing is believed; there, and on the kink
     itself, its curvature is 0.
     """
 
-    unknown: str
+    parameter: str
     numbers: slice = field(default_factory=partial(slice, None))
     residual: Float[Tensor, "*N K"]
     deviation: float | Float[Tensor, "K"]
@@ -58,9 +58,9 @@ class PriorTerm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorCoupling:
-    """A belief about an unknown's numbers together: that sums of them, given by `weights`, are 0."""
+    """A belief about a parameter's numbers together: that sums of them, given by `weights`, are 0."""
 
-    unknown: str
+    parameter: str
     values: Float[Tensor, "N W"]
     weights: Float[Tensor, "W K"]
     deviation: float
@@ -74,18 +74,18 @@ class PriorCoupling:
         return self.weights @ self.weights.mT / self.deviation**2
 
 
-def shared_priors(problem: Problem, now: Unknowns) -> list[PriorTerm]:
-    """What is believed of the unknowns that all frames share."""
+def shared_priors(problem: Problem, now: TrackParameters) -> list[PriorTerm]:
+    """What is believed of the parameters that all frames share."""
     p = problem.priors
-    usual = math.log(p.focal_mean * problem.view.size)
+    usual = math.log(p.focal_mean * problem.camera_model.size)
     return [
-        PriorTerm(unknown="log_focal", residual=(now.log_focal - usual).reshape(1), deviation=p.focal),
-        PriorTerm(unknown="shape", residual=now.shape, deviation=p.shape),
+        PriorTerm(parameter="log_focal", residual=(now.log_focal - usual).reshape(1), deviation=p.focal),
+        PriorTerm(parameter="shape", residual=now.shape, deviation=p.shape),
     ]
 
 
-def frame_priors(problem: Problem, now: Unknowns) -> list[PriorTerm]:
-    """What is believed of each frame's unknowns on its own, but for `eyes_apart`.
+def frame_priors(problem: Problem, now: TrackParameters) -> list[PriorTerm]:
+    """What is believed of each frame's parameters on its own, but for `eyes_apart`.
 
     The root strays from its mean over the frames. The curvature holds that mean: it leaves out -1/(N deviation)^2
     between every two frames (and each and itself), which would tie all of them together.
@@ -96,39 +96,39 @@ def frame_priors(problem: Problem, now: Unknowns) -> list[PriorTerm]:
     outside = beyond_bounds(head, units)
     closed = torch.relu(-jaw[:, JAW_OPENING])
     return [
-        PriorTerm(unknown="expression", residual=units, deviation=expression_deviation(problem)),
-        PriorTerm(unknown="expression", residual=outside, deviation=p.expression_bound, one_sided=True),
-        PriorTerm(unknown="expression", residual=units, deviation=unseen),
-        PriorTerm(unknown="root", residual=now.root - now.root.mean(0), deviation=p.root),
-        PriorTerm(unknown="neck", residual=now.neck, deviation=p.neck),
-        PriorTerm(unknown="jaw", numbers=JAW_SIDEWAYS, residual=jaw[:, JAW_SIDEWAYS], deviation=p.jaw_side),
-        PriorTerm(unknown="jaw", numbers=JAW_OPENING, residual=closed, deviation=p.jaw_closed, one_sided=True),
-        PriorTerm(unknown="eyes", residual=now.eyes.flatten(1), deviation=p.eyes),
-        PriorTerm(unknown="translation", residual=now.translation, deviation=p.translation),
+        PriorTerm(parameter="expression", residual=units, deviation=expression_deviation(problem)),
+        PriorTerm(parameter="expression", residual=outside, deviation=p.expression_bound, one_sided=True),
+        PriorTerm(parameter="expression", residual=units, deviation=unseen),
+        PriorTerm(parameter="root", residual=now.root - now.root.mean(0), deviation=p.root),
+        PriorTerm(parameter="neck", residual=now.neck, deviation=p.neck),
+        PriorTerm(parameter="jaw", numbers=JAW_SIDEWAYS, residual=jaw[:, JAW_SIDEWAYS], deviation=p.jaw_side),
+        PriorTerm(parameter="jaw", numbers=JAW_OPENING, residual=closed, deviation=p.jaw_closed, one_sided=True),
+        PriorTerm(parameter="eyes", residual=now.eyes.flatten(1), deviation=p.eyes),
+        PriorTerm(parameter="translation", residual=now.translation, deviation=p.translation),
     ]
 
 
-def eyes_apart(problem: Problem, now: Unknowns) -> PriorCoupling:
+def eyes_apart(problem: Problem, now: TrackParameters) -> PriorCoupling:
     """Both eyes look at the same place: pitch and yaw of the left one less the right one's are near 0."""
     left_less_right = now.eyes.new_tensor([[1, 0], [0, 1], [-1, 0], [0, -1]])
     deviation = problem.priors.eyes_apart
-    return PriorCoupling(unknown="eyes", values=now.eyes.flatten(1), weights=left_less_right, deviation=deviation)
+    return PriorCoupling(parameter="eyes", values=now.eyes.flatten(1), weights=left_less_right, deviation=deviation)
 
 
-def strain(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:
-    """The prior energy, per frame: how unlikely the unknowns are in themselves."""
+def prior_energy(problem: Problem, now: TrackParameters) -> Float[Tensor, ""]:
+    """The prior energy, per frame: how unlikely the parameters are in themselves."""
     once = [term.energy() for term in shared_priors(problem, now)]
     per_frame = [term.energy() for term in [*frame_priors(problem, now), eyes_apart(problem, now)]]
-    return reduce(add, once) + reduce(add, per_frame).mean() + roughness(problem, now)
+    return reduce(add, once) + reduce(add, per_frame).mean() + temporal_smoothness_energy(problem, now)
 
 
-def roughness(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:
-    """Second differences in time, where three frames follow each other."""
+def temporal_smoothness_energy(problem: Problem, now: TrackParameters) -> Float[Tensor, ""]:
+    """The energy of second differences in time, where three frames follow each other, per frame."""
     total = torch.zeros_like(now.log_focal)
     N = len(now.root)
     if N < 3:
         return total
-    sigma, following = smoothness(problem), problem.neighbours.nonzero()[:, 0]
+    sigma, following = smoothness_deviations(problem), problem.neighbours.nonzero()[:, 0]
     for name in PER_FRAME:
         values = getattr(now, name).flatten(1)
         bend = values[2:].add(values[1:-1], alpha=BEND[0]).add(values[:-2], alpha=BEND[1])
@@ -137,13 +137,14 @@ def roughness(problem: Problem, now: Unknowns) -> Float[Tensor, ""]:
     return total
 
 
-def roughness_bands(problem: Problem, now: Unknowns) -> tuple[Float[Tensor, "N D"], ...]:
-    """Second derivatives of the roughness: each number with itself, in the next frame, in the one after the next.
+def temporal_smoothness_bands(problem: Problem, now: TrackParameters) -> tuple[Float[Tensor, "N D"], ...]:
+    """Second derivatives of the temporal smoothness energy by a number and itself, the same number in the next frame,
+    and that in the one after the next.
 
     In float64; the last frames' entries, which have no partner, are 0.
     """
     N = len(now.root)
-    sigma = smoothness(problem)
+    sigma = smoothness_deviations(problem)
     precision = torch.cat([(1 / sigma[name].square()).expand(getattr(now, name)[0].numel()) for name in PER_FRAME])
     tied = problem.neighbours.double()[:, None] * precision.double() / N
     of_three = (*reversed(BEND), 1.0)
@@ -154,7 +155,7 @@ def roughness_bands(problem: Problem, now: Unknowns) -> tuple[Float[Tensor, "N D
     return bands
 
 
-def smoothness(problem: Problem) -> dict[str, Tensor]:
+def smoothness_deviations(problem: Problem) -> dict[str, Tensor]:
     """Standard deviations of second differences at this frame rate; one number, or one per unit of expression."""
     p, like = problem.priors, problem.weights
     lids = torch.tensor([name.startswith(("eyeBlink", "eyeWide")) for name in problem.head.expression_names])

@@ -1,7 +1,8 @@
 """Solving for the track: one focal length, one shape, and every frame's pose, expression, jaw and eyes, all at once.
 
 The neck joint carries the head's motion; the root stays near its mean over the sequence, because the neck's base
-belongs to the torso. What is minimised is in `posterior`, how in `gauss_newton`.
+belongs to the torso. What is minimised is in `energy` and `prior_energy`, how in
+`levenberg_marquardt`.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from flare_cli.head.skinning import pose_vertices
 from flare_cli.parallel.library_threads import one_thread_each
 from flare_cli.render.camera import OPENCV_FROM_OPENGL, OPENGL_FROM_OPENCV, Cameras
 from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
-from flare_cli.track.solve.energy import Priors, Problem, Unknowns, View, landmark_error
+from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters, landmark_error
 from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
-from flare_cli.track.solve.levenberg_marquardt import descended
+from flare_cli.track.solve.levenberg_marquardt import fitted_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
     """What was found, and each frame's median landmark distance over its inter-ocular distance."""
 
-    unknowns: Unknowns
+    parameters: TrackParameters
     camera: Cameras
     error: Float[Tensor, "N"]
 
@@ -72,7 +73,7 @@ def _solved(
 ) -> Solution:
     marks = landmark_head(head)
     used = head.landmarks.face >= 0
-    view, start = _rigid_start(head, points, size, principal, priors)
+    camera_model, start = _rigid_start(head, points, size, principal, priors)
     gap = times[2:] - times[:-2]
     problem = Problem(
         head=marks,
@@ -81,27 +82,29 @@ def _solved(
         observed=points[:, used],
         eye_distance=(points[:, LEFT_EYE_OUTER] - points[:, RIGHT_EYE_OUTER]).norm(dim=-1),
         neighbours=gap < 3.5 / fps,
-        view=view,
+        camera_model=camera_model,
         priors=priors,
         fps=fps,
     )
     N = len(points)
     keys = torch.linspace(0, N - 1, min(N, key_frames), device=points.device).round().long().unique()
-    found = descended(
+    found = fitted_parameters(
         problem.frames(keys), start.frames(keys), rounds, lambda done: progress(done, 2 * rounds), share=True
     )
     everything = replace(start, log_focal=found.log_focal, shape=found.shape)
     nearest = (torch.arange(N, device=points.device)[:, None] - keys).abs().argmin(1)
     warm = {name: getattr(found, name)[nearest] for name in ("expression", "jaw", "eyes", "root")}
     everything = _head_kept_in_place(marks, start, replace(everything, **warm))
-    found = descended(problem, everything, rounds, lambda done: progress(rounds + done, 2 * rounds), share=False)
-    camera = view.camera(found.log_focal)
-    return Solution(unknowns=found, camera=camera, error=landmark_error(problem, found))
+    found = fitted_parameters(
+        problem, everything, rounds, lambda done: progress(rounds + done, 2 * rounds), share=False
+    )
+    camera = camera_model.camera(found.log_focal)
+    return Solution(parameters=found, camera=camera, error=landmark_error(problem, found))
 
 
 def _rigid_start(
     head: HeadModel, points: Float[Tensor, "N 478 2"], size: int, principal: tuple[float, float], priors: Priors
-) -> tuple[View, Unknowns]:
+) -> tuple[CameraModel, TrackParameters]:
     """Pose the mean head by PnP in every frame; its mean rotation becomes the root's, the rest the neck's."""
     marks, used = landmark_head(head), head.landmarks.face >= 0
     firm = (head.landmarks.spread[used] < 0.0025).cpu().numpy()
@@ -123,7 +126,7 @@ def _rigid_start(
     shift = (place - [0, 0, depth]) @ OPENCV_FROM_OPENGL - root - base.apply(neck - root) + turns.apply(neck)
     like = lambda values: torch.as_tensor(values, dtype=points.dtype, device=points.device)  # noqa: E731
     N = len(points)
-    start = Unknowns(
+    start = TrackParameters(
         log_focal=like(math.log(focal)),
         shape=points.new_zeros(head.n_shape),
         expression=points.new_zeros(N, head.n_expression),
@@ -133,13 +136,13 @@ def _rigid_start(
         eyes=points.new_zeros(N, 2, 2),
         translation=like(shift),
     )
-    return View(size=size, principal=principal, focal=focal, depth=depth), start
+    return CameraModel(size=size, principal=principal, focal=focal, depth=depth), start
 
 
-def _head_kept_in_place(marks: HeadModel, start: Unknowns, now: Unknowns) -> Unknowns:
+def _head_kept_in_place(marks: HeadModel, start: TrackParameters, now: TrackParameters) -> TrackParameters:
     """`now` with each frame's translation such that the middle of its landmarks is where it is in `start`."""
 
-    def middle(u: Unknowns) -> Float[Tensor, "N 3"]:
+    def middle(u: TrackParameters) -> Float[Tensor, "N 3"]:
         pose = torch.zeros_like(u.pose())
         pose[:, : Joint.JAW] = u.pose()[:, : Joint.JAW]
         still = torch.zeros_like(u.expression)

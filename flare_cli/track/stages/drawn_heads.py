@@ -9,15 +9,15 @@ from flare_cli.parallel.threads import in_parallel
 from flare_cli.subject.track import Track
 from flare_cli.track.face.head_crop import Crop
 from flare_cli.track.label.head_projector import HeadProjector
-from flare_cli.track.label.projected_head import SeenFrame
-from flare_cli.track.stages.landmarks import Sightings
+from flare_cli.track.label.projected_head import ProjectedFrame
+from flare_cli.track.stages.landmarks import FaceLandmarks
 
 GPU_BATCH = 8
 
 
 def drawn_frames(
-    head: HeadModel, track: Track, sightings: Sightings, crop: Crop, wanted: Collection[int] | None = None
-) -> Generator[SeenFrame]:
+    head: HeadModel, track: Track, landmarks: FaceLandmarks, crop: Crop, wanted: Collection[int] | None = None
+) -> Generator[ProjectedFrame]:
     """The frames of `track`, or those with the numbers `wanted`, in order; drawn on the head's device.
 
     A GPU draws several at once, always the same ones: rounding may differ with how many there are. A CPU draws one on
@@ -35,5 +35,5 @@ def drawn_frames(
     for batch, heads in zip(batches, drawn, strict=True):
         for number, seen in zip(numbers[batch.start : batch.stop], heads, strict=True):
             if wanted is None or number in wanted:
-                points = crop.from_source(sightings.points[number - 1, :, :2])
-                yield SeenFrame(number=number, head=seen, points=points)
+                points = crop.from_source(landmarks.points[number - 1, :, :2])
+                yield ProjectedFrame(number=number, head=seen, points=points)

@@ -1,4 +1,4 @@
-"""Last stage: the mask and the label image of every frame kept, and on the way the pictures that let a person judge."""
+"""Last stage: the mask and the label image of every frame kept, and the preview, drawn in the same pass."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from flare_cli.parallel.processes import Processes
 from flare_cli.parallel.threads import in_parallel
 from flare_cli.subject.track import Track
 from flare_cli.track.face.head_crop import Crop
-from flare_cli.track.label.frame_worker import Labeller, Views
+from flare_cli.track.label.frame_worker import FrameReader, FrameSegmenter
 from flare_cli.track.label.segmentation import ColourModels, learn_colours
 from flare_cli.track.stages.drawn_heads import drawn_frames
-from flare_cli.track.stages.landmarks import Sightings
+from flare_cli.track.stages.landmarks import FaceLandmarks
 from flare_cli.track.stages.preview import contact_captions, write_preview
 from flare_cli.track.stages.track import Tracked
 from flare_cli.track.work_folder import WorkFolder
@@ -22,27 +22,28 @@ from flare_cli.track.work_folder import WorkFolder
 COLOUR_FRAMES = 8
 
 
-def label_pictures(
+def segment_frames(
     head: HeadModel,
     tracked: Tracked,
-    sightings: Sightings,
+    landmarks: FaceLandmarks,
     crop: Crop,
-    work: WorkFolder,
+    work_folder: WorkFolder,
     processes: Processes,
     progress: Callable[[int, int], None],
 ) -> None:
     """Write the masks and label images that are missing, and `preview/`, in one pass over all frames."""
-    track, views = tracked.track, Views(work=work, inside=crop.inside(sightings.height, sightings.width))
-    complete = all(work.is_labelled(number) for number in track.frames.tolist())
-    colours = None if complete else _colours(head, track, sightings, crop, views)
-    label = Labeller(views=views, colours=colours, captions=contact_captions(tracked))
-    frames = processes.in_parallel(label, drawn_frames(head, track, sightings, crop))
-    write_preview(work.folder / "preview", tracked, frames, progress)
+    track = tracked.track
+    reader = FrameReader(work_folder=work_folder, inside=crop.inside(landmarks.height, landmarks.width))
+    complete = all(work_folder.is_segmented(number) for number in track.frames.tolist())
+    colours = None if complete else _colours(head, track, landmarks, crop, reader)
+    segment = FrameSegmenter(reader=reader, colours=colours, captions=contact_captions(tracked))
+    frames = processes.in_parallel(segment, drawn_frames(head, track, landmarks, crop))
+    write_preview(work_folder.folder / "preview", tracked, frames, progress)
 
 
-def _colours(head: HeadModel, track: Track, sightings: Sightings, crop: Crop, views: Views) -> ColourModels:
+def _colours(head: HeadModel, track: Track, landmarks: FaceLandmarks, crop: Crop, reader: FrameReader) -> ColourModels:
     """Colour models of the whole recording."""
     numbers = track.frames.tolist()
     spread = np.linspace(0, len(numbers) - 1, min(len(numbers), COLOUR_FRAMES)).round().astype(int).tolist()
-    examples = drawn_frames(head, track, sightings, crop, {numbers[k] for k in spread})
-    return learn_colours(list(in_parallel(lambda frame: views(frame, views.picture(frame.number)), examples)))
+    examples = drawn_frames(head, track, landmarks, crop, {numbers[k] for k in spread})
+    return learn_colours(list(in_parallel(lambda frame: reader(frame, reader.picture(frame.number)), examples)))

@@ -26,8 +26,11 @@ BATCH, AHEAD = 8, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sightings:
-    """The face in every frame that was read. Points are NaN and the score 0 where there is none."""
+class FaceLandmarks:
+    """The recording's landmarks: the face in every frame that was read, in source pixels.
+
+    Points are NaN and the score 0 where there is no face.
+    """
 
     points: Float[np.ndarray, "N 478 3"]
     scores: Float[np.ndarray, "N"]
@@ -38,28 +41,28 @@ class Sightings:
     warning: str
 
     @property
-    def seen(self) -> Int[np.ndarray, "K"]:
+    def usable(self) -> Int[np.ndarray, "K"]:
         """Indices of the frames with a face that is large enough."""
         eyes = np.linalg.norm(self.points[:, LEFT_EYE_OUTER, :2] - self.points[:, RIGHT_EYE_OUTER, :2], axis=-1)
         return np.flatnonzero((self.scores > 0) & (np.nan_to_num(eyes) >= MIN_EYE_DISTANCE))
 
     @staticmethod
-    def kept(work: WorkFolder) -> Sightings | None:
-        """What an earlier run has found, if it came so far."""
-        arrays = work.arrays(STAGE)
+    def load(work_folder: WorkFolder) -> FaceLandmarks | None:
+        """What an earlier run found, if it came so far."""
+        arrays = work_folder.arrays(STAGE)
         if arrays is None:
             return None
         scalars = {name: arrays.pop(name).item() for name in ("height", "width", "fps", "warning")}
-        return Sightings(**arrays, **scalars)
+        return FaceLandmarks(**arrays, **scalars)
 
-    def keep(self, work: WorkFolder) -> None:
+    def save(self, work_folder: WorkFolder) -> None:
         """Save for a later run."""
-        work.save_arrays(STAGE, {name: getattr(self, name) for name in Sightings.__slots__})
+        work_folder.save_arrays(STAGE, {name: getattr(self, name) for name in FaceLandmarks.__slots__})
 
 
-def find_face(reader: VideoReader, progress: Callable[[int, int], None]) -> Sightings:
+def find_face(reader: VideoReader, progress: Callable[[int, int], None]) -> FaceLandmarks:
     """Follow one face through the video, in a process of its own: this one may be importing torch at the same time."""
-    found: list[_Landmarks] = []
+    found: list[_FrameLandmarks] = []
     total = reader.expected_frames or 0
     with Processes(1) as process, closing(process.in_parallel(_LandmarkReader(reader), repeat(None))) as answers:
         for batch, reader.warning in answers:
@@ -67,11 +70,11 @@ def find_face(reader: VideoReader, progress: Callable[[int, int], None]) -> Sigh
                 break
             found += batch
             progress(len(found), max(total, len(found)))
-    times = [landmarks.time for landmarks in found]
+    times = [frame.time for frame in found]
     gaps = np.diff(times)
-    return Sightings(
-        points=np.stack([landmarks.points for landmarks in found]),
-        scores=np.array([landmarks.score for landmarks in found]),
+    return FaceLandmarks(
+        points=np.stack([frame.points for frame in found]),
+        scores=np.array([frame.score for frame in found]),
         times=np.array(times),
         height=reader.info.height,
         width=reader.info.width,
@@ -81,7 +84,7 @@ def find_face(reader: VideoReader, progress: Callable[[int, int], None]) -> Sigh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Landmarks:
+class _FrameLandmarks:
     """The face in one frame."""
 
     time: float
@@ -98,23 +101,23 @@ class _LandmarkReader:
 
     def __init__(self, reader: VideoReader) -> None:
         self._reader = reader
-        self._coming: Generator[_Landmarks] | None = None
+        self._coming: Generator[_FrameLandmarks] | None = None
 
-    def __call__(self, _: object) -> tuple[list[_Landmarks], str | None]:
+    def __call__(self, _: object) -> tuple[list[_FrameLandmarks], str | None]:
         if self._coming is None:
             self._coming = read_ahead(_landmarks(self._reader), AHEAD)
         return list(islice(self._coming, BATCH)), self._reader.warning
 
 
-def _landmarks(reader: VideoReader) -> Generator[_Landmarks]:
+def _landmarks(reader: VideoReader) -> Generator[_FrameLandmarks]:
     """The face in every frame. One thread follows it, while others find the eyes of the frames before."""
     follow, eyes_on_this_thread = FaceFollower(), one_per_thread(EyeFinder)
 
-    def complete(item: tuple[VideoFrame, FaceMesh | None]) -> _Landmarks:
+    def complete(item: tuple[VideoFrame, FaceMesh | None]) -> _FrameLandmarks:
         frame, face = item
         if face is None:
-            return _Landmarks(time=frame.time, score=0.0, points=np.full((N_POINTS, 3), np.nan, np.float32))
-        return _Landmarks(time=frame.time, score=face.score, points=eyes_on_this_thread()(frame.rgb, face))
+            return _FrameLandmarks(time=frame.time, score=0.0, points=np.full((N_POINTS, 3), np.nan, np.float32))
+        return _FrameLandmarks(time=frame.time, score=face.score, points=eyes_on_this_thread()(frame.rgb, face))
 
     followed = ((frame, follow(frame.rgb)) for frame in read_ahead(reader))
     yield from in_parallel(complete, followed, threads=EYE_THREADS)

@@ -1,4 +1,4 @@
-"""Second stage: the head crop of every frame with a face, and its coarse matte; beside the tracking."""
+"""Beside the second stage: the head crop of every frame with a face, and its coarse matte."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ from flare_cli.track.label.matte import PersonMatte
 from flare_cli.track.work_folder import WorkFolder
 
 
-def cut_pictures(
-    reader: VideoReader, wanted: Collection[int], crop: Crop, work: WorkFolder, progress: Callable[[int, int], None]
+def crop_pictures(
+    reader: VideoReader,
+    wanted: Collection[int],
+    crop: Crop,
+    work_folder: WorkFolder,
+    progress: Callable[[int, int], None],
 ) -> None:
     """Write the pictures and mattes of the `wanted` frames that are missing; reads the video once more."""
-    missing = {n for n in wanted if not all(work.picture(kind, n).is_file() for kind in ("image", "matte"))}
+    missing = {n for n in wanted if not all(work_folder.picture(kind, n).is_file() for kind in ("image", "matte"))}
     if not missing:
         return
     matte_of = one_per_thread(PersonMatte)
     # The tracking beside needs the other half of the cores.
     threads = max(1, (os.cpu_count() or 1) // 2)
 
-    def cut(item: tuple[int, VideoFrame]) -> int:
+    def write(item: tuple[int, VideoFrame]) -> int:
         number, frame = item
         if number in missing:
-            rgb = crop.cut(frame.rgb)
-            write_png(work.picture("image", number), rgb)
-            write_png(work.picture("matte", number), matte_of()(rgb))
+            rgb = crop.cropped(frame.rgb)
+            write_png(work_folder.picture("image", number), rgb)
+            write_png(work_folder.picture("matte", number), matte_of()(rgb))
         return number
 
     frames = read_ahead(reader)
     numbered = zip(range(1, max(missing) + 1), frames)  # noqa: B905 - frames may follow
-    for number in in_parallel(cut, numbered, threads=threads):
+    for number in in_parallel(write, numbered, threads=threads):
         progress(min(number, max(wanted)), max(wanted))

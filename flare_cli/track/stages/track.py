@@ -15,7 +15,7 @@ from flare_cli.subject.folder import FrameQuality
 from flare_cli.subject.track import Track
 from flare_cli.track.face.head_crop import Crop
 from flare_cli.track.solve.solver import solve
-from flare_cli.track.stages.landmarks import Sightings
+from flare_cli.track.stages.landmarks import FaceLandmarks
 from flare_cli.track.work_folder import WorkFolder
 
 STAGE = "track"
@@ -31,13 +31,13 @@ class Tracked:
 
 
 def track_head(
-    head: HeadModel, sightings: Sightings, crop: Crop, work: WorkFolder, progress: Callable[[int, int], None]
+    head: HeadModel, landmarks: FaceLandmarks, crop: Crop, work_folder: WorkFolder, progress: Callable[[int, int], None]
 ) -> Tracked:
     """Solve for the head in all frames with a face; keep those in which it fits."""
-    arrays = work.arrays(STAGE)
+    arrays = work_folder.arrays(STAGE)
     if arrays is None:
-        arrays = _solved(head, sightings, crop, progress)
-        work.save_arrays(STAGE, arrays)
+        arrays = _solved(head, landmarks, crop, progress)
+        work_folder.save_arrays(STAGE, arrays)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     camera = Cameras(
         intrinsics=tensors["intrinsics"],
@@ -47,33 +47,33 @@ def track_head(
     )
     track = Track(
         head=head.name,
-        frames=torch.from_numpy(sightings.seen + 1),
+        frames=torch.from_numpy(landmarks.usable + 1),
         shape=tensors["shape"],
         expression=tensors["expression"],
         pose=tensors["pose"],
         translation=tensors["translation"],
         camera=camera,
-        fps=sightings.fps,
+        fps=landmarks.fps,
     )
     good = torch.from_numpy(np.flatnonzero(arrays["error"] <= MAX_ERROR))
-    return Tracked(track=track[good], quality=_quality(sightings, arrays["error"]))
+    return Tracked(track=track[good], quality=_quality(landmarks, arrays["error"]))
 
 
 def _solved(
-    head: HeadModel, sightings: Sightings, crop: Crop, progress: Callable[[int, int], None]
+    head: HeadModel, landmarks: FaceLandmarks, crop: Crop, progress: Callable[[int, int], None]
 ) -> dict[str, np.ndarray]:
-    points = crop.from_source(sightings.points[sightings.seen][..., :2].astype(np.float64))
-    principal = crop.from_source(np.array([sightings.width / 2, sightings.height / 2]))
+    points = crop.from_source(landmarks.points[landmarks.usable][..., :2].astype(np.float64))
+    principal = crop.from_source(np.array([landmarks.width / 2, landmarks.height / 2]))
     solution = solve(
         head,
         torch.from_numpy(points).float(),
-        torch.from_numpy(sightings.times[sightings.seen]),
-        fps=sightings.fps,
+        torch.from_numpy(landmarks.times[landmarks.usable]),
+        fps=landmarks.fps,
         size=crop.size,
         principal=(float(principal[0]), float(principal[1])),
         progress=progress,
     )
-    found, camera = solution.unknowns, solution.camera
+    found, camera = solution.parameters, solution.camera
     tensors = {
         "shape": found.shape,
         "expression": found.expression,
@@ -86,10 +86,10 @@ def _solved(
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
 
-def _quality(sightings: Sightings, errors: Float[np.ndarray, "K"]) -> tuple[FrameQuality, ...]:
-    error_of = dict(zip(sightings.seen.tolist(), errors.tolist(), strict=True))
+def _quality(landmarks: FaceLandmarks, errors: Float[np.ndarray, "K"]) -> tuple[FrameQuality, ...]:
+    error_of = dict(zip(landmarks.usable.tolist(), errors.tolist(), strict=True))
     quality: list[FrameQuality] = []
-    for index, (score, moment) in enumerate(zip(sightings.scores.tolist(), sightings.times.tolist(), strict=True)):
+    for index, (score, moment) in enumerate(zip(landmarks.scores.tolist(), landmarks.times.tolist(), strict=True)):
         error, reason = error_of.get(index), None
         if error is None:
             reason = "no face" if score == 0 else "face too small"

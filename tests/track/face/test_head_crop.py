@@ -1,4 +1,4 @@
-"""The square that is cut from every frame."""
+"""The square to which every frame is cropped."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,25 +15,25 @@ def face(x: float, y: float, tall: float) -> np.ndarray:
     return points
 
 
-def test_cut_shows_what_is_there_and_black_outside():
+def test_a_crop_shows_what_is_there_and_black_outside():
     picture = np.full((40, 60, 3), 200, np.uint8)
-    cut = Crop(x=-10, y=20, side=40, size=40).cut(picture)
-    assert (cut[:20, 10:] == 200).all()
-    assert (cut[20:] == 0).all()
-    assert (cut[:, :10] == 0).all()
+    cropped = Crop(x=-10, y=20, side=40, size=40).cropped(picture)
+    assert (cropped[:20, 10:] == 200).all()
+    assert (cropped[20:] == 0).all()
+    assert (cropped[:, :10] == 0).all()
 
 
 def test_inside_is_where_the_picture_is_not_black():
     picture = np.full((40, 60, 3), 200, np.uint8)
     crop = Crop(x=-10, y=20, side=40, size=20)
-    np.testing.assert_array_equal(crop.inside(40, 60), crop.cut(picture)[..., 0] == 200)
+    np.testing.assert_array_equal(crop.inside(40, 60), crop.cropped(picture)[..., 0] == 200)
 
 
 def test_points_and_pixels_agree():
     picture = np.zeros((100, 100, 3), np.uint8)
     picture[30:34, 60:64] = 255  # a blot with its middle at (62, 32)
     crop = Crop(x=20, y=10, side=80, size=40)
-    rows, columns = np.nonzero(crop.cut(picture)[..., 0] > 127)
+    rows, columns = np.nonzero(crop.cropped(picture)[..., 0] > 127)
     middle = crop.from_source(np.array([62.0, 32.0]))
     np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], middle, atol=0.1)
 

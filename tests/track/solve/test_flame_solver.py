@@ -33,8 +33,8 @@ def test_landmarks_of_a_flame_head_are_met_with_components_of_either_sign(flame_
     points = camera.expand(N).project(landmark_points(flame, vertices))
     solution = solve(flame, points, time, fps=30.0, size=SIZE, principal=(256.0, 256.0), key_frames=6, rounds=12)
     assert solution.error.max() < 0.01
-    assert solution.unknowns.expression.min() < -0.2  # not held above 0
-    found = solution.unknowns
+    assert solution.parameters.expression.min() < -0.2  # not held above 0
+    found = solution.parameters
     turn = found.neck - found.neck.mean(0)
     true = pose[:, 1] - pose[:, 1].mean(0)
     assert (turn - true)[:, 1].abs().max() < math.radians(3)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from support.toy_problem import N, problem_of, state_of
 
-from flare_cli.track.solve.energy import PER_FRAME, SHARED, Problem, Unknowns, projected_landmarks
+from flare_cli.track.solve.energy import PER_FRAME, SHARED, Problem, TrackParameters, projected_landmarks
 from flare_cli.track.solve.jacobian import landmark_jacobian, posed_landmarks
 
 
-def automatic(problem: Problem, now: Unknowns, name: str) -> torch.Tensor:
+def automatic(problem: Problem, now: TrackParameters, name: str) -> torch.Tensor:
     """Frame n's landmarks by frame n's unknowns (or by the shared ones), one column per number."""
 
     def moved(value: torch.Tensor) -> torch.Tensor:

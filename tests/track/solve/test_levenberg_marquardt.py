@@ -6,9 +6,9 @@ import pytest
 import torch
 from support.toy_problem import N, dense, exact_curvature, problem_of, state_of, with_the_mean_held
 
-from flare_cli.track.solve.energy import PER_FRAME, SHARED, Unknowns, misfit, projected_landmarks
+from flare_cli.track.solve.energy import PER_FRAME, SHARED, TrackParameters, data_energy, projected_landmarks
 from flare_cli.track.solve.levenberg_marquardt import normal_system
-from flare_cli.track.solve.prior_energy import strain
+from flare_cli.track.solve.prior_energy import prior_energy
 
 HEADS = ["open_head", "flame_head"]
 
@@ -21,10 +21,10 @@ def test_gradient_is_that_of_the_sum(which: str, request):
     near = projected_landmarks(problem, now)
     near = near + 20 * torch.randn(near.shape, generator=random, dtype=torch.float64)
     problem = replace(problem, observed=near, eye_distance=torch.full((N,), 200.0, dtype=torch.float64))
-    seen = torch.rand(near.shape[:2], generator=random, dtype=torch.float64)
+    visible = torch.rand(near.shape[:2], generator=random, dtype=torch.float64)
     free = replace(now, **{name: getattr(now, name).clone().requires_grad_() for name in (*SHARED, *PER_FRAME)})
-    (strain(problem, free) + misfit(problem, free, seen).mean()).backward()
-    system = normal_system(problem, now, seen, share=True)
+    (prior_energy(problem, free) + data_energy(problem, free, visible).mean()).backward()
+    system = normal_system(problem, now, visible, share=True)
     frames = torch.cat([getattr(free, name).grad.reshape(N, -1) for name in PER_FRAME], 1)
     shared = torch.cat([getattr(free, name).grad.reshape(-1) for name in SHARED])
     torch.testing.assert_close(system.frame_gradient, frames, rtol=1e-6, atol=1e-6 * float(frames.abs().max()))
@@ -37,23 +37,23 @@ def test_curvature_is_exact_where_landmarks_lie_on_the_observed_ones_but_for_the
     problem, now = problem_of(head), state_of(head, 0.2)
     eyes = torch.full((N,), 200.0, dtype=torch.float64)
     problem = replace(problem, observed=projected_landmarks(problem, now), eye_distance=eyes)
-    seen = torch.rand(problem.observed.shape[:2], generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    visible = torch.rand(problem.observed.shape[:2], generator=torch.Generator().manual_seed(4), dtype=torch.float64)
 
-    def energy(at: Unknowns) -> torch.Tensor:
-        return strain(problem, at) + misfit(problem, at, seen).mean()
+    def energy(at: TrackParameters) -> torch.Tensor:
+        return prior_energy(problem, at) + data_energy(problem, at, visible).mean()
 
     expected = with_the_mean_held(exact_curvature(energy, now), problem, now)
-    found = dense(normal_system(problem, now, seen, share=True))
+    found = dense(normal_system(problem, now, visible, share=True))
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9 * float(expected.abs().max()))
 
 
 def test_the_robust_functions_weights_are_held(open_head):
     problem, now = problem_of(open_head), state_of(open_head, 0.2)
     exact = projected_landmarks(problem, now)
-    seen = torch.ones(exact.shape[:2], dtype=torch.float64)
+    visible = torch.ones(exact.shape[:2], dtype=torch.float64)
     away = 0.5  # of the eye distance, which is a pixel here: an outlier
     met, missed = (
-        normal_system(replace(problem, observed=observed), now, seen, share=True)
+        normal_system(replace(problem, observed=observed), now, visible, share=True)
         for observed in (exact, exact + torch.tensor([away, 0.0], dtype=torch.float64))
     )
     # Geman-McClure: c x / (c + x) of the square x rises by (c / (c + x))^2.

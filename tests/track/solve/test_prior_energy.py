@@ -7,9 +7,9 @@ import pytest
 import torch
 from support.toy_problem import dense, exact_curvature, problem_of, state_of, with_the_mean_held
 
-from flare_cli.track.solve.energy import PER_FRAME, Priors, Problem, Unknowns
+from flare_cli.track.solve.energy import PER_FRAME, Priors, Problem, TrackParameters
 from flare_cli.track.solve.levenberg_marquardt import normal_system
-from flare_cli.track.solve.prior_energy import frame_priors, roughness, strain
+from flare_cli.track.solve.prior_energy import frame_priors, prior_energy, temporal_smoothness_energy
 
 N = 6
 FOLLOWING = [True, False, True, True]  # a gap in time
@@ -28,7 +28,7 @@ def test_curvature_is_the_hessian_but_for_the_roots_mean(which: str, scale: floa
         assert (now.expression < 0).any()
         assert (now.expression > 1).any()
     unseen = torch.zeros(problem.observed.shape[:2], dtype=torch.float64)  # landmarks pull nowhere
-    expected = with_the_mean_held(exact_curvature(lambda at: strain(problem, at), now), problem, now)
+    expected = with_the_mean_held(exact_curvature(lambda at: prior_energy(problem, at), now), problem, now)
     found = dense(normal_system(problem, now, unseen, share=True))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
 
@@ -38,7 +38,7 @@ def test_frames_too_few_to_bend_have_no_bands(open_head, frames: int):
     problem = replace(problem_of(open_head, 2), neighbours=torch.zeros(0, dtype=torch.bool))
     problem, now = problem.frames(torch.arange(frames)), state_of(open_head, 0.4, frames)
     system = normal_system(problem, now, torch.zeros(problem.observed.shape[:2]).double(), share=False)
-    assert roughness(problem, now) == 0
+    assert temporal_smoothness_energy(problem, now) == 0
     assert not system.next_one.any()
     assert not system.next_two.any()
 
@@ -51,7 +51,7 @@ def test_on_a_kink_the_side_counts_where_nothing_is_believed(open_head):
         at = replace(now, jaw=torch.full_like(now.jaw, jaw), expression=torch.full_like(now.expression, unit))
         total = torch.zeros(3, columns["translation"].stop, dtype=torch.float64)
         for term in frame_priors(problem, at):
-            total[:, columns[term.unknown]][:, term.numbers] += term.curvature()
+            total[:, columns[term.parameter]][:, term.numbers] += term.curvature()
         return float(total[0, columns["jaw"].start]), float(total[0, 0])
 
     p, little = problem.priors, 1e-9
@@ -62,8 +62,8 @@ def test_on_a_kink_the_side_counts_where_nothing_is_believed(open_head):
     assert curvature(1.0, 1.0 + little) == pytest.approx((0.0, usual + 1 / p.expression_bound**2))
 
 
-def at_rest(open_head, problem: Problem) -> Unknowns:
-    focal = problem.priors.focal_mean * problem.view.size
+def at_rest(open_head, problem: Problem) -> TrackParameters:
+    focal = problem.priors.focal_mean * problem.camera_model.size
     return replace(state_of(open_head, 0.0, N), log_focal=torch.tensor(math.log(focal), dtype=torch.float64))
 
 
@@ -84,10 +84,10 @@ def at_rest(open_head, problem: Problem) -> Unknowns:
 def test_one_number_in_all_frames_costs_half_its_square_over_the_deviation(open_head, name, number, value, energy):
     problem = with_a_gap(problem_of(open_head, N))
     now = at_rest(open_head, problem)
-    assert strain(problem, now) == 0
+    assert prior_energy(problem, now) == 0
     moved = getattr(now, name).clone()
     moved[(..., *number) if isinstance(number, tuple) else (..., number)] += value
-    assert strain(problem, replace(now, **{name: moved})).item() == pytest.approx(energy, abs=1e-12)
+    assert prior_energy(problem, replace(now, **{name: moved})).item() == pytest.approx(energy, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_units_cost_more_beyond_their_bounds_and_where_nothing_shows_them(open_h
     problem = with_a_gap(problem_of(open_head, N))
     now = at_rest(open_head, problem)
     now.expression[:, open_head.expression_names.index(unit)] = value
-    assert strain(problem, now).item() == pytest.approx(energy, rel=1e-12)
+    assert prior_energy(problem, now).item() == pytest.approx(energy, rel=1e-12)
 
 
 def test_only_the_roots_own_motion_costs(open_head):
     problem = replace(problem_of(open_head, N), priors=replace(Priors(), smooth_root=math.inf))
     now = at_rest(open_head, problem)
     now.root[0, 0] = 0.6  # 0.5 from the mean in one frame, 0.1 in five
-    assert strain(problem, now).item() == pytest.approx(0.5 * (0.5**2 + 5 * 0.1**2) / 0.05**2 / N)
+    assert prior_energy(problem, now).item() == pytest.approx(0.5 * (0.5**2 + 5 * 0.1**2) / 0.05**2 / N)
 
 
 @pytest.mark.parametrize(("fps", "relative"), [(30.0, 1.0), (60.0, 0.25)])
@@ -120,4 +120,4 @@ def test_second_differences_cost_where_three_frames_follow_each_other(open_head,
     # Frame 2 is the last of 0 1 2 and the first of 2 3 4, which follow each other; 1 2 3 don't.
     now.translation[2, 1] = 0.003
     expected = 2 * 0.5 * (0.003 / (0.0015 * relative)) ** 2 / N
-    assert roughness(problem, now).item() == pytest.approx(expected, rel=1e-6)
+    assert temporal_smoothness_energy(problem, now).item() == pytest.approx(expected, rel=1e-6)

@@ -83,7 +83,7 @@ def head_rotation(pose: torch.Tensor) -> Rotation:
 
 
 def test_reprojection_reaches_the_true_points_through_noise_and_outliers(open_head_module, known, solution):
-    found = solution.unknowns
+    found = solution.parameters
     given = {"shape": found.shape, "expression": found.expression, "pose": found.pose()}
     vertices = pose_vertices(open_head_module, **given, translation=found.translation)
     projected = solution.camera.expand(N).project(landmark_points(open_head_module, vertices))
@@ -91,7 +91,7 @@ def test_reprojection_reaches_the_true_points_through_noise_and_outliers(open_he
 
 
 def test_head_rotation_is_found_within_two_degrees(known, solution):
-    away = head_rotation(known.pose).inv() * head_rotation(solution.unknowns.pose())
+    away = head_rotation(known.pose).inv() * head_rotation(solution.parameters.pose())
     # A shape that is not the mean one trades a constant turn against its own asymmetry and slant.
     constant = away.mean()
     assert np.degrees(constant.magnitude()) < 2.0
@@ -99,24 +99,24 @@ def test_head_rotation_is_found_within_two_degrees(known, solution):
 
 
 def test_the_neck_carries_the_motion_and_the_root_rests(solution):
-    pose = solution.unknowns.pose()
+    pose = solution.parameters.pose()
     spread = torch.rad2deg(pose.std(0).norm(dim=-1))
     assert spread[0] < 0.05 * spread[1]
 
 
 def test_the_jaw_follows(known, solution):
-    away = torch.rad2deg((solution.unknowns.jaw[:, 0] - known.pose[:, 2, 0]).abs())
+    away = torch.rad2deg((solution.parameters.jaw[:, 0] - known.pose[:, 2, 0]).abs())
     assert away.median() < 2.0
 
 
 def test_the_gaze_follows(known, solution):
-    gaze, truth = solution.unknowns.eyes[:, :, 1].mean(1), known.pose[:, 3, 1]
+    gaze, truth = solution.parameters.eyes[:, :, 1].mean(1), known.pose[:, 3, 1]
     assert torch.corrcoef(torch.stack([gaze, truth]))[0, 1] > 0.9
 
 
 def test_smiles_are_found_by_name(open_head_module, known, solution):
     unit = open_head_module.expression_names.index("mouthSmileLeft")
-    found, truth = solution.unknowns.expression[:, unit], known.expression[:, unit]
+    found, truth = solution.parameters.expression[:, unit], known.expression[:, unit]
     assert torch.corrcoef(torch.stack([found, truth]))[0, 1] > 0.9
 
 
@@ -170,7 +170,7 @@ def test_a_stronger_shape_prior_stays_closer_to_the_mean(open_head_module, known
             principal=PRINCIPAL,
             priors=Priors(shape=sigma),
             rounds=10,
-        ).unknowns.shape.norm()
+        ).parameters.shape.norm()
         for sigma in (0.1, 1.0)
     ]
     assert shapes[0] < 0.5 * shapes[1]

@@ -12,7 +12,7 @@ from flare_cli.subject.track import Track
 from flare_cli.track.face.head_crop import Crop
 from flare_cli.track.label.head_projector import HeadProjector
 from flare_cli.track.stages.drawn_heads import drawn_frames
-from flare_cli.track.stages.landmarks import Sightings
+from flare_cli.track.stages.landmarks import FaceLandmarks
 
 SIZE, FRAMES, PIXELS_A_FRAME = 64, 5, 2.0
 FOCAL, DEPTH = 110.0, 0.8
@@ -45,11 +45,11 @@ def track(head) -> Track:
 
 
 @pytest.fixture(scope="module")
-def sightings() -> Sightings:
+def landmarks() -> FaceLandmarks:
     points = np.zeros((7, 478, 3), np.float32)
     points[:, :, 0] = np.arange(7)[:, None]
     scores, times = np.ones(7), np.arange(7) / 25
-    return Sightings(points=points, scores=scores, times=times, height=SIZE, width=SIZE, fps=25.0, warning="")
+    return FaceLandmarks(points=points, scores=scores, times=times, height=SIZE, width=SIZE, fps=25.0, warning="")
 
 
 CROP = Crop(x=0, y=0, side=SIZE, size=SIZE)
@@ -74,13 +74,13 @@ def test_the_drawn_head_moves_as_the_camera_says(head, track):
     assert all(step > 0 and not math.isnan(step) for step in np.diff(rim))
 
 
-def test_frames_come_in_order_with_their_own_landmarks(head, track, sightings):
-    frames = list(drawn_frames(head, track, sightings, CROP))
+def test_frames_come_in_order_with_their_own_landmarks(head, track, landmarks):
+    frames = list(drawn_frames(head, track, landmarks, CROP))
     assert [frame.number for frame in frames] == track.frames.tolist()
     assert [frame.points[0, 0] + 1 for frame in frames] == track.frames.tolist()
 
 
-def test_only_wanted_frames_are_drawn(head, track, sightings):
-    frames = list(drawn_frames(head, track, sightings, CROP, {4, 7}))
+def test_only_wanted_frames_are_drawn(head, track, landmarks):
+    frames = list(drawn_frames(head, track, landmarks, CROP, {4, 7}))
     assert [frame.number for frame in frames] == [4, 7]
     assert np.array_equal(frames[1].head.regions, HeadProjector(head)(track, 4).regions)

@@ -6,7 +6,7 @@ import pytest
 from flare_cli.data.video import VideoReader, open_video
 from flare_cli.errors import VideoError
 from flare_cli.track.face.landmarks import EyeFinder, FaceFollower
-from flare_cli.track.stages.landmarks import Sightings, find_face
+from flare_cli.track.stages.landmarks import FaceLandmarks, find_face
 from flare_cli.track.work_folder import WorkFolder
 
 FRAMES, NOBODY = 9, 4
@@ -47,14 +47,14 @@ def test_progress_tells_of_every_frame(film):
 
 
 def test_what_is_kept_comes_back(seen, tmp_path):
-    work = WorkFolder(tmp_path)
-    assert Sightings.kept(work) is None
-    seen.keep(work)
-    again = Sightings.kept(work)
+    work_folder = WorkFolder(tmp_path)
+    assert FaceLandmarks.load(work_folder) is None
+    seen.save(work_folder)
+    again = FaceLandmarks.load(work_folder)
     assert again is not None
     np.testing.assert_array_equal(again.points, seen.points)
     assert (again.fps, again.height, again.width, again.warning) == (seen.fps, 280, 240, "")
-    assert again.seen.tolist() == [k for k in range(FRAMES) if k != NOBODY]
+    assert again.usable.tolist() == [k for k in range(FRAMES) if k != NOBODY]
 
 
 def test_what_is_wrong_with_a_video_is_told_by_the_process_too(film, tmp_path):
