@@ -159,9 +159,9 @@ class _FrameLog:
         for raw in self._stream:
             line = raw.decode("utf-8", "replace").rstrip()
             if "showinfo" in line:
-                found = re.search(r" n: *\d+ .*?pts_time:(\S+)", line)
-                if found:
-                    self._times.put(float(found[1]) if found[1] not in ("NOPTS", "nan") else None)
+                match = re.search(r" n: *\d+ .*?pts_time:(\S+)", line)
+                if match:
+                    self._times.put(float(match[1]) if match[1] not in ("NOPTS", "nan") else None)
             else:
                 self._lines.append(line)
                 self._damage |= re.search(r"(?i)error|corrupt|truncat|partial file|invalid data", line) is not None

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo
 from flare_cli.errors import SubjectError
@@ -40,20 +41,19 @@ def place(sequences: ImportedSequences, head: HeadModel, *, folder: Path, fps: f
         _head_motion(video, camera, _root_joints(head, shape, expression), root_centred=sequences.root_centred)
         for video, camera, expression in zip(sequences.videos, fixed, expressions, strict=True)
     ]
-    as_float = lambda value: torch.from_numpy(np.asarray(value, np.float32))  # noqa: E731
     counts = [len(v.sources) for v in sequences.videos]
     numbers = frame_numbers(sequences)
     several = len(sequences.videos) > 1
     track = Track(
         head=head.name,
         frames=torch.tensor(numbers),
-        shape=as_float(shape),
-        expression=as_float(np.concatenate(expressions)),
-        pose=as_float(np.concatenate([pose for pose, _ in moved])),
-        translation=as_float(np.concatenate([translation for _, translation in moved])),
+        shape=_float32(shape),
+        expression=_float32(np.concatenate(expressions)),
+        pose=_float32(np.concatenate([pose for pose, _ in moved])),
+        translation=_float32(np.concatenate([translation for _, translation in moved])),
         camera=Cameras(
-            intrinsics=as_float(np.stack([v.intrinsics for v in sequences.videos])),
-            camera_from_world=as_float(np.stack(fixed)),
+            intrinsics=_float32(np.stack([v.intrinsics for v in sequences.videos])),
+            camera_from_world=_float32(np.stack(fixed)),
             height=sequences.height,
             width=sequences.width,
         ),
@@ -69,12 +69,16 @@ def place(sequences: ImportedSequences, head: HeadModel, *, folder: Path, fps: f
     )
 
 
+def _float32(values: Float[np.ndarray, "*N"]) -> Float[Tensor, "*N"]:
+    return torch.from_numpy(np.asarray(values, np.float32))
+
+
 def frame_numbers(sequences: ImportedSequences) -> list[int]:
     """Picture numbers in the subject: one video that counts from 1 keeps its own; others are counted through."""
     names = [source.name for video in sequences.videos for source in video.sources]
-    own = [int(name) if name.isdecimal() else 0 for name in names]
-    if len(sequences.videos) == 1 and min(own) >= 1 and len(set(own)) == len(own):
-        return own
+    named = [int(name) if name.isdecimal() else 0 for name in names]
+    if len(sequences.videos) == 1 and min(named) >= 1 and len(set(named)) == len(named):
+        return named
     return list(range(1, len(names) + 1))
 
 
@@ -133,8 +137,8 @@ def _fixed_camera(video: ImportedVideo, *, head_fixed: bool) -> Float[np.ndarray
 def _root_joints(
     head: HeadModel, shape: Float[np.ndarray, "S"], expression: Float[np.ndarray, "N E"]
 ) -> Float[np.ndarray, "N 3"]:
-    as_tensor = lambda value: torch.from_numpy(np.asarray(value, np.float32)).to(head.template)  # noqa: E731
-    return shaped_joints(head, as_tensor(shape), as_tensor(expression))[:, 0].double().cpu().numpy()
+    tensors = [_float32(values).to(head.template) for values in (shape, expression)]
+    return shaped_joints(head, *tensors)[:, 0].double().cpu().numpy()
 
 
 def _head_motion(

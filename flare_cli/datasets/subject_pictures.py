@@ -64,9 +64,9 @@ def prove_videos(sequences: ImportedSequences, track: Track, head: HeadModel, ma
         chosen = checked_indices(len(video.sources))
         part = track[torch.tensor(chosen) + start]
         start += len(video.sources)
-        seen: Float[np.ndarray, "K H W"] = np.stack([masks(video.sources[i]) for i in chosen]) / 255
+        mask: Float[np.ndarray, "K H W"] = np.stack([masks(video.sources[i]) for i in chosen]) / 255
         try:
-            proofs[video.name] = prove(part, head, masks=seen, keypoints=_keypoints(video, chosen))
+            proofs[video.name] = prove(part, head, masks=mask, keypoints=_keypoints(video, chosen))
         except SubjectError as error:
             raise SubjectError(f"{sequences.folder}, {video.name}: {error.message}", hint=error.hint) from error
     return proofs

@@ -172,9 +172,9 @@ def _distances(
     given = given[:, : ours.shape[1]]
     ours = ours[:, : given.shape[1]]
     distance = np.linalg.norm(given - ours, axis=-1)
-    there = np.isfinite(distance)
-    if not there.any():
+    known = np.isfinite(distance)
+    if not known.any():
         return None, None
     eyes = np.linalg.norm(ours[:, corners[0]] - ours[:, corners[1]], axis=-1)
     relative = distance / np.maximum(eyes, 1e-6)[:, None]
-    return float(np.median(distance[there])), float(np.median(relative[there]))
+    return float(np.median(distance[known])), float(np.median(relative[known]))

@@ -71,8 +71,14 @@ def read_live_link(path: Path) -> Capture:
     if times is None:
         return Capture(weights=weights, head=head, fps=LIVE_LINK_FPS, notes=notes)
     even = np.arange(times[0], times[-1] + 1e-6, 1 / LIVE_LINK_FPS)
-    on_grid = lambda values: np.stack([np.interp(even, times, column) for column in values.T], 1)  # noqa: E731
-    return Capture(weights=on_grid(weights), head=on_grid(np.unwrap(head, axis=0)), fps=LIVE_LINK_FPS, notes=notes)
+    weights, head = (_interpolated(values, times, even) for values in (weights, np.unwrap(head, axis=0)))
+    return Capture(weights=weights, head=head, fps=LIVE_LINK_FPS, notes=notes)
+
+
+def _interpolated(
+    values: Float[np.ndarray, "N C"], times: Float[np.ndarray, "N"], wanted: Float[np.ndarray, "M"]
+) -> Float[np.ndarray, "M C"]:
+    return np.stack([np.interp(wanted, times, column) for column in values.T], 1)
 
 
 def read_mediapipe(path: Path) -> Capture:
@@ -91,8 +97,11 @@ def read_mediapipe(path: Path) -> Capture:
         raise FlareError(f"{path}: fps is {fps!r}", hint="a number of frames per second")
     weights, head = np.zeros((len(frames), len(ARKIT_NAMES))), np.zeros((len(frames), 3))
     for i, frame in enumerate(frames):
-        found = _weights(frame, f"{path}, frame {i}")
-        weights[i] = weights[i - 1] if found is None and i else (np.zeros(len(ARKIT_NAMES)) if found is None else found)
+        of_frame = _weights(frame, f"{path}, frame {i}")
+        if of_frame is not None:
+            weights[i] = of_frame
+        elif i:
+            weights[i] = weights[i - 1]
         if isinstance(frame, dict) and frame.get("matrix") is not None:
             head[i] = _turn(frame["matrix"], f"{path}, frame {i}")
     return Capture(weights=weights, head=head, fps=float(fps))
@@ -154,10 +163,10 @@ def _timecodes(path: Path, header: list[str], body: list[tuple[int, list[str]]])
         return None
     column, seconds = header.index("Timecode"), []
     for line, row in body:
-        found = re.fullmatch(r"\s*(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)\s*", row[column])
-        if found is None:
+        match = re.fullmatch(r"\s*(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)\s*", row[column])
+        if match is None:
             raise FlareError(f"{path}:{line}: the timecode {row[column]!r} is not HH:MM:SS:FF", hint=HINT)
-        hours, minutes, whole, frame = (float(part) for part in found.groups())
+        hours, minutes, whole, frame = (float(part) for part in match.groups())
         seconds.append(3600 * hours + 60 * minutes + whole + frame / LIVE_LINK_FPS)
     times = np.array(seconds)
     times += 86400 * np.cumsum(np.concatenate([[0], np.diff(times) < -43200]))

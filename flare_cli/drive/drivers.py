@@ -118,7 +118,7 @@ def _of_arrays(path: Path, head: HeadModel) -> Driver:
     if "expression" in arrays and "arkit" in arrays:
         raise FlareError(f"{path} holds both expression and arkit", hint="keep one of them")
     name = str(arrays["head"]) if "head" in arrays else head.name
-    own = head if name == head.name else load_head(name)
+    source = head if name == head.name else load_head(name)
     N = max(len(np.atleast_1d(arrays[k])) for k in ("expression", "pose", "translation", "arkit") if k in arrays)
     J = len(head.parents)
     fps = float(np.ravel(arrays.get("fps", DEFAULT_FPS))[0])
@@ -128,9 +128,9 @@ def _of_arrays(path: Path, head: HeadModel) -> Driver:
         weights = torch.from_numpy(_array(path, arrays, "arkit", (N, len(ARKIT_NAMES)))).clamp(0, 1)
         driver = _of_capture(Capture(weights=weights.numpy(), head=np.zeros((N, 3)), fps=fps), head)
         return replace(driver, pose=driver.pose + torch.from_numpy(pose), translation=torch.from_numpy(translation))
-    expression = _array(path, arrays, "expression", (N, own.n_expression))
+    expression = _array(path, arrays, "expression", (N, source.n_expression))
     driver = _with_medians(torch.from_numpy(expression), torch.from_numpy(pose), torch.from_numpy(translation), fps)
-    return driver if own is head else _converted(driver, own, head)
+    return driver if source is head else _converted(driver, source, head)
 
 
 def _array(path: Path, arrays: dict[str, Any], name: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
@@ -156,23 +156,23 @@ def _with_medians(
     return Driver(expression=expression, pose=pose, translation=translation, fps=fps, neutral=neutral)
 
 
-def _converted(driver: Driver, theirs: HeadModel, head: HeadModel) -> Driver:
+def _converted(driver: Driver, source: HeadModel, head: HeadModel) -> Driver:
     """The driver in another head's coefficients; its neutral expression is converted with it, as one more frame."""
     rest = driver.neutral
-    found = convert_expressions(
-        theirs,
+    converted = convert_expressions(
+        source,
         head,
         expression=torch.cat([driver.expression, rest.expression[None]]),
         pose=torch.cat([driver.pose, torch.zeros_like(driver.pose[:1])]),
     )
     note = (
-        f"expressions converted from {theirs.name} to {head.name}: {1000 * found.residual:.2f} mm of"
-        f" {1000 * found.motion:.2f} mm motion (root mean square) could not be made"
+        f"expressions converted from {source.name} to {head.name}: {1000 * converted.residual:.2f} mm of"
+        f" {1000 * converted.motion:.2f} mm motion (root mean square) could not be made"
     )
     return replace(
         driver,
-        expression=found.expression[:-1],
-        neutral=replace(rest, expression=found.expression[-1]),
+        expression=converted.expression[:-1],
+        neutral=replace(rest, expression=converted.expression[-1]),
         notes=(*driver.notes, note),
     )
 

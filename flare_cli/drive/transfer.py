@@ -44,10 +44,10 @@ def _relative_pose(driver: Driver, own: Float[Tensor, "N 5 3"]) -> Float[Tensor,
     """Per joint: own neutral · driver neutral⁻¹ · driver, as rotations. Jaw and eyes stay: they have a true zero."""
     moved = driver.pose.clone()
     for joint in (Joint.ROOT, Joint.NECK):
-        mine, theirs = (
+        own_neutral, driver_neutral = (
             Rotation.from_rotvec(values.numpy()) for values in (_median(own[:, joint]), driver.neutral.pose[joint])
         )
-        rotation = mine * theirs.inv() * Rotation.from_rotvec(driver.pose[:, joint].numpy())
+        rotation = own_neutral * driver_neutral.inv() * Rotation.from_rotvec(driver.pose[:, joint].numpy())
         moved[:, joint] = torch.from_numpy(rotation.as_rotvec())
     return moved
 

@@ -51,19 +51,22 @@ def convert_expressions(
     share too few landmarks.
     """
     index = common_landmarks(source, target)
-    theirs, ours = (_points(head, index) for head in (source, target))
+    source_points, target_points = (_points(head, index) for head in (source, target))
     jaw = torch.zeros_like(pose)
     jaw[:, Joint.JAW] = pose[:, Joint.JAW]
     still = jaw.new_zeros(len(jaw), target.n_expression)
-    scale = _size(ours) / _size(theirs)
-    wanted = scale * (_posed(theirs, expression, jaw) - theirs.template)
-    found = still
+    scale = _size(target_points) / _size(source_points)
+    wanted = scale * (_posed(source_points, expression, jaw) - source_points.template)
+    fitted = still
     for _ in range(ROUNDS):  # the joints move a little with the expression: the second round sees by how much
-        left = wanted - (_posed(ours, found, jaw) - ours.template)
-        found = torch.stack([_solved(ours, found[i], jaw[i], left[i]) for i in range(len(jaw))])
-    left = wanted - (_posed(ours, found, jaw) - ours.template)
-    root_mean_square = lambda values: float(values.square().sum(-1).mean().sqrt())  # noqa: E731
-    return ConvertedExpressions(expression=found, residual=root_mean_square(left), motion=root_mean_square(wanted))
+        left = wanted - (_posed(target_points, fitted, jaw) - target_points.template)
+        fitted = torch.stack([_solved(target_points, fitted[i], jaw[i], left[i]) for i in range(len(jaw))])
+    left = wanted - (_posed(target_points, fitted, jaw) - target_points.template)
+    return ConvertedExpressions(expression=fitted, residual=_root_mean_square(left), motion=_root_mean_square(wanted))
+
+
+def _root_mean_square(vectors: Float[Tensor, "N K 3"]) -> float:
+    return float(vectors.square().sum(-1).mean().sqrt())
 
 
 def common_landmarks(source: HeadModel, target: HeadModel) -> Int[Tensor, "K"]:
@@ -98,13 +101,13 @@ def _posed(points: HeadModel, expression: Float[Tensor, "N E"], pose: Float[Tens
 
 
 def _solved(
-    points: HeadModel, at: Float[Tensor, "E"], pose: Float[Tensor, "J 3"], left: Float[Tensor, "K 3"]
+    points: HeadModel, start: Float[Tensor, "E"], pose: Float[Tensor, "J 3"], left: Float[Tensor, "K 3"]
 ) -> Float[Tensor, "E"]:
-    """One Gauss-Newton step from `at`, drawn to 0 by the prior; named units stay within 0..1."""
+    """One Gauss-Newton step from `start`, drawn to 0 by the prior; named units stay within 0..1."""
     transforms = joint_transforms(points.joints, pose[None], points.parents)[0, :, :3, :3]
     turns = torch.einsum("kj,jab->kab", points.weights, transforms)
     jacobian = (turns @ points.expression_dirs).flatten(0, 1).double().numpy()
-    wanted = left.flatten().double().numpy() + jacobian @ at.double().numpy()
+    wanted = left.flatten().double().numpy() + jacobian @ start.double().numpy()
     weight = np.sqrt(INDEPENDENT / len(left)) / NOISE
     prior = np.eye(points.n_expression) / TYPICAL[points.is_named]
     matrix = np.concatenate([weight * jacobian, prior])
@@ -113,4 +116,4 @@ def _solved(
         solution = lsq_linear(matrix, vector, bounds=(0, 1)).x
     else:
         solution = np.linalg.lstsq(matrix, vector, rcond=None)[0]
-    return torch.from_numpy(np.asarray(solution)).to(at)
+    return torch.from_numpy(np.asarray(solution)).to(start)

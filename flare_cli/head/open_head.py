@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -58,8 +58,12 @@ def content_digest(arrays: Mapping[str, NDArray[np.generic]]) -> str:
 
 
 def _unpacked(arrays: dict[str, NDArray[np.generic]], metadata: dict[str, object]) -> HeadModel:
-    floats = lambda name: torch.from_numpy(arrays[name].astype(np.float32))  # noqa: E731
-    integers = lambda name: torch.from_numpy(arrays[name].astype(np.int64))  # noqa: E731
+    def floats(name: str) -> Float[Tensor, "..."]:
+        return torch.from_numpy(arrays[name].astype(np.float32))
+
+    def integers(name: str) -> Int[Tensor, "..."]:
+        return torch.from_numpy(arrays[name].astype(np.int64))
+
     expression_names = tuple(str(name) for name in _strings(metadata["expressions"]))
     region_names = _strings(metadata["regions"])
     template = floats("template")

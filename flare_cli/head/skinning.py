@@ -131,7 +131,6 @@ def at_points(head: HeadModel, face: Int[Tensor, "N"], barycentric: Float[Tensor
     change of weights over one face: at most a few tenths of a millimetre on the open head, near the jaw.
     """
     corners = head.faces[face]
-    mixed = lambda values: torch.einsum("nk,nk...->n...", barycentric, values[corners])  # noqa: E731
     names = ("template", "shape_dirs", "expression_dirs", "pose_dirs", "weights")
-    blended = {name: mixed(getattr(head, name)) for name in names}
+    blended = {name: torch.einsum("nk,nk...->n...", barycentric, getattr(head, name)[corners]) for name in names}
     return replace(head, **blended, faces=head.faces[:0], uv_faces=head.uv_faces[:0], regions={})

@@ -24,7 +24,7 @@ TENSORS = (
     *("template", "faces", "uv", "uv_faces", "shape_dirs", "expression_dirs", "pose_dirs", "joints"),
     *("joint_shape_dirs", "joint_expression_dirs", "weights"),
 )
-EMBEDDINGS = ("landmarks", "landmarks68")
+EMBEDDINGS, EMBEDDING_PARTS = ("landmarks", "landmarks68"), ("face", "barycentric", "spread")
 ADD_AGAIN = "add it again with `flare head add FILE`"
 
 
@@ -64,7 +64,7 @@ def save_head(head: HeadModel, about: dict[str, Any]) -> Path:
     tensors = {name: getattr(head, name) for name in TENSORS}
     for name in EMBEDDINGS:
         embedding: LandmarkEmbedding = getattr(head, name)
-        tensors |= {f"{name}.{part}": getattr(embedding, part) for part in ("face", "barycentric", "spread")}
+        tensors |= {f"{name}.{part}": getattr(embedding, part) for part in EMBEDDING_PARTS}
     tensors |= {"arkit.expression": head.arkit.expression, "arkit.pose": head.arkit.pose}
     tensors["regions"] = torch.stack(list(head.regions.values())).byte()
     header = {
@@ -88,9 +88,6 @@ def load_stored_head(name: str) -> HeadModel:
     tensors, header = _read(path)
     if header.get("digest") != _digest(tensors):
         raise HeadError(f"{path} is damaged: its digest is another than when it was written", hint=ADD_AGAIN)
-    embedding = lambda key: LandmarkEmbedding(  # noqa: E731
-        face=tensors[f"{key}.face"], barycentric=tensors[f"{key}.barycentric"], spread=tensors[f"{key}.spread"]
-    )
     return HeadModel(
         name=name,
         sha256=str(header["sha256"]),
@@ -98,8 +95,8 @@ def load_stored_head(name: str) -> HeadModel:
         expression_names=tuple(header["expressions"]),
         parents=tuple(header["parents"]),
         regions=_regions(tensors["regions"], header["regions"]),
-        landmarks=embedding("landmarks"),
-        landmarks68=embedding("landmarks68"),
+        landmarks=_embedding(tensors, "landmarks"),
+        landmarks68=_embedding(tensors, "landmarks68"),
         arkit=ArkitMap(expression=tensors["arkit.expression"], pose=tensors["arkit.pose"]),
     )
 
@@ -131,6 +128,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _digest(tensors: dict[str, Tensor]) -> str:
     return content_digest({name: tensor.cpu().numpy() for name, tensor in tensors.items()})
+
+
+def _embedding(tensors: dict[str, Tensor], name: str) -> LandmarkEmbedding:
+    return LandmarkEmbedding(**{part: tensors[f"{name}.{part}"] for part in EMBEDDING_PARTS})
 
 
 def _regions(stacked: UInt8[Tensor, "R V"], names: list[str]) -> dict[str, Bool[Tensor, "V"]]:

@@ -18,8 +18,8 @@ def one_at_a_time(progress: ProgressCallback) -> ProgressCallback:
     """`progress` for stages that run side by side."""
     lock = threading.Lock()
 
-    def told(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         with lock:
             progress(stage, done, total)
 
-    return told
+    return report

@@ -93,11 +93,11 @@ class Beside(Generic[Result]):
 
 def one_per_thread(make: Callable[[], Result]) -> Callable[[], Result]:
     """A function that gives each thread its own, made at its first call."""
-    own = threading.local()
+    of_thread = threading.local()
 
     def get() -> Result:
-        if not hasattr(own, "value"):
-            own.value = make()
-        return own.value
+        if not hasattr(of_thread, "value"):
+            of_thread.value = make()
+        return of_thread.value
 
     return get

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import SubjectError
@@ -188,20 +190,24 @@ def _track(params: dict[str, Any], sidecar: dict[str, Any]) -> Track:
     in_camera = (OPENGL_FROM_OPENCV @ world)[:, :, 3] / WORLD_UNITS_PER_METRE
     rotation, offset = views[video, :, :3], views[video, :, 3]
     translation = np.einsum("nij,ni->nj", rotation, in_camera - offset)  # rotationᵀ (t - offset)
-    as_float = lambda value: torch.tensor(np.asarray(value, np.float64), dtype=torch.float32)  # noqa: E731
     return Track(
         head=str(sidecar["head"]),
         frames=torch.tensor([int(Path(f["file_path"]).name) for f in frames]),
-        shape=as_float(params["shape_params"]),
-        expression=as_float([f["expression"] for f in frames]),
-        pose=as_float([f["pose"] for f in frames]).reshape(len(frames), -1, 3),
-        translation=as_float(translation),
+        shape=_float32(params["shape_params"]),
+        expression=_float32([f["expression"] for f in frames]),
+        pose=_float32([f["pose"] for f in frames]).reshape(len(frames), -1, 3),
+        translation=_float32(translation),
         camera=Cameras(
-            intrinsics=as_float(intrinsics),
-            camera_from_world=as_float(views),
+            intrinsics=_float32(intrinsics),
+            camera_from_world=_float32(views),
             height=height,
             width=width,
         ),
         fps=float(sidecar["fps"]),
         video=torch.from_numpy(video) if "videos" in sidecar else None,
     )
+
+
+def _float32(values: object) -> Float[Tensor, "..."]:
+    """Numbers from a JSON file, rounded once: by way of float64."""
+    return torch.tensor(np.asarray(values, np.float64), dtype=torch.float32)

@@ -53,8 +53,8 @@ class Track:
         if self.video is None:
             return [self]
         _, counts = torch.unique_consecutive(self.video, return_counts=True)
-        ends = counts.cumsum(0).tolist()
-        parts = [self[end - count : end] for end, count in zip(ends, counts.tolist(), strict=True)]
+        stops = counts.cumsum(0).tolist()
+        parts = [self[stop - count : stop] for stop, count in zip(stops, counts.tolist(), strict=True)]
         return [part.with_camera(part.cameras()[:1]) for part in parts]
 
     def with_camera(self, camera: Cameras) -> Track:

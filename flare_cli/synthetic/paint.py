@@ -50,8 +50,8 @@ class Noise:
         """Noise with blobs of about `size` metres; `shift` picks another independent pattern."""
         total, amplitude = np.zeros(len(places)), 1.0
         for octave in range(octaves):
-            at = places.T * (2**octave / size) + 7.3 * octave + 3.1 * shift
-            total += amplitude * map_coordinates(self._grid, at, order=1, mode="grid-wrap")
+            cells = places.T * (2**octave / size) + 7.3 * octave + 3.1 * shift
+            total += amplitude * map_coordinates(self._grid, cells, order=1, mode="grid-wrap")
             amplitude /= 2
         return total
 
@@ -119,8 +119,8 @@ def painted(
     put(cloth, (np.array(CLOTHS[pick[2]]) * weave[:, None])[cloth], 0.9, Label.CLOTH)
     eyes = soft["eyes"] > 0.5
     for side, label in enumerate((Label.EYE_LEFT, Label.EYE_RIGHT)):
-        own = eyes & (left if side == 0 else ~left)
-        put(own, _eye(places[own] - eye_centres[side], noise, np.array(IRISES[pick[3]])), 0.1, label)
+        eye = eyes & (left if side == 0 else ~left)
+        put(eye, _eye(places[eye] - eye_centres[side], noise, np.array(IRISES[pick[3]])), 0.1, label)
     return Look(albedo.clip(0.005, 0.95), roughness.clip(0.05, 1.0), labels)
 
 

@@ -72,10 +72,8 @@ def trace_picture(
     wp.synchronize_device(wp.device_from_torch(device))
     bvh = wp.Mesh(_array(vertices), wp.from_torch(faces.flatten()))
     height, width = camera.height, camera.width
-    colour = lambda: torch.zeros(height, width, 3, device=device)  # noqa: E731
-    scalar = lambda: torch.zeros(height, width, device=device)  # noqa: E731
-    radiance, albedo, normal = colour(), colour(), colour()
-    coverage, roughness, depth = scalar(), scalar(), scalar()
+    radiance, albedo, normal = torch.zeros(3, height, width, 3, device=device)
+    coverage, roughness, depth = torch.zeros(3, height, width, device=device)
     label = torch.zeros(height, width, dtype=torch.int32, device=device)
     outputs = [vectors(radiance), coverage, vectors(albedo), roughness, vectors(normal), depth, label]
     surface, kept = _surface(mesh, bvh, faces)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from flare_cli.data.atomic import replace_whole
@@ -195,10 +195,13 @@ def _clear(folder: Path) -> None:
     (folder / "truth").mkdir(parents=True, exist_ok=True)
 
 
+def _as_bytes(values: Float[Tensor, "H W *channels"]) -> UInt8[np.ndarray, "H W *channels"]:
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
 def _write_frame(subject: Subject, number: int, picture: TracedPicture) -> None:
-    as_bytes = lambda values: (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()  # noqa: E731
-    write_png(subject.image_path(number), as_bytes(srgb_from_linear(picture.radiance)))
-    write_png(subject.mask_path(number), as_bytes(picture.coverage))
+    write_png(subject.image_path(number), _as_bytes(srgb_from_linear(picture.radiance)))
+    write_png(subject.mask_path(number), _as_bytes(picture.coverage))
     write_png(subject.label_path(number), picture.label.to(torch.uint8).numpy())
     buffers = {
         name: getattr(picture, name).half().numpy()

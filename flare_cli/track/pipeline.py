@@ -155,11 +155,11 @@ class _Stages:
         """A stage's progress, each time after `check`; and its time."""
         started = time.monotonic()
 
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             check()
             self.progress(name, done, total)
 
-        yield told
+        yield report
         self.seconds[name] = round(time.monotonic() - started, 2)
 
 
@@ -192,8 +192,8 @@ def _key(request: PreprocessRequest, head: HeadModel) -> str:
     settings = [VERSION, request.size, request.fps, request.max_frames, head.name, head.sha256]
     if head.name != open_head.NAME:
         # An added head's digest is of its shape alone: added again, it may have other landmarks.
-        marks = {part: getattr(head.landmarks, part).numpy() for part in ("face", "barycentric", "spread")}
-        settings.append(open_head.content_digest(marks))
+        landmarks = {part: getattr(head.landmarks, part).numpy() for part in ("face", "barycentric", "spread")}
+        settings.append(open_head.content_digest(landmarks))
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()
 

@@ -33,7 +33,10 @@ def brought_in(folder: Path, head: str) -> Subject:
 def subject_in(folder: Path, seed: int, *, videos: int, split: bool, expressions: int, head: str) -> Subject:
     """A subject of random numbers with small pictures."""
     chance = torch.Generator().manual_seed(seed)
-    random = lambda *shape: torch.randn(*shape, generator=chance)  # noqa: E731
+
+    def random(*shape):
+        return torch.randn(*shape, generator=chance)
+
     N = 3 * videos
     shape, expression = torch.zeros(300), torch.zeros(N, 100)
     shape[:100], expression[:, :expressions] = random(100), random(N, expressions)

@@ -151,7 +151,10 @@ def _covered(head, vertices, side):
     grid = np.stack(np.meshgrid(np.arange(-0.008, 0.0081, 0.0005), np.arange(-0.008, 0.0081, 0.0005)), -1)
     points = grid.reshape(-1, 1, 2) + 1e-6
     a, b, c = (corners[None, :, k, :2] for k in range(3))
-    cross = lambda p, q: p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]  # noqa: E731
+
+    def cross(p, q):
+        return p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]
+
     sides = np.stack([cross(b - a, points - a), cross(c - b, points - b), cross(a - c, points - c)])
     return ((sides >= 0).all(0) | (sides <= 0).all(0)).any(1)
 
@@ -189,7 +192,9 @@ def test_jaw_open_turns_the_lower_teeth_rigidly_and_parts_the_lips(head):
 
 
 def test_looks_turn_the_eyeballs_the_way_they_say(head):
-    look = lambda name, joint: head.arkit.pose[ARKIT_NAMES.index(name), joint]  # noqa: E731
+    def look(name, joint):
+        return head.arkit.pose[ARKIT_NAMES.index(name), joint]
+
     assert look("eyeLookOutLeft", 3)[1] > 0.2  # toward +x, the subject's left
     assert look("eyeLookOutRight", 4)[1] < -0.2
     assert look("eyeLookUpLeft", 3)[0] < -0.1
@@ -205,7 +210,10 @@ def test_uv_faces_do_not_overlap(head):
         high = np.ceil(np.max([a, b, c], 0)).astype(int) + 1
         window = (slice(low[1], high[1]), slice(low[0], high[0]))
         px, py = xs[window] + 0.5, ys[window] + 0.5
-        side = lambda p, q, px=px, py=py: (q[0] - p[0]) * (py - p[1]) - (q[1] - p[1]) * (px - p[0])  # noqa: E731
+
+        def side(p, q, px=px, py=py):
+            return (q[0] - p[0]) * (py - p[1]) - (q[1] - p[1]) * (px - p[0])
+
         sides = np.stack([side(a, b), side(b, c), side(c, a)])
         hits[window] += (sides > 1e-9).all(0) | (sides < -1e-9).all(0)
     assert (hits > 0).mean() > 0.25

@@ -27,7 +27,10 @@ def head():
 @pytest.fixture(scope="module")
 def motion(head):
     generator = torch.Generator().manual_seed(0)
-    draw = lambda *size: torch.randn(*size, generator=generator)  # noqa: E731
+
+    def draw(*size):
+        return torch.randn(*size, generator=generator)
+
     return {
         "shape": draw(head.n_shape),
         "expression": draw(3, head.n_expression).abs() * 0.3,
@@ -38,7 +41,10 @@ def motion(head):
 
 def reference(head, shape, expression, pose, translation):
     """Linear blend skinning of one frame, vertex by vertex as the conventions page says it, in float64."""
-    as64 = lambda t: t.double().numpy()  # noqa: E731
+
+    def as64(t):
+        return t.double().numpy()
+
     shape, expression, pose = as64(shape), as64(expression), as64(pose)
     rotations = Rotation.from_rotvec(pose).as_matrix()
     features = (rotations[1:] - np.eye(3)).ravel()

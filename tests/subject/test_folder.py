@@ -21,7 +21,10 @@ from flare_cli.subject.track import Track
 def subject_in(folder: Path, seed: int, frames: int, *, turned: bool = False, scale: float = 1.0) -> Subject:
     """A subject of random numbers with 1 x 1 pictures."""
     chance = torch.Generator().manual_seed(seed)
-    random = lambda *shape: scale * torch.randn(*shape, generator=chance)  # noqa: E731
+
+    def random(*shape):
+        return scale * torch.randn(*shape, generator=chance)
+
     eye = torch.tensor([[0.3, 0.2, 0.9]]) if turned else torch.tensor([[0.0, 0.0, 0.9]])
     camera = look_at(eye, torch.zeros(1, 3), fov_y=0.4, height=96, width=64)
     intrinsics = torch.tensor([[150.0, 151.5, 30.25, 50.75]])

@@ -38,7 +38,10 @@ def build_flame_like(seed: int = 0) -> FlameLike:
     head = load_open_head()
     faces, source = _surface(head)
     person = 0.7 * rng.normal(size=head.n_shape) * (np.arange(head.n_shape) < 20)
-    blend = lambda values: _carried(source, values)  # noqa: E731
+
+    def blend(values):
+        return _carried(source, values)
+
     template = (blend(head.template.numpy()) + blend(head.shape_dirs.numpy()) @ person) * SCALE + SHIFT
     joints = (head.joints.numpy() + head.joint_shape_dirs.numpy() @ person) * SCALE + SHIFT
     weights = blend(head.weights.numpy())

@@ -65,7 +65,10 @@ def laughs() -> bytes:
 def hostile(canary: str) -> dict[str, bytes]:
     """Pickles that would make the file `canary`, or harm otherwise, under Python's own unpickler."""
     touch, python = f"touch {canary}", f"open({canary!r}, 'w')"
-    dump = lambda value, protocol=2: pickle.dumps(value, protocol)  # noqa: E731
+
+    def dump(value, protocol=2):
+        return pickle.dumps(value, protocol)
+
     return {
         "os.system": dump(Call(os.system, touch)),
         "posix.system, protocol 0": b"cposix\nsystem\n(S" + repr(touch).encode() + b"\ntR.",

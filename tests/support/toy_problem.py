@@ -24,7 +24,10 @@ def problem_of(head: HeadModel, n: int = N) -> Problem:
     marks = replace(marks, **{name: getattr(marks, name)[::40] for name in few})
     # Directions that heads may lack: whatever is not 0 here is tested.
     random = torch.Generator().manual_seed(1)
-    noise = lambda like: 0.01 * torch.randn(like.shape, generator=random, dtype=torch.float64)  # noqa: E731
+
+    def noise(like):
+        return 0.01 * torch.randn(like.shape, generator=random, dtype=torch.float64)
+
     extra = {n: getattr(marks, n) + noise(getattr(marks, n)) for n in ("pose_dirs", "joint_expression_dirs")}
     L = len(marks.template)
     return Problem(
@@ -42,7 +45,10 @@ def problem_of(head: HeadModel, n: int = N) -> Problem:
 
 def state_of(head: HeadModel, scale: float, n: int = N) -> TrackParameters:
     random = torch.Generator().manual_seed(2)
-    draw = lambda *shape: scale * torch.randn(*shape, generator=random, dtype=torch.float64)  # noqa: E731
+
+    def draw(*shape):
+        return scale * torch.randn(*shape, generator=random, dtype=torch.float64)
+
     return TrackParameters(
         log_focal=torch.tensor(6.9, dtype=torch.float64),
         shape=draw(head.n_shape),
@@ -72,10 +78,10 @@ def exact_curvature(energy: Callable[[TrackParameters], torch.Tensor], now: Trac
 
 def dense(system: NormalSystem) -> torch.Tensor:
     """The normal matrix of all frames and what they share, with every 0 written out."""
-    n, D = system.own.shape
+    n, D = system.prior_diagonal.shape
     whole = torch.block_diag(*system.blocks, system.shared)
     for frame in range(n):
-        for reach, band in enumerate((system.own, system.next_one, system.next_two)):
+        for reach, band in enumerate((system.prior_diagonal, system.next_one, system.next_two)):
             if frame + reach < n:
                 here, there = slice(frame * D, (frame + 1) * D), slice((frame + reach) * D, (frame + reach + 1) * D)
                 whole[here, there] += band[frame].diag()

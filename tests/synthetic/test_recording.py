@@ -88,9 +88,11 @@ def test_the_same_arguments_give_the_same_files(recording, tmp_path):
 
 
 def test_a_finished_recording_is_kept_and_a_cut_off_one_is_filmed_anew(tmp_path):
-    film = lambda: make_synthetic_subject(  # noqa: E731
-        tmp_path, frames=2, size=16, samples=1, progress=lambda done, n: steps.append((done, n))
-    )
+    def film():
+        return make_synthetic_subject(
+            tmp_path, frames=2, size=16, samples=1, progress=lambda done, n: steps.append((done, n))
+        )
+
     steps = []
     film()
     assert steps == [(1, 2), (2, 2)]

@@ -66,23 +66,23 @@ def main() -> None:
             shape = np.zeros(100) if person == 0 else rng.normal(0, 0.7, 100) * (np.arange(100) < 40)
             vertices = _parted(head, torch.tensor(shape).float())
             for yaw, pitch in VIEWS:
-                found = _collect(head, vertices, template, np.radians(yaw), np.radians(pitch), face_mesh, hits)
-                front = found if front is None else front
+                points = _collect(head, vertices, template, np.radians(yaw), np.radians(pitch), face_mesh, hits)
+                front = points if front is None else front
     assert front is not None, "FaceMesh finds the mean face from the front"
     hits = _pooled(hits, _partners(front))
 
     surfaces = _surfaces(head)
     face, barycentric = np.full(478, -1), np.zeros((478, 3))
     spread = np.full(478, 0.05)
-    for i, found in enumerate(hits):
-        if len(found) < FEWEST_HITS:
+    for i, hits_of_point in enumerate(hits):
+        if len(hits_of_point) < FEWEST_HITS:
             continue
-        points, trust = np.array(found)[:, :3], np.array(found)[:, 3] ** 2
+        points, trust = np.array(hits_of_point)[:, :3], np.array(hits_of_point)[:, 3] ** 2
         median = np.median(points, 0)
         distance = np.linalg.norm(points - median, axis=1)
         near = distance < NEAR
-        place = np.average(points[near], axis=0, weights=trust[near]) if near.any() else median
-        face[i], barycentric[i] = _closest(template, faces, surfaces[_surface(i)], place)
+        position = np.average(points[near], axis=0, weights=trust[near]) if near.any() else median
+        face[i], barycentric[i] = _closest(template, faces, surfaces[_surface(i)], position)
         spread[i] = distance.mean()
     eyes = surfaces["eyes"]
     local = np.where(np.isin(face, eyes), np.searchsorted(eyes, face.clip(0)), -1)
@@ -132,21 +132,22 @@ def _partners(front: np.ndarray) -> np.ndarray:
 def _pooled(hits: list[list[np.ndarray]], partners: np.ndarray) -> list[list[np.ndarray]]:
     """Every point's hits together with the mirrored ones of its partner: the embedding becomes symmetric."""
     flip = np.array([-1, 1, 1, 1])
-    return [[*own, *(hit * flip for hit in hits[partner])] for own, partner in zip(hits, partners, strict=True)]
+    mirrored = [[hit * flip for hit in hits[partner]] for partner in partners]
+    return [own_hits + mirrored_hits for own_hits, mirrored_hits in zip(hits, mirrored, strict=True)]
 
 
 def _surfaces(head: HeadModel) -> dict[str, np.ndarray]:
     """Faces on which points may lie."""
-    faces = head.faces.numpy()
-    whole = lambda name: head.regions[name].numpy()[faces].all(1)  # noqa: E731
-    hidden = (head.regions["inner_mouth"] | head.regions["eye_sockets"]).numpy()[faces].all(1)
-    skin = whole("skin") & ~hidden
+    faces, regions = head.faces.numpy(), head.regions
+    masks = (regions["skin"], regions["eyes"], regions["inner_mouth"] | regions["eye_sockets"])
+    skin, eyes, hidden = (mask.numpy()[faces].all(1) for mask in masks)
+    skin &= ~hidden
     jaw = head.weights.numpy()[faces, Joint.JAW].mean(1)
     return {
         "skin": np.flatnonzero(skin),
         "upper lip": np.flatnonzero(skin & (jaw < 0.5)),
         "lower lip": np.flatnonzero(skin & (jaw > 0.5)),
-        "eyes": np.flatnonzero(whole("eyes")),
+        "eyes": np.flatnonzero(eyes),
     }
 
 

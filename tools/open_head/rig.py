@@ -51,9 +51,10 @@ def before_jaw_open(weights: np.ndarray, angle: float, displacement: np.ndarray)
 def joints_of(mesh: HeadMesh, jaw_offset: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Joints of the average adult moved by a whole-body displacement."""
     data = mesh.data
-    at = lambda group: (data.average_adult + body)[data.vertex_groups[group]].mean(0)  # noqa: E731
+    groups = ("joint-neck", "joint-head", "joint-mouth")
+    neck, head, mouth = ((data.average_adult + body)[data.vertex_groups[group]].mean(0) for group in groups)
     eyes = [eye.centre + mesh.eye_motion(body, eye)[0] for eye in mesh.eyes.values()]
-    return np.array([at("joint-neck"), at("joint-head"), at("joint-mouth") + jaw_offset, *eyes])
+    return np.array([neck, head, mouth + jaw_offset, *eyes])
 
 
 def _rotation_about_x(before: np.ndarray, after: np.ndarray) -> tuple[float, np.ndarray]:

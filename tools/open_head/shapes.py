@@ -102,17 +102,22 @@ class _Sliders:
 
     def __init__(self, mesh: HeadMesh, rig: Rig) -> None:
         data = mesh.data
-        on_head = lambda body: mesh.displacement(body).astype(np.float32)  # noqa: E731
-        joints = lambda body: joints_of(mesh, rig.jaw_offset, body) - rig.joints  # noqa: E731
+
+        def on_head(body: np.ndarray) -> np.ndarray:
+            return mesh.displacement(body).astype(np.float32)
+
+        def on_joints(body: np.ndarray) -> np.ndarray:
+            return joints_of(mesh, rig.jaw_offset, body) - rig.joints
+
         race = data.macro_race.reshape(-1, *data.vertices.shape)
         build = data.macro_build.reshape(-1, *data.vertices.shape)
         macros = [*race, *build]
         self.macro = np.array([on_head(d) for d in macros])
-        self.macro_joints = np.array([joints(d) for d in macros])
+        self.macro_joints = np.array([on_joints(d) for d in macros])
         paths = {n: p for f in FOLDERS for n, p in data.targets_in(f"mpfb2/targets/{f}", ".target.gz").items()}
         local = {name: data.target(path) for name, path in paths.items()}
         self.local = {name: on_head(d) for name, d in local.items()}
-        self.local_joints = {name: joints(d) for name, d in local.items()}
+        self.local_joints = {name: on_joints(d) for name, d in local.items()}
         self.groups = _slider_groups(list(local))
         third, half = np.full(3, 1 / 3), np.full(2, 0.5)
         middle = np.array([0.0, 1.0, 0.0])

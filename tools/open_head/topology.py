@@ -204,8 +204,8 @@ def _triangles(quads: np.ndarray, quad_uvs: np.ndarray, points: np.ndarray) -> t
     second = np.linalg.norm(points[quads[:, 1]] - points[quads[:, 3]], axis=1)
     ways = np.array([[[0, 1, 2], [0, 2, 3]], [[0, 1, 3], [1, 2, 3]]])
     corners = ways[(first > second).astype(int)].reshape(len(quads), 6)
-    take = lambda values: np.take_along_axis(values, corners, 1).reshape(-1, 3)  # noqa: E731
-    return take(quads), take(quad_uvs)
+    triangles, uv_triangles = (np.take_along_axis(values, corners, 1).reshape(-1, 3) for values in (quads, quad_uvs))
+    return triangles, uv_triangles
 
 
 def _atlas(body_uv, uv_corners, faces, points, eyes: dict[str, Eyeball]) -> tuple[np.ndarray, np.ndarray]:

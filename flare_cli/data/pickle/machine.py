@@ -194,10 +194,10 @@ class Machine:
 
     def push_named(self, module: str, name: str) -> None:
         """Push our own stand-in for a global, if it has one."""
-        found = self.globals.get((module, name))
-        if found is None:
+        value = self.globals.get((module, name))
+        if value is None:
             raise Refused(f"the global {f'{module}.{name}'[:120]!r} is not allowed")
-        self.push(found)
+        self.push(value)
 
     def call(self, _: Any) -> None:
         """Call one of our own stand-ins."""
@@ -226,12 +226,20 @@ class Machine:
 Operation = Callable[[Machine, Any], None]
 
 
+def _constant(value: Any) -> Operation:
+    """The operation that pushes `value`, which can't be changed."""
+    return lambda machine, _: machine.push(value)
+
+
+def _fresh(make: Callable[[], Any]) -> Operation:
+    """The operation that pushes a new, empty value each time."""
+    return lambda machine, _: machine.push(make())
+
+
 def _table() -> dict[str, Operation]:
-    constant = lambda value: lambda m, _: m.push(value)  # noqa: E731
-    fresh = lambda make: lambda m, _: m.push(make())  # noqa: E731
     table: dict[str, Operation] = {
-        "NONE": constant(None), "NEWTRUE": constant(True), "NEWFALSE": constant(False),
-        "EMPTY_LIST": fresh(list), "EMPTY_DICT": fresh(dict), "EMPTY_TUPLE": constant(()), "EMPTY_SET": fresh(set),
+        "NONE": _constant(None), "NEWTRUE": _constant(True), "NEWFALSE": _constant(False),
+        "EMPTY_LIST": _fresh(list), "EMPTY_DICT": _fresh(dict), "EMPTY_TUPLE": _constant(()), "EMPTY_SET": _fresh(set),
         "MARK": Machine.set_mark, "POP": Machine.drop, "POP_MARK": lambda m, _: m.since_mark().clear(),
         "DUP": lambda m, _: m.push(m.top(object)),
         "TUPLE": lambda m, _: m.push(tuple(m.since_mark())), "LIST": lambda m, _: m.push(m.since_mark()),

@@ -160,21 +160,21 @@ def _of_legacy(data: bytes) -> Any:
         return made
 
     machine.storage = storage
-    magic, at = machine.run(data)
+    magic, position = machine.run(data)
     if magic != LEGACY_MAGIC:
         raise Refused("it is not a file of torch.save")
-    _, at = machine.run(data, at)
-    system, at = machine.run(data, at)
+    _, position = machine.run(data, position)
+    system, position = machine.run(data, position)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Refused("numbers in big-endian order")
-    value, at = machine.run(data, at)
-    keys, at = machine.run(data, at)
+    value, position = machine.run(data, position)
+    keys, position = machine.run(data, position)
     if not isinstance(keys, list):
         raise Refused("the list of storages is missing")
     for key in keys:
-        count = int.from_bytes(data[at : at + 8], "little")
-        if not isinstance(key, str) or key not in sizes or at + 8 + count * sizes[key] > len(data):
+        count = int.from_bytes(data[position : position + 8], "little")
+        if not isinstance(key, str) or key not in sizes or position + 8 + count * sizes[key] > len(data):
             raise Refused("the file is cut off")
-        storages[key] = (at + 8, count)
-        at += 8 + count * sizes[key]
+        storages[key] = (position + 8, count)
+        position += 8 + count * sizes[key]
     return resolved(value, machine.budget)

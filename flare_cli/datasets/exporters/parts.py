@@ -67,11 +67,11 @@ def require_flame(track: Track, what: str) -> None:
 def shortened(values: Float[np.ndarray, "*batch C"], count: int, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """The first `count` coefficients (padded with zeros), and a note if others than zeros were left out."""
     kept = min(count, values.shape[-1])
-    cut = np.zeros((*values.shape[:-1], count))
-    cut[..., :kept] = values[..., :kept]
+    shorter = np.zeros((*values.shape[:-1], count))
+    shorter[..., :kept] = values[..., :kept]
     lost = np.abs(values[..., count:]).max(initial=0.0)
     note = f"{name}: coefficients beyond the first {count} (up to {lost:.3g}) do not fit and are left out"
-    return cut, (note,) if lost > 0 else ()
+    return shorter, (note,) if lost > 0 else ()
 
 
 def new_folder(folder: Path, subject: Subject) -> None:

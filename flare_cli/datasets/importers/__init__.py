@@ -1,1 +1,1 @@
-"""Other programs' data sets, read as they are: one module per format; `placing.py` makes a track of what they read."""
+"""Other programs' data sets, read as they are: one module per format; `conventions.py` makes a track of it."""

@@ -108,9 +108,9 @@ def _video(
     held_out: set[tuple[int, int]],
     size: tuple[int, int],
 ) -> ImportedVideo:
-    mine = [parameters[f["flame_param_path"]] for f in frames]
+    of_frames = [parameters[f["flame_param_path"]] for f in frames]
     where = f"{folder}, camera {camera}"
-    pose = [np.concatenate([p["rotation"], p["neck_pose"], p["jaw_pose"], p["eyes_pose"]]) for p in mine]
+    pose = [np.concatenate([p["rotation"], p["neck_pose"], p["jaw_pose"], p["eyes_pose"]]) for p in of_frames]
     lens = np.stack([_intrinsics(f, f"{where}, frame {i}", size) for i, f in enumerate(frames)])
     if np.ptp(lens, axis=0).max() > 1e-6:
         raise SubjectError(
@@ -127,9 +127,9 @@ def _video(
             )
             for f in frames
         ),
-        expression=np.stack([p["expr"] for p in mine]),
+        expression=np.stack([p["expr"] for p in of_frames]),
         pose=np.stack(pose).reshape(-1, len(Joint), 3),
-        translation=np.stack([p["translation"] for p in mine]),
+        translation=np.stack([p["translation"] for p in of_frames]),
         camera_from_world=np.stack(views),
         intrinsics=lens[0],
         held_out=np.array([_key(f) in held_out for f in frames]),

@@ -42,8 +42,8 @@ def video_folders(folder: Path, kind: str) -> list[Path]:
     name = FILES[kind]
     if (folder / name).is_file():
         return [folder]
-    found = [path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/{name}")]
-    return sorted(found, key=lambda path: path.parts)
+    folders = [path.parent for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/{name}")]
+    return sorted(folders, key=lambda path: path.parts)
 
 
 def _read(folder: Path, kind: str, evaluation: tuple[str, ...]) -> ImportedSequences:
@@ -128,11 +128,14 @@ def _video(
     held_out: bool,
 ) -> ImportedVideo:
     frames = params["frames"]
-    where = lambda i: f"{folder / file}, frame {i} ({sources[i].name})"  # noqa: E731
-    stacked = lambda key, shape: np.stack(  # noqa: E731
-        [numbers(member(f, key, where(i)), shape, where(i), key) for i, f in enumerate(frames)]
-    )
-    n_expression = len(member(frames[0], "expression", where(0)))
+    frame_names = [f"{folder / file}, frame {i} ({source.name})" for i, source in enumerate(sources)]
+
+    def stacked(key: str, shape: tuple[int | None, ...]) -> Float[np.ndarray, "N ..."]:
+        return np.stack(
+            [numbers(member(f, key, name), shape, name, key) for f, name in zip(frames, frame_names, strict=True)]
+        )
+
+    n_expression = len(member(frames[0], "expression", frame_names[0]))
     views = stacked("world_mat", (None, 4))[:, :3]
     if views.shape[1] != 3:
         raise SubjectError(f"{folder / file}: world_mat has {views.shape[1]} rows, expected 3 or 4", hint=HINT)
@@ -161,9 +164,9 @@ def _keypoints(path: Path, sources: list[SourceFrame]) -> Float[np.ndarray, "N 6
     """What DECA's detector found, if the intermediate file is still there; NaN where it found nothing."""
     if not path.is_file():
         return None
-    found = read_record(path)
+    detected = read_record(path)
     missing = np.full((68, 2), np.nan)
-    rows = [found.get(source.image.name) for source in sources]
+    rows = [detected.get(source.image.name) for source in sources]
     return np.stack(
         [missing if r is None else numbers(r, (68, 2), path, s.name) for r, s in zip(rows, sources, strict=True)]
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -38,9 +39,9 @@ class Checkpoint:
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """The `.frame` files of an actor's folder (or of its `checkpoint` folder), in order."""
-    for place in (folder / "checkpoint", folder):
-        if found := sorted(place.glob("*.frame")):
-            return found
+    for candidate in (folder / "checkpoint", folder):
+        if files := sorted(candidate.glob("*.frame")):
+            return files
     return []
 
 
@@ -48,7 +49,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read one `.frame` file. Raises `SubjectError` naming what is missing or wrong."""
     record = load_torch_pickle(path)
     flame, opencv = member(record, "flame", path), member(record, "opencv", path)
-    part = lambda group, key, shape: numbers(member(group, key, path), shape, path, key)[0]  # noqa: E731
+
+    def part(group: Any, key: str, shape: tuple[int | None, ...]) -> Float[np.ndarray, "..."]:
+        return numbers(member(group, key, path), shape, path, key)[0]
+
     K = part(opencv, "K", (1, 3, 3))
     rotation = part(opencv, "R", (1, 3, 3))
     size = numbers(np.ravel(member(record, "img_size", path)), (2,), path, "img_size")
@@ -148,11 +152,11 @@ def video_of(
 
 
 def _source(folder: Path, stem: str) -> SourceFrame:
-    places = [folder / name / f"{stem}{suffix}" for name in PICTURE_FOLDERS for suffix in (".png", ".jpg")]
-    image = next((path for path in places if path.is_file()), None)
+    candidates = [folder / name / f"{stem}{suffix}" for name in PICTURE_FOLDERS for suffix in (".png", ".jpg")]
+    image = next((path for path in candidates if path.is_file()), None)
     if image is None:
         raise SubjectError(
-            f"the frame {stem} has a checkpoint but no picture: {places[0]} does not exist",
+            f"the frame {stem} has a checkpoint but no picture: {candidates[0]} does not exist",
             hint="copy the tracker's input/ folder with its checkpoints",
         )
     return SourceFrame(name=stem, image=image, mask=if_there(folder / "mask" / f"{stem}.png"))

@@ -29,8 +29,8 @@ LIMITS = {
 
 def parameter_file(folder: Path) -> Path | None:
     """The newest tracking in `folder`: `tracking_<n>/` with the highest n, or the file itself."""
-    found = sorted(folder.glob(f"tracking_*/{PARAMETERS}"), key=lambda p: (len(p.parent.name), p.parent.name))
-    return found[-1] if found else if_there(folder / PARAMETERS)
+    trackings = sorted(folder.glob(f"tracking_*/{PARAMETERS}"), key=lambda p: (len(p.parent.name), p.parent.name))
+    return trackings[-1] if trackings else if_there(folder / PARAMETERS)
 
 
 def limited(name: str, stored: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
@@ -45,9 +45,8 @@ def read_neural_head_avatars(folder: Path) -> ImportedSequences:
     if path is None:
         raise SubjectError(f"there is no tracking_*/{PARAMETERS} in {folder}", hint=HINT)
     arrays = read_arrays(path)
-    read = lambda name, size: numbers(member(arrays, name, path), (None, size), path, name)  # noqa: E731
-    rows = {name: read(name, 3) for name in ("rotation", "translation", "neck_pose", "jaw_pose")}
-    rows |= {"eyes_pose": read("eyes_pose", 6), "expr": read("expr", None)}
+    sizes = {"rotation": 3, "translation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "expr": None}
+    rows = {name: numbers(member(arrays, name, path), (None, size), path, name) for name, size in sizes.items()}
     frame = numbers(np.ravel(member(arrays, "frame", path)), (None,), path, "frame").astype(int)
     same_count({"frame": len(frame)} | {name: len(values) for name, values in rows.items()}, path)
     if not len(frame):
@@ -85,12 +84,12 @@ def read_neural_head_avatars(folder: Path) -> ImportedSequences:
 
 
 def _source(folder: Path, number: int) -> SourceFrame:
-    place = folder / f"frame_{number:04d}"
+    frame = folder / f"frame_{number:04d}"
     return SourceFrame(
         name=f"{number:04d}",
-        image=place / "image_0000.png",
-        mask=if_there(place / "seg_0000.png"),
-        label=if_there(place / "parsing_0000.png"),
+        image=frame / "image_0000.png",
+        mask=if_there(frame / "seg_0000.png"),
+        label=if_there(frame / "parsing_0000.png"),
     )
 
 
@@ -129,9 +128,9 @@ def _keypoints(folder: Path, frames: np.ndarray) -> Float[np.ndarray, "N 68 2"] 
     paths = [folder / f"frame_{number:04d}" / "keypoints_static_0000.json" for number in frames]
     if not all(path.is_file() for path in paths):
         return None
-    found: list[np.ndarray] = []
+    keypoints: list[np.ndarray] = []
     for path in paths:
         people = member(read_record(path), "people", path)
         points = numbers(member(people[0], "face_keypoints_2d", path), (204,), path, "face_keypoints_2d")
-        found.append(points.reshape(68, 3)[:, :2])
-    return np.stack(found)
+        keypoints.append(points.reshape(68, 3)[:, :2])
+    return np.stack(keypoints)

@@ -37,8 +37,8 @@ def member(record: Any, key: str, where: object) -> Any:
     if not isinstance(record, dict):
         raise SubjectError(f"{where}: expected an object with {key!r}, found {type(record).__name__}", hint=HINT)
     if key not in record:
-        there = ", ".join(sorted(map(str, record))[:12]) or "nothing"
-        raise SubjectError(f"{where}: the key {key!r} is missing (there is: {there})", hint=HINT)
+        present = ", ".join(sorted(map(str, record))[:12]) or "nothing"
+        raise SubjectError(f"{where}: the key {key!r} is missing (there is: {present})", hint=HINT)
     return record[key]
 
 
@@ -53,11 +53,11 @@ def numbers(value: Any, shape: tuple[int | None, ...], where: object, name: str)
     )
     if not fits:
         wanted = " x ".join("any" if n is None else str(n) for n in shape)
-        found = " x ".join(map(str, array.shape)) or "a single number"
-        raise SubjectError(f"{where}: {name} has the shape {found}, expected {wanted}", hint=HINT)
+        given = " x ".join(map(str, array.shape)) or "a single number"
+        raise SubjectError(f"{where}: {name} has the shape {given}, expected {wanted}", hint=HINT)
     if not np.isfinite(array).all():
-        at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise SubjectError(f"{where}: {name} is not finite (NaN or infinite) at {list(at)}", hint=HINT)
+        position = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise SubjectError(f"{where}: {name} is not finite (NaN or infinite) at {list(position)}", hint=HINT)
     if array.size and np.abs(array).max() > LARGEST:
         raise SubjectError(f"{where}: {name} holds {np.abs(array).max():.3g}, which nothing here can be", hint=HINT)
     return array

@@ -31,11 +31,11 @@ def fit_arkit(
     hidden = regions["inner_mouth"] | regions["eye_sockets"]
     face = (regions["face"] | regions["lips"] | regions["nose"] | regions["eyelids"]) & regions["skin"] & ~hidden
     numbers = torch.nonzero(face)[:, 0].numpy()
-    found = target.closest(registration.vertices[numbers], target.skin)
-    near = found.distance < NEAR
+    closest = target.closest(registration.vertices[numbers], target.skin)
+    near = closest.distance < NEAR
     wanted = _displacements(open_head)[:, numbers[near]] * registration.scale
     points = at_points(
-        head, torch.from_numpy(found.face[near]), torch.from_numpy(found.barycentric[near].astype(np.float32))
+        head, torch.from_numpy(closest.face[near]), torch.from_numpy(closest.barycentric[near].astype(np.float32))
     )
     expression = torch.zeros(len(ARKIT_NAMES), head.n_expression)
     pose = torch.zeros(len(ARKIT_NAMES), len(head.parents), 3)

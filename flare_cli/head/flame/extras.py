@@ -115,16 +115,16 @@ def _masks(path: Path, n_vertices: int) -> dict[str, np.ndarray]:
 def _uv(path: Path, n_faces: int) -> UvMap:
     if path.suffix.lower() == ".obj":
         faces, coordinates, uv_faces = read_obj_uv(path)
-        found = UvMap(coordinates=coordinates, uv_faces=uv_faces, faces=faces)
+        uv = UvMap(coordinates=coordinates, uv_faces=uv_faces, faces=faces)
     else:
         content = _contents(path)
         coordinates, uv_faces = _part(path, content, "vt"), _part(path, content, "ft")
-        found = UvMap(coordinates=coordinates.astype(np.float64), uv_faces=uv_faces.astype(np.int64), faces=None)
-    if found.uv_faces.shape != (n_faces, 3) or found.coordinates.ndim != 2 or found.coordinates.shape[1] != 2:
-        raise HeadError(f"{path} has texture coordinates for {len(found.uv_faces)} triangles, not {n_faces}", hint=HINT)
-    if found.uv_faces.min() < 0 or found.uv_faces.max() >= len(found.coordinates):
+        uv = UvMap(coordinates=coordinates.astype(np.float64), uv_faces=uv_faces.astype(np.int64), faces=None)
+    if uv.uv_faces.shape != (n_faces, 3) or uv.coordinates.ndim != 2 or uv.coordinates.shape[1] != 2:
+        raise HeadError(f"{path} has texture coordinates for {len(uv.uv_faces)} triangles, not {n_faces}", hint=HINT)
+    if uv.uv_faces.min() < 0 or uv.uv_faces.max() >= len(uv.coordinates):
         raise HeadError(f"{path} names a texture coordinate that it does not have", hint=HINT)
-    return found
+    return uv
 
 
 def _contents(path: Path) -> dict[str, Any]:
@@ -160,22 +160,26 @@ def uv_of_closed_mesh(
         )
         assert (source[uv_faces] == closed.faces).all()
         return coordinates.astype(np.float64), uv_faces.astype(np.int64)
-    own = uv.uv_faces if uv.faces is None else _in_order(uv.faces, uv.uv_faces, faces)
+    uv_of_skin = uv.uv_faces if uv.faces is None else _in_order(uv.faces, uv.uv_faces, faces)
     of_vertex = np.zeros(len(closed.vertices), np.int64)
-    of_vertex[faces.ravel()] = own.ravel()
+    of_vertex[faces.ravel()] = uv_of_skin.ravel()
     border = np.asarray(closed.carry.argmax(1)).ravel()
-    return uv.coordinates, np.concatenate([own, of_vertex[border[closed.faces[len(faces) :]]]])
+    return uv.coordinates, np.concatenate([uv_of_skin, of_vertex[border[closed.faces[len(faces) :]]]])
 
 
 def _in_order(
     given: Int[np.ndarray, "F 3"], uv_faces: Int[np.ndarray, "F 3"], faces: Int[np.ndarray, "F 3"]
 ) -> Int[np.ndarray, "F 3"]:
     """`uv_faces` rearranged from the order of `given` to that of `faces`, corners included."""
-    start = lambda f: np.take_along_axis(f, (f.argmin(1)[:, None] + np.arange(3)) % 3, 1)  # noqa: E731
-    place = {tuple(face): k for k, face in enumerate(start(given).tolist())}
-    order = [place.get(tuple(face), -1) for face in start(faces).tolist()]
+    row_of = {tuple(face): k for k, face in enumerate(_lowest_first(given, given).tolist())}
+    order = [row_of.get(tuple(face), -1) for face in _lowest_first(faces, faces).tolist()]
     if min(order) < 0:
         raise HeadError("the texture coordinates belong to another topology than the model", hint=HINT)
-    turned = np.take_along_axis(uv_faces, (given.argmin(1)[:, None] + np.arange(3)) % 3, 1)[order]
+    turned = _lowest_first(given, uv_faces)[order]
     back = (np.arange(3) - faces.argmin(1)[:, None]) % 3
     return np.take_along_axis(turned, back, 1)
+
+
+def _lowest_first(faces: Int[np.ndarray, "F 3"], corners: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "F 3"]:
+    """What `corners` says of each face's corners, turned so that it begins at the vertex of the lowest number."""
+    return np.take_along_axis(corners, (faces.argmin(1)[:, None] + np.arange(3)) % 3, 1)

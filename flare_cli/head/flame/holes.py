@@ -157,8 +157,8 @@ class _Builder:
     def carry(self) -> csr_matrix:
         """Blends of the original vertices."""
         V, W = len(self._vertices), len(self._vertices) + len(self._places)
-        own = [(v, v, 1.0) for v in range(V)]
-        row, column, value = zip(*own, *self._blends, strict=True)
+        unchanged = [(v, v, 1.0) for v in range(V)]
+        row, column, value = zip(*unchanged, *self._blends, strict=True)
         return csr_matrix(coo_matrix((value, (row, column)), shape=(W, V)))
 
 

@@ -141,10 +141,10 @@ class _Taker:
         value = self.content[name]
         array = value.toarray() if scipy.sparse.issparse(value) else value
         wanted = "x".join("N" if n is None else str(n) for n in shape)
-        found = "x".join(map(str, np.shape(array))) if isinstance(array, np.ndarray) else type(array).__name__
+        given = "x".join(map(str, np.shape(array))) if isinstance(array, np.ndarray) else type(array).__name__
         fits = isinstance(array, np.ndarray) and array.ndim == len(shape)
         if not fits or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
-            raise HeadError(f"{self.path} is not FLAME: {name} is {found}, not {wanted}", hint=DAMAGED)
+            raise HeadError(f"{self.path} is not FLAME: {name} is {given}, not {wanted}", hint=DAMAGED)
         return array
 
 
@@ -198,24 +198,22 @@ def head_of_flame(file: FlameFile, name: str, extras: FlameExtras) -> tuple[Head
     registration = register(open_head, target, known_anchors(open_head, target, extras))
     uv, uv_faces = uv_of_closed_mesh(closed, file.faces, extras.uv)
     landmarks = transferred_landmarks(open_head, target, registration, extras)
-    floats = lambda array: torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))  # noqa: E731
-    joint_dirs = lambda dirs: np.einsum("jv,vcs->jcs", file.regressor, dirs)  # noqa: E731
     nothing = ArkitMap(expression=torch.zeros(52, EXPRESSIONS), pose=torch.zeros(52, len(Joint), 3))
     head = HeadModel(
         name=name,
         sha256=file.digest(extras),
-        template=floats(closed.vertices),
+        template=_float32(closed.vertices),
         faces=torch.from_numpy(closed.faces),
-        uv=floats(uv),
+        uv=_float32(uv),
         uv_faces=torch.from_numpy(uv_faces),
-        shape_dirs=floats(_carried(closed, file.shape_dirs)),
-        expression_dirs=floats(_carried(closed, file.expression_dirs)),
+        shape_dirs=_float32(_carried(closed, file.shape_dirs)),
+        expression_dirs=_float32(_carried(closed, file.expression_dirs)),
         expression_names=tuple(f"flame{k:03d}" for k in range(EXPRESSIONS)),
-        pose_dirs=floats(_carried(closed, file.pose_dirs)),
-        joints=floats(joints),
-        joint_shape_dirs=floats(joint_dirs(file.shape_dirs)),
-        joint_expression_dirs=floats(joint_dirs(file.expression_dirs)),
-        weights=floats(weights),
+        pose_dirs=_float32(_carried(closed, file.pose_dirs)),
+        joints=_float32(joints),
+        joint_shape_dirs=_float32(_joint_dirs(file, file.shape_dirs)),
+        joint_expression_dirs=_float32(_joint_dirs(file, file.expression_dirs)),
+        weights=_float32(weights),
         parents=PARENTS,
         regions=_tensors(transferred_regions(open_head, target, registration, closed, extras)),
         landmarks=landmarks,
@@ -251,6 +249,15 @@ def _eyeballs(file: FlameFile, joints: Float[np.ndarray, "J 3"]) -> list[Eyeball
 def _carried(closed: ClosedMesh, values: Float[np.ndarray, "V ..."]) -> Float[np.ndarray, "W ..."]:
     flat = closed.carry @ values.reshape(len(values), -1)
     return np.asarray(flat).reshape(-1, *values.shape[1:])
+
+
+def _joint_dirs(file: FlameFile, dirs: Float[np.ndarray, "V 3 K"]) -> Float[np.ndarray, "J 3 K"]:
+    """How far directions of the vertices move the joints."""
+    return np.einsum("jv,vcs->jcs", file.regressor, dirs)
+
+
+def _float32(array: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
 def _tensors(masks: dict[str, np.ndarray]) -> dict[str, Tensor]:

@@ -50,9 +50,12 @@ class Target:
     def closest(self, points: Float[np.ndarray, "N 3"], chosen: Bool[np.ndarray, "F"]) -> SurfacePoints:
         """Closest points on the chosen faces, with face numbers of the whole."""
         numbers = np.flatnonzero(chosen)
-        found = closest_points(points, self.vertices, self.faces[numbers])
+        closest = closest_points(points, self.vertices, self.faces[numbers])
         return SurfacePoints(
-            face=numbers[found.face], barycentric=found.barycentric, place=found.place, distance=found.distance
+            face=numbers[closest.face],
+            barycentric=closest.barycentric,
+            place=closest.place,
+            distance=closest.distance,
         )
 
 
@@ -103,8 +106,8 @@ def _balls(head: HeadModel, target: Target, scale: float) -> Float[np.ndarray, "
         float(np.linalg.norm(target.vertices[np.unique(target.faces[eye])] - centre, axis=1).mean())
         for eye, centre in zip(target.eyes, target.eye_centres, strict=True)
     ]
-    own = np.linalg.norm(away[head.regions["eyes"].numpy()], axis=1).mean()
-    return target.eye_centres[side] + away * (np.array(radius) / own)[side][:, None]
+    own_radius = np.linalg.norm(away[head.regions["eyes"].numpy()], axis=1).mean()
+    return target.eye_centres[side] + away * (np.array(radius) / own_radius)[side][:, None]
 
 
 def _aligned(
@@ -118,26 +121,26 @@ def _aligned(
     rotation, shift = np.eye(3), target.eye_centres.mean(0) - scale * eyes.mean(0)
     for _ in range(ALIGNMENT_ROUNDS):
         moved = scale * start @ rotation.T + shift
-        found = target.closest(moved[face], target.skin)
-        near = found.distance <= np.quantile(found.distance, TRIMMED)
+        closest = target.closest(moved[face], target.skin)
+        near = closest.distance <= np.quantile(closest.distance, TRIMMED)
         # The eyes count as much as the face: they fix the size, which a smooth surface does not.
         count = int(near.sum()) // 2
-        ours = np.concatenate([start[face][near], np.repeat(eyes, count, 0)])
-        theirs = np.concatenate([found.place[near], np.repeat(target.eye_centres, count, 0)])
-        scale, rotation, shift = _similarity(ours, theirs)
+        points = np.concatenate([start[face][near], np.repeat(eyes, count, 0)])
+        wanted = np.concatenate([closest.place[near], np.repeat(target.eye_centres, count, 0)])
+        scale, rotation, shift = _similarity(points, wanted)
     return scale * start @ rotation.T + shift, scale
 
 
 def _similarity(
-    ours: Float[np.ndarray, "N 3"], theirs: Float[np.ndarray, "N 3"]
+    points: Float[np.ndarray, "N 3"], wanted: Float[np.ndarray, "N 3"]
 ) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
-    """Scale, rotation and shift that carry ours to theirs in the sense of least squares (Umeyama 1991)."""
-    a, b = ours - ours.mean(0), theirs - theirs.mean(0)
+    """Scale, rotation and shift that carry `points` to `wanted` in the sense of least squares (Umeyama 1991)."""
+    a, b = points - points.mean(0), wanted - wanted.mean(0)
     u, sizes, vt = np.linalg.svd(b.T @ a)
     sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
     rotation = (u * sign) @ vt
     scale = float((sizes * sign).sum() / (a * a).sum())
-    return scale, rotation, theirs.mean(0) - scale * rotation @ ours.mean(0)
+    return scale, rotation, wanted.mean(0) - scale * rotation @ points.mean(0)
 
 
 def _pulls(
@@ -151,17 +154,17 @@ def _pulls(
     """How much each vertex is pulled, and where to: to its closest point, if that faces the same way."""
     weight, wanted = np.zeros(len(moved)), moved.copy()
     numbers = np.flatnonzero(outer)
-    found = target.closest(moved[numbers], target.skin)
-    corners = target.faces[found.face]
+    closest = target.closest(moved[numbers], target.skin)
+    corners = target.faces[closest.face]
     a, b, c = (target.vertices[corners[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     facing = (corner_normals(moved, faces)[numbers] * normal).sum(1)
-    theirs = (target.jaw[corners] * found.barycentric).sum(1)
-    other_lip = lips[numbers] & (np.abs(theirs - jaw[numbers]) > 0.5)
-    good = (facing > 0.4) & (found.distance < REACH) & ~other_lip
+    target_jaw = (target.jaw[corners] * closest.barycentric).sum(1)
+    other_lip = lips[numbers] & (np.abs(target_jaw - jaw[numbers]) > 0.5)
+    good = (facing > 0.4) & (closest.distance < REACH) & ~other_lip
     weight[numbers] = np.where(good, facing, 0)
-    wanted[numbers] = found.place
+    wanted[numbers] = closest.place
     return weight, wanted
 
 

@@ -33,8 +33,8 @@ def closest_points(
     corners = vertices[faces]
     middles = np.concatenate([corners.mean(1), *(0.6 * corners[:, k] + 0.4 * corners.mean(1) for k in range(3))])
     near = min(NEAR, len(middles))
-    _, found = KDTree(middles).query(points, k=near)
-    candidates = np.asarray(found).reshape(len(points), near) % len(faces)
+    _, nearest = KDTree(middles).query(points, k=near)
+    candidates = np.asarray(nearest).reshape(len(points), near) % len(faces)
     repeated = np.repeat(points[:, None], near, 1).reshape(-1, 3)
     bary = barycentric_of_closest(repeated, corners[candidates.ravel()]).reshape(len(points), near, 3)
     place = np.einsum("nmk,nmkc->nmc", bary, corners[candidates])

@@ -56,11 +56,11 @@ def transferred_landmarks(
     head: HeadModel, target: Target, registration: Registration, extras: FlameExtras
 ) -> LandmarkEmbedding:
     """MediaPipe's 478 points: those that the user's file gives, the others by the registration."""
-    own = head.faces.numpy()[head.landmarks.face.numpy()]
+    corners = head.faces.numpy()[head.landmarks.face.numpy()]
     blend = head.landmarks.barycentric.double().numpy()
-    points = np.einsum("nk,nkc->nc", blend, registration.vertices[own])
-    follows = (head.weights.double().numpy()[own, Joint.JAW] * blend).sum(1)
-    near_lips = head.regions["lips"].numpy()[own].any(1)
+    points = np.einsum("nk,nkc->nc", blend, registration.vertices[corners])
+    follows = (head.weights.double().numpy()[corners, Joint.JAW] * blend).sum(1)
+    near_lips = head.regions["lips"].numpy()[corners].any(1)
     face, barycentric, distance = np.zeros(N_LANDMARKS, np.int64), np.zeros((N_LANDMARKS, 3)), np.zeros(N_LANDMARKS)
     number = np.arange(N_LANDMARKS)
     jaw = target.jaw[target.faces].mean(1)
@@ -72,8 +72,8 @@ def transferred_landmarks(
     }
     rest = ~np.any([chosen for chosen, _ in groups.values()], axis=0)
     for chosen, surface in (*groups.values(), (rest, target.skin)):
-        found = target.closest(points[chosen], surface if surface.any() else target.skin)
-        face[chosen], barycentric[chosen], distance[chosen] = found.face, found.barycentric, found.distance
+        closest = target.closest(points[chosen], surface if surface.any() else target.skin)
+        face[chosen], barycentric[chosen], distance[chosen] = closest.face, closest.barycentric, closest.distance
     if extras.mediapipe is not None:
         given = extras.mediapipe
         face[given.index], barycentric[given.index], distance[given.index] = given.face, given.barycentric, 0
@@ -106,26 +106,26 @@ def transferred_regions(
 ) -> dict[str, Bool[np.ndarray, "W"]]:
     """The open head's regions by name. Parts that the target lacks (teeth, tongue) are empty."""
     n = len(target.vertices)
-    theirs = {name: mask.numpy() for name, mask in head.regions.items()}
-    inside = theirs["inner_mouth"] | theirs["eye_sockets"]
+    sources = {name: mask.numpy() for name, mask in head.regions.items()}
+    inside = sources["inner_mouth"] | sources["eye_sockets"]
     faces = head.faces.numpy()
-    outer = faces[theirs["skin"][faces].all(1) & ~inside[faces].any(1)]
-    found = closest_points(target.vertices, registration.vertices, outer)
-    corners = outer[found.face]
+    outer = faces[sources["skin"][faces].all(1) & ~inside[faces].any(1)]
+    closest = closest_points(target.vertices, registration.vertices, outer)
+    corners = outer[closest.face]
     eyes = np.zeros(n, bool)
     eyes[target.faces[target.eyes[0] | target.eyes[1]]] = True
     pockets = np.zeros(n, bool)
     pockets[closed.mouth] = pockets[closed.sockets] = True
     outside = ~eyes & ~pockets
-    regions = {name: ((mask[corners] * found.barycentric).sum(1) > 0.5) & outside for name, mask in theirs.items()}
+    regions = {name: ((mask[corners] * closest.barycentric).sum(1) > 0.5) & outside for name, mask in sources.items()}
     for name in ("teeth", "tongue", "inner_mouth", "eye_sockets", "boundary"):
         regions[name] = np.zeros(n, bool)
     regions["inner_mouth"][closed.mouth] = True
     regions["eye_sockets"][closed.sockets] = True
     regions["boundary"][closed.neck] = True
     regions["skin"], regions["eyes"] = ~eyes, eyes
-    for name, sources in MASKS.items():
-        given = [extras.masks[s] for s in sources if extras.masks is not None and s in extras.masks]
+    for name, mask_names in MASKS.items():
+        given = [extras.masks[s] for s in mask_names if extras.masks is not None and s in extras.masks]
         if given:
             regions[name] = np.zeros(n, bool)
             regions[name][np.concatenate(given)] = True

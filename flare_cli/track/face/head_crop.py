@@ -30,8 +30,8 @@ class Crop:
         x1, y1 = min(self.x + self.side, width), min(self.y + self.side, height)
         whole = np.zeros((self.side, self.side, 3), np.uint8)
         whole[y0 - self.y : y1 - self.y, x0 - self.x : x1 - self.x] = rgb[y0:y1, x0:x1]
-        way = cv2.INTER_AREA if self.side > self.size else cv2.INTER_CUBIC
-        return cv2.resize(whole, (self.size, self.size), interpolation=way)
+        interpolation = cv2.INTER_AREA if self.side > self.size else cv2.INTER_CUBIC
+        return cv2.resize(whole, (self.size, self.size), interpolation=interpolation)
 
     def inside(self, height: int, width: int) -> Bool[np.ndarray, "size size"]:
         """Which pixels of the crop show the picture of `height` x `width`, and not the black around it."""
@@ -47,13 +47,13 @@ class Crop:
 
 def head_crop(points: Float[np.ndarray, "N 478 3"], height: int, width: int, size: int) -> Crop:
     """The square that holds head, hair and neck in all frames whose face points are given (source pixels)."""
-    tall = np.linalg.norm(points[:, FOREHEAD, :2] - points[:, CHIN, :2], axis=-1, keepdims=True)
+    face_height = np.linalg.norm(points[:, FOREHEAD, :2] - points[:, CHIN, :2], axis=-1, keepdims=True)
     # A nod shortens the face but not the head: the room is in heights of the less shortened faces.
-    tall = np.full_like(tall, np.percentile(tall, 75))
+    face_height = np.full_like(face_height, np.percentile(face_height, 75))
     low, high = points[:, :468, :2].min(1), points[:, :468, :2].max(1)
     middle = (low + high) / 2
-    low = np.concatenate([middle[:, :1] - BESIDE * tall, low[:, 1:] - ABOVE * tall], 1)
-    high = np.concatenate([middle[:, :1] + BESIDE * tall, high[:, 1:] + BELOW * tall], 1)
+    low = np.concatenate([middle[:, :1] - BESIDE * face_height, low[:, 1:] - ABOVE * face_height], 1)
+    high = np.concatenate([middle[:, :1] + BESIDE * face_height, high[:, 1:] + BELOW * face_height], 1)
     # One wild detection must not blow the square up.
     low, high = np.percentile(low, 1, axis=0), np.percentile(high, 99, axis=0)
     side = int(np.ceil((high - low).max()))

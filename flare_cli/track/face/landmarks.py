@@ -104,19 +104,19 @@ class FaceFollower:
 
     def __call__(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceMesh | None:
         """The followed face in the next frame, or None if it is not there."""
-        found = self._mesh_in(rgb, self._square) if self._square is not None else None
-        if found is None:
-            found = self._found_again(rgb)
-        if found is None:
+        mesh = self._mesh_in(rgb, self._square) if self._square is not None else None
+        if mesh is None:
+            mesh = self._search(rgb)
+        if mesh is None:
             self._square = None
             self._lost += 1
             return None
         self._lost = 0
-        self._square = _square_around(found.points)
-        self._last = found.points[:, :2].mean(0)
-        return found
+        self._square = _square_around(mesh.points)
+        self._last = mesh.points[:, :2].mean(0)
+        return mesh
 
-    def _found_again(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceMesh | None:
+    def _search(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceMesh | None:
         near = self._last if self._lost < FORGET_AFTER else None
         for faces in self._detector.search(rgb, tiles=self._lost % TILE_SEARCH_EVERY == 0):
             # The detector takes some round things for faces; the landmark network knows better.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from flare_cli.head.model import HeadModel
@@ -38,13 +39,15 @@ class HeadProjector:
             self._head, shape=track.shape, expression=track.expression, pose=track.pose, translation=track.translation
         )
         faces = self._head.faces
-        seen = self._rasterizer.rasterize(camera.clip(vertices), faces, camera.height, camera.width).triangle.long()
+        triangle = self._rasterizer.rasterize(camera.clip(vertices), faces, camera.height, camera.width).triangle.long()
         light = vertex_normals(vertices, faces) @ vertices.new_tensor([0.3, 0.4, 0.86])
         shade = (40 + 190 * light.clamp(0, 1)[:, faces].mean(2)).byte()
         region = self._face_region.byte().expand(len(track), -1)
-        onto_pixels = lambda per_face: (  # noqa: E731
-            torch.where(seen >= 0, per_face.gather(1, seen.flatten(1).clamp(min=0)).view_as(seen), 0).cpu().numpy()
-        )
+
+        def onto_pixels(per_face: UInt8[Tensor, "B F"]) -> UInt8[np.ndarray, "B H W"]:
+            of_pixel = per_face.gather(1, triangle.flatten(1).clamp(min=0)).view_as(triangle)
+            return torch.where(triangle >= 0, of_pixel, 0).cpu().numpy()
+
         parts = (onto_pixels(region), onto_pixels(shade), camera.project(vertices[:, self._rim]).cpu().numpy())
         return [ProjectedHead(regions=r, shading=s, rim=rim) for r, s, rim in zip(*parts, strict=True)]
 

@@ -66,7 +66,8 @@ def refined(matte: Float[np.ndarray, "h w"], guide: Guide) -> Float[np.ndarray, 
     # In 16 bits these two take half as long as in floating point.
     steps = np.rint(coarse * 65535).astype(np.uint16)
     core, reach = (
-        np.multiply(way(steps, kernel), np.float32(1 / 65535), dtype=np.float32) for way in (cv2.erode, cv2.dilate)
+        np.multiply(extreme(steps, kernel), np.float32(1 / 65535), dtype=np.float32)
+        for extreme in (cv2.erode, cv2.dilate)
     )
     core *= core > 0.9
     reach *= 4
@@ -82,8 +83,13 @@ def guided_filter(
     """
     height, width = guide.whole[0].shape
     window = (2 * max(1, radius // 2) + 1,) * 2
-    mean = lambda x: cv2.blur(x, window)  # noqa: E731
-    whole = lambda x: cv2.resize(mean(x), (width, height), interpolation=cv2.INTER_LINEAR)  # noqa: E731
+
+    def mean(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+        return cv2.blur(values, window)
+
+    def smooth_at_full_size(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "H W"]:
+        return cv2.resize(mean(values), (width, height), interpolation=cv2.INTER_LINEAR)
+
     r, g, b = guide.half
     mr, mg, mb = mean(r), mean(g), mean(b)
     rr, gg, bb = mean(r * r) - mr * mr + epsilon, mean(g * g) - mg * mg + epsilon, mean(b * b) - mb * mb + epsilon
@@ -102,9 +108,9 @@ def guided_filter(
             (i_rg * cr + i_gg * cg + i_gb * cb) / determinant,
             (i_rb * cr + i_gb * cg + i_bb * cb) / determinant,
         )
-        plane = whole(middle - slopes[0] * mr - slopes[1] * mg - slopes[2] * mb)
+        plane = smooth_at_full_size(middle - slopes[0] * mr - slopes[1] * mg - slopes[2] * mb)
         for slope, channel in zip(slopes, guide.whole, strict=True):
-            cv2.accumulateProduct(whole(slope), channel, plane)
+            cv2.accumulateProduct(smooth_at_full_size(slope), channel, plane)
         planes.append(plane)
     return planes
 

@@ -67,6 +67,6 @@ def contact_row(
     row = np.concatenate(cells, 1)
     # White on a dark rim. Not by thicker strokes: OpenCV 5 sets bold text wider.
     for x, y, grey in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, 255)):
-        place = (6 + x, edge - 8 + y)
-        cv2.putText(row, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (grey, grey, grey), 1, cv2.LINE_AA)
+        corner = (6 + x, edge - 8 + y)
+        cv2.putText(row, caption, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (grey, grey, grey), 1, cv2.LINE_AA)
     return row

@@ -46,7 +46,7 @@ class FrameView:
     points: Float[np.ndarray, "478 2"]
 
     @property
-    def tall(self) -> float:
+    def face_height(self) -> float:
         """Height of the face in pixels."""
         return float(np.linalg.norm(self.points[FOREHEAD] - self.points[CHIN]))
 
@@ -83,7 +83,7 @@ def learn_colours(views: list[FrameView]) -> ColourModels:
         view, clues = frame
         certain = view.matte > 0.9
         chosen = [certain & (chance > 0.7) for chance in materials(view, clues, models)]
-        return np.stack([np.bincount(clues.colour[there], minlength=BINS**3) for there in chosen])
+        return np.stack([np.bincount(clues.colour[pixels], minlength=BINS**3) for pixels in chosen])
 
     for _ in range(3):
         counts = np.sum(list(in_parallel(counts_in, known)), 0).astype(float)
@@ -131,7 +131,7 @@ def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W
     labels[skin] = Label.SKIN
     labels[skin & clues.below] = Label.NECK
     skin &= ~clues.below
-    ears = skin & ~clues.oval & (clues.from_ears <= 0.12 * view.tall)
+    ears = skin & ~clues.oval & (clues.from_ears <= 0.12 * view.face_height)
     middle = view.points[[FOREHEAD, CHIN], 0].mean()
     left = np.arange(labels.shape[1])[None] > middle
     labels[ears & left], labels[ears & ~left] = Label.EAR_LEFT, Label.EAR_RIGHT
@@ -141,10 +141,10 @@ def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W
     return labels * (view.matte >= 0.5)
 
 
-def _mostly(there: Bool[np.ndarray, "H W"], window: int) -> Bool[np.ndarray, "H W"]:
+def _mostly(mask: Bool[np.ndarray, "H W"], window: int) -> Bool[np.ndarray, "H W"]:
     """The median in a window. Counting is much faster than sorting."""
     count = cv2.boxFilter(
-        there.view(np.uint8), cv2.CV_16U, (window, window), normalize=False, borderType=cv2.BORDER_REPLICATE
+        mask.view(np.uint8), cv2.CV_16U, (window, window), normalize=False, borderType=cv2.BORDER_REPLICATE
     )
     return count > window * window // 2
 
@@ -155,10 +155,10 @@ def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
     away = cv2.distanceTransform((view.head.regions == 0).view(np.uint8), cv2.DIST_L2, 5)
     # The rim's sides are its highest points: above them everything of the person belongs to the head.
     shoulder = float(np.percentile(view.head.rim[:, 1], 10))
-    ramp = 0.25 * view.tall
+    ramp = 0.25 * view.face_height
     rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
     above = np.clip((shoulder - rows) / ramp, 0, 1)
-    reach = 2.0 + above**2 * 1.5 * view.tall
+    reach = 2.0 + above**2 * 1.5 * view.face_height
     soft = 2.0 * height / 512
     mask = reach - away
     mask /= 2 * soft
@@ -176,11 +176,11 @@ def clues_of(view: FrameView) -> Clues:
     below, oval = _below_jaw(view), np.zeros(view.matte.shape, np.uint8)
     _fill(oval, view, FACE_OVAL, 1)
     from_oval, oval = cv2.distanceTransform(1 - oval, cv2.DIST_L2, 5), oval.view(bool)
-    from_ears = _distance(view.head.shows("ears"), 0.12 * view.tall)
+    from_ears = _distance(view.head.shows("ears"), 0.12 * view.face_height)
     # Places in the order of their say: beside the head there is hair; below it cloth, or long hair near the head; then
     # ears, the face, and the forehead; the neck.
     place = below.astype(np.uint8)
-    ears = (from_ears <= 0.06 * view.tall) & ~oval
+    ears = (from_ears <= 0.06 * view.face_height) & ~oval
     place[ears] = 2
     place[oval] = 3
     place[oval & (rows < view.points[list(BROW_TOPS), 1].mean())[:, None]] = 4
@@ -192,11 +192,11 @@ def clues_of(view: FrameView) -> Clues:
         cv2.LUT(place, np.array(chances + [0] * 250, np.float32))
         for chances in ([0.08, 0.03, 0.65, 0.97, 0.69, 0], [0.9, 0.07, 0.33, 0.02, 0.30, 0.02])
     )
-    by_row = 0.15 + 0.65 * np.clip(1 - (rows - view.points[CHIN, 1]) / (0.45 * view.tall), 0.05, 1)
+    by_row = 0.15 + 0.65 * np.clip(1 - (rows - view.points[CHIN, 1]) / (0.45 * view.face_height), 0.05, 1)
     np.copyto(skin, by_row[:, None], where=there)
     # The hairline can be anywhere between the top of the landmarks and well up the skull: there colour decides.
     skull = (view.head.regions > 0) & ~below & ~neck & open_to_more
-    upwards = np.clip(0.45 + 1.5 * (from_oval / view.tall - 0.1), 0.45, 0.97)
+    upwards = np.clip(0.45 + 1.5 * (from_oval / view.face_height - 0.1), 0.45, 0.97)
     np.copyto(hair, upwards, where=skull)
     np.copyto(skin, 0.99 - upwards, where=skull)
     return Clues(skin=skin, hair=hair, colour=_bins(view.rgb), below=below, oval=oval, from_ears=from_ears)
@@ -237,8 +237,8 @@ def _connected(view: FrameView) -> Float[np.ndarray, "H W"]:
     person = (view.matte > 0.3).view(np.uint8)
     _, parts = cv2.connectedComponents(person)
     x, y = np.clip(view.points[:468].mean(0), 0, np.array(person.shape[::-1]) - 1).astype(int)
-    mine = parts == parts[y, x] if parts[y, x] else person > 0
-    grown = cv2.dilate(mine.view(np.uint8), np.ones((7, 7), np.uint8))
+    this_person = parts == parts[y, x] if parts[y, x] else person > 0
+    grown = cv2.dilate(this_person.view(np.uint8), np.ones((7, 7), np.uint8))
     return cv2.GaussianBlur(grown.astype(np.float32), (0, 0), 1.0)
 
 

@@ -82,14 +82,14 @@ class TrackParameters:
 
     def columns(self, names: Iterable[str]) -> dict[str, slice]:
         """Where each parameter's numbers lie in a row of `names`: a frame's of `PER_FRAME`, or the one of `SHARED`."""
-        places: dict[str, slice] = {}
-        at = 0
+        columns: dict[str, slice] = {}
+        first = 0
         for name in names:
             value = getattr(self, name)
             width = value[0].numel() if name in PER_FRAME else value.numel()
-            places[name] = slice(at, at + width)
-            at += width
-        return places
+            columns[name] = slice(first, first + width)
+            first += width
+        return columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +174,8 @@ def visibility(problem: Problem, now: TrackParameters) -> Float[Tensor, "N L"]:
         return ((towards + 0.05) / 0.4).clamp(0.05, 1)
 
 
-def landmark_error(problem: Problem, found: TrackParameters) -> Float[Tensor, "N"]:
+def landmark_error(problem: Problem, fitted: TrackParameters) -> Float[Tensor, "N"]:
     """Each frame's median landmark distance over its inter-ocular distance."""
     with torch.no_grad():
-        distance = (projected_landmarks(problem, found) - problem.observed).norm(dim=-1)
+        distance = (projected_landmarks(problem, fitted) - problem.observed).norm(dim=-1)
     return distance.median(1).values / problem.eye_distance

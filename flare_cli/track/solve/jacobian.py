@@ -29,14 +29,14 @@ class Jacobian:
 def landmark_jacobian(head: HeadModel, posed: PosedLandmarks, scale: Float[Tensor, "N L"], *, share: bool) -> Jacobian:
     """Derivatives of `posed.pixels`, each landmark's times its `scale`; `shared` is empty unless asked for."""
     to_pixels = posed.to_pixels * scale[:, None, None]
-    seen_rest = _seen_rest(to_pixels, posed.rotation)
-    expression = _moved(seen_rest, head.expression_dirs)
+    seen_at_rest = _seen_at_rest(to_pixels, posed.rotation)
+    expression = _moved(seen_at_rest, head.expression_dirs)
     _add_by_centres(expression, posed, to_pixels, head.joint_expression_dirs)
-    turned = _turned(head, posed, to_pixels, seen_rest)
+    turned = _turned(head, posed, to_pixels, seen_at_rest)
     pose = [turned[:, :, :3].flatten(2, 3), turned[:, :, 3, :2], turned[:, :, 4, :2], to_pixels]
     shared = expression[..., :0]
     if share:
-        shape = _moved(seen_rest, head.shape_dirs)
+        shape = _moved(seen_at_rest, head.shape_dirs)
         _add_by_centres(shape, posed, to_pixels, head.joint_shape_dirs)
         shared = torch.cat([(posed.along_focal * scale[:, None])[..., None], shape], 3)
     return Jacobian(expression=expression, pose=torch.cat(pose, 2).double().mT, shared=shared)
@@ -74,10 +74,10 @@ def posed_landmarks(problem: Problem, now: TrackParameters) -> PosedLandmarks:
     each = (each + transforms[..., 3:]) * head.weights.T[:, None]
     behind = _behind(head).to(rest)
     rotation, turns = rotation_from_axis_angle(pose), _turning_axes(pose)
-    own = torch.eye(3, dtype=rest.dtype, device=rest.device)
+    identity = torch.eye(3, dtype=rest.dtype, device=rest.device)
     outer, places = [], []
     for j, parent in enumerate(head.parents):
-        before = own.expand(N, 3, 3) if parent < 0 else transforms[:, parent, :, :3]
+        before = identity.expand(N, 3, 3) if parent < 0 else transforms[:, parent, :, :3]
         shift = torch.zeros_like(joints[:, j]) if parent < 0 else transforms[:, parent, :, 3]
         outer.append(before)
         places.append((before @ joints[:, j, :, None])[..., 0] + shift)
@@ -93,7 +93,7 @@ def posed_landmarks(problem: Problem, now: TrackParameters) -> PosedLandmarks:
         lever=(behind @ each.flatten(2)).view_as(each) - carried[:, None] * places[..., None],
         axes=outer @ turns,
         local=_cross(turns.transpose(2, 3)) @ rotation[:, :, None],
-        slide=outer @ (own - rotation),
+        slide=outer @ (identity - rotation),
     )
 
 
@@ -133,9 +133,9 @@ def _projection(
     """Pixels, and how they change by metres in the world and by the logarithm of the focal length."""
     camera = problem.camera_model.camera(now.log_focal)
     rotation, shift = camera.camera_from_world[0, :, :3, None], camera.camera_from_world[0, :, 3:]
-    seen = rotation[..., 0] @ world + shift
-    depth = seen[:, 2:]
-    slope = seen[:, :2] / depth
+    in_camera = rotation[..., 0] @ world + shift
+    depth = in_camera[:, 2:]
+    slope = in_camera[:, :2] / depth
     focal, principal = camera.intrinsics[0, :, None].split(2)
     to_pixels = (focal / depth)[:, :, None] * (rotation[:2] - slope[:, :, None] * rotation[2])
     # The camera steps back as its focal length grows.
@@ -143,19 +143,22 @@ def _projection(
     return focal * slope + principal, to_pixels, along_focal
 
 
-def _seen_rest(to_pixels: Float[Tensor, "N 2 3 L"], rotation: Float[Tensor, "N 3 3 L"]) -> Float[Tensor, "L N2 3"]:
+def _seen_at_rest(to_pixels: Float[Tensor, "N 2 3 L"], rotation: Float[Tensor, "N 3 3 L"]) -> Float[Tensor, "L N2 3"]:
     """Pixels per metre at rest, where directions are turned as the skin is; by landmarks, as `_moved` wants it."""
     first, second, third = (to_pixels[:, :, c, None] * rotation[:, None, c] for c in range(3))
     return (first + second + third).permute(3, 0, 1, 2).flatten(1, 2).double().contiguous()
 
 
-def _moved(seen_rest: Float[Tensor, "L N2 3"], dirs: Float[Tensor, "L 3 K"]) -> Float[Tensor, "N 2 L K"]:
+def _moved(seen_at_rest: Float[Tensor, "L N2 3"], dirs: Float[Tensor, "L 3 K"]) -> Float[Tensor, "N 2 L K"]:
     """Pixels per unit of directions at rest: one matrix product per landmark, for all frames."""
-    return (seen_rest @ dirs.double()).unflatten(1, (-1, 2)).permute(1, 2, 0, 3)
+    return (seen_at_rest @ dirs.double()).unflatten(1, (-1, 2)).permute(1, 2, 0, 3)
 
 
 def _turned(
-    head: HeadModel, posed: PosedLandmarks, to_pixels: Float[Tensor, "N 2 3 L"], seen_rest: Float[Tensor, "L N2 3"]
+    head: HeadModel,
+    posed: PosedLandmarks,
+    to_pixels: Float[Tensor, "N 2 3 L"],
+    seen_at_rest: Float[Tensor, "L N2 3"],
 ) -> Float[Tensor, "N 2 J 3 L"]:
     """Pixels per radian of every joint's axis-angle, by what it carries and by its pose correctives."""
     # A turn about an axis moves by axis x lever, seen by a row of `to_pixels`: the same as (lever x row) . axis.
@@ -166,7 +169,7 @@ def _turned(
     for j in range(1, len(head.parents)):
         dirs = head.pose_dirs[..., 9 * (j - 1) : 9 * j]
         if dirs.any():  # most joints have none
-            turned[:, :, j] += posed.local[:, None, j].flatten(3).double() @ _moved(seen_rest, dirs).mT
+            turned[:, :, j] += posed.local[:, None, j].flatten(3).double() @ _moved(seen_at_rest, dirs).mT
     return turned
 
 

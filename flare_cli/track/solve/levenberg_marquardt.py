@@ -79,11 +79,11 @@ def _parts(N: int, device: torch.device) -> list[Tensor]:
 class NormalSystem:
     """The normal matrix's parts and the gradient, in float64; those of `SHARED` are empty if it isn't solved for.
 
-    `own` is the part of the diagonal that no landmark is needed for.
+    `prior_diagonal` is the part of the diagonal that comes from the priors alone.
     """
 
     blocks: Float[Tensor, "N D D"]
-    own: Float[Tensor, "N D"]
+    prior_diagonal: Float[Tensor, "N D"]
     cross: Float[Tensor, "N D G"]
     shared: Float[Tensor, "G G"]
     next_one: Float[Tensor, "N D"]
@@ -104,8 +104,8 @@ def normal_system(
     p, N = problem.priors, len(now.root)
 
     def of_part(part: Tensor) -> list[Tensor]:
-        some, at = problem.frames(part), now.frames(part)
-        posed = posed_landmarks(some, at)
+        some = problem.frames(part)
+        posed = posed_landmarks(some, now.frames(part))
         away = (posed.pixels - some.observed.mT) / some.eye_distance[:, None, None]
         held = p.outlier**2 / (p.outlier**2 + away.square().sum(1)) / p.noise
         root = held * (visible[part] * problem.weights * (p.points / (away.shape[2] * N))).sqrt()
@@ -114,27 +114,27 @@ def normal_system(
         products = _products([moved.expression, torch.cat([moved.pose.mT, left], 2).mT, moved.shared])
         # One column of `left` lies between what is each frame's and what is shared.
         D = moved.expression.shape[3] + moved.pose.shape[3]
-        own, others = products[:, :D], products[:, D + 1 :]
-        return [own[..., :D], own[..., D + 1 :], others[..., D + 1 :], own[..., D], others[..., D]]
+        of_frame, of_shared = products[:, :D], products[:, D + 1 :]
+        return [of_frame[..., :D], of_frame[..., D + 1 :], of_shared[..., D + 1 :], of_frame[..., D], of_shared[..., D]]
 
-    found = zip(*in_parallel(of_part, _parts(N, visible.device)), strict=True)
-    blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in found)
+    sums = zip(*in_parallel(of_part, _parts(N, visible.device)), strict=True)
+    blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in sums)
     shared, shared_gradient = shared.sum(0), by_shared.sum(0)
     eyes = eyes_apart(problem, now)
-    theirs = now.columns(PER_FRAME)[eyes.parameter]
-    blocks[:, theirs, theirs] += eyes.curvature().to(blocks) / N
+    eye_columns = now.columns(PER_FRAME)[eyes.parameter]
+    blocks[:, eye_columns, eye_columns] += eyes.curvature().to(blocks) / N
     prior = _prior_gradient(problem, now)
     if share:
         shared = shared + _diagonal(shared_priors(problem, now), now.columns(SHARED)).diag()
         shared_gradient = shared_gradient + torch.cat([prior[name].reshape(-1) for name in SHARED])
-    rough = temporal_smoothness_bands(problem, now)
+    smooth = temporal_smoothness_bands(problem, now)
     return NormalSystem(
         blocks=blocks,
-        own=_diagonal(frame_priors(problem, now), now.columns(PER_FRAME)) / N + rough[0],
+        prior_diagonal=_diagonal(frame_priors(problem, now), now.columns(PER_FRAME)) / N + smooth[0],
         cross=cross,
         shared=shared,
-        next_one=rough[1],
-        next_two=rough[2],
+        next_one=smooth[1],
+        next_two=smooth[2],
         frame_gradient=by_frame + torch.cat([prior[name].reshape(N, -1) for name in PER_FRAME], 1),
         shared_gradient=shared_gradient,
     )
@@ -144,26 +144,26 @@ def _products(parts: list[Float[Tensor, "N 2 L _"]]) -> Float[Tensor, "N T T"]:
     """Each frame's products of all columns with each other, summed over its landmarks."""
     widths = [part.shape[3] for part in parts]
     whole = parts[0].new_empty(len(parts[0]), sum(widths), sum(widths))
-    places = [rows.split(widths, 2) for rows in whole.split(widths, 1)]
+    tiles = [rows.split(widths, 2) for rows in whole.split(widths, 1)]
     for i, one in enumerate(parts):
         for j, other in enumerate(parts[: i + 1]):
             product = (one.mT @ other).sum(1)
-            places[i][j].copy_(product)
-            places[j][i].copy_(product.mT)
+            tiles[i][j].copy_(product)
+            tiles[j][i].copy_(product.mT)
     return whole
 
 
 def _prior_gradient(problem: Problem, now: TrackParameters) -> dict[str, Tensor]:
     names = (*SHARED, *PER_FRAME)
     free = TrackParameters(**{name: getattr(now, name).clone().requires_grad_() for name in names})
-    found = torch.autograd.grad(prior_energy(problem, free), [getattr(free, name) for name in names])
-    return dict(zip(names, found, strict=True))
+    gradients = torch.autograd.grad(prior_energy(problem, free), [getattr(free, name) for name in names])
+    return dict(zip(names, gradients, strict=True))
 
 
 def _diagonal(terms: list[PriorTerm], columns: dict[str, slice]) -> Float[Tensor, "*N W"]:
     """The terms' curvature in a row with those columns, in float64."""
     like = terms[0].residual
-    total = like.new_zeros(*like.shape[:-1], max(place.stop for place in columns.values()))
+    total = like.new_zeros(*like.shape[:-1], max(column.stop for column in columns.values()))
     for term in terms:
         total[..., columns[term.parameter]][..., term.numbers] += term.curvature()
     return total.double()
@@ -171,14 +171,13 @@ def _diagonal(terms: list[PriorTerm], columns: dict[str, slice]) -> Float[Tensor
 
 def _step(system: NormalSystem, damping: float, *, share: bool) -> dict[str, Tensor]:
     """The damped step of every parameter that is solved for."""
-    diagonal = system.blocks.diagonal(dim1=1, dim2=2) + system.own
-    own = system.own + damping * diagonal + 1e-9
+    diagonal = system.blocks.diagonal(dim1=1, dim2=2) + system.prior_diagonal
+    damped = system.prior_diagonal + damping * diagonal + 1e-9
     if not share:
-        return {
-            "frames": step_with_neighbours(system.blocks, own, system.next_one, system.next_two, system.frame_gradient)
-        }
+        bands = (damped, system.next_one, system.next_two)
+        return {"frames": step_with_neighbours(system.blocks, *bands, system.frame_gradient)}
     shared = system.shared + (damping * system.shared.diagonal() + 1e-9).diag()
-    blocks = system.blocks + torch.diag_embed(own)
+    blocks = system.blocks + torch.diag_embed(damped)
     frames, both = step_with_shared(blocks, system.cross, shared, system.frame_gradient, system.shared_gradient)
     return {"frames": frames, "shared": both}
 
@@ -187,7 +186,7 @@ def _stepped(now: TrackParameters, step: dict[str, Tensor]) -> TrackParameters:
     moved: dict[str, Tensor] = {}
     for names, part in ((PER_FRAME, step["frames"]), (SHARED, step.get("shared"))):
         if part is not None:
-            for name, place in now.columns(names).items():
+            for name, column in now.columns(names).items():
                 value = getattr(now, name)
-                moved[name] = value + part[..., place].reshape(value.shape).to(value)
+                moved[name] = value + part[..., column].reshape(value.shape).to(value)
     return replace(now, **moved)

@@ -25,31 +25,31 @@ def step_with_shared(
 
 def step_with_neighbours(
     blocks: Float[Tensor, "N D D"],
-    own: Float[Tensor, "N D"],
+    diagonal: Float[Tensor, "N D"],
     next_one: Float[Tensor, "N D"],
     next_two: Float[Tensor, "N D"],
     gradient: Float[Tensor, "N D"],
 ) -> Float[Tensor, "N D"]:
     """Solve for frames that are tied to the next and the one after it, each unknown to itself.
 
-    `own` is added to the blocks' diagonals. `next_one[n]` is the entry between frames n and n + 1, `next_two[n]`
+    `diagonal` is added to the blocks' diagonals. `next_one[n]` is the entry between frames n and n + 1, `next_two[n]`
     between n and n + 2; the last ones are unused.
     Pairs of frames are tied to the next pair only: Cholesky's method, pair by pair, on blocks that fill a core. LAPACK
     for banded matrices shares out pieces of 32 x 32: 1.8 s on two cores, 8 s where they were busy, instead of 0.25 s.
     """
     N, D = gradient.shape
-    own, within, ties, right = _by_pairs(own, next_one, next_two, -gradient)
+    diagonals, within, ties, right = _by_pairs(diagonal, next_one, next_two, -gradient)
     # Both are written again for each pair, the second only where it isn't 0: `tie` is between it and the next pair.
     pair, tie = gradient.new_zeros(2, 2 * D, 2 * D)
-    places = tie.view(2, D, 2, D).diagonal(dim1=1, dim2=3)
+    tie_entries = tie.view(2, D, 2, D).diagonal(dim1=1, dim2=3)
     factors: list[Tensor] = []
     step = right.new_zeros(len(right) + 1, 2 * D, 1)
     ahead, known = torch.zeros_like(tie), step[-1]
     for k in range(len(right)):
-        _write_pair(pair, blocks[2 * k : 2 * k + 2], own[k], within[k])
+        _write_pair(pair, blocks[2 * k : 2 * k + 2], diagonals[k], within[k])
         factors.append(torch.linalg.cholesky(pair.addmm_(ahead.T, ahead, alpha=-1)))
         known = torch.linalg.solve_triangular(factors[k], right[k] - ahead.T @ known, upper=False)
-        places.copy_(ties[k])
+        tie_entries.copy_(ties[k])
         ahead = torch.linalg.solve_triangular(factors[k], tie, upper=False)
         step[k] = known
     for k in reversed(range(len(right))):
@@ -60,7 +60,7 @@ def step_with_neighbours(
 
 
 def _by_pairs(
-    own: Float[Tensor, "N D"],
+    diagonal: Float[Tensor, "N D"],
     next_one: Float[Tensor, "N D"],
     next_two: Float[Tensor, "N D"],
     right: Float[Tensor, "N D"],
@@ -69,9 +69,9 @@ def _by_pairs(
 
     An odd frame is paired with one that is 1 on the diagonal and tied to nothing.
     """
-    N, D = own.shape
-    alone, one, two, known = own.new_zeros(4, N + N % 2, D)
-    alone[:N], alone[N:], known[:N] = own, 1, right
+    N, D = diagonal.shape
+    alone, one, two, known = diagonal.new_zeros(4, N + N % 2, D)
+    alone[:N], alone[N:], known[:N] = diagonal, 1, right
     one[: N - 1], two[: max(N - 2, 0)] = next_one[: N - 1], next_two[: max(N - 2, 0)]
     ties = torch.stack([two[::2], torch.zeros_like(two[::2]), one[1::2], two[1::2]], 1).unflatten(1, (2, 2))
     return alone.view(-1, 2 * D), one[::2], ties, known.view(-1, 2 * D, 1)
@@ -80,13 +80,13 @@ def _by_pairs(
 def _write_pair(
     pair: Float[Tensor, "D2 D2"],
     blocks: Float[Tensor, "n D D"],
-    own: Float[Tensor, "D2"],
+    diagonal: Float[Tensor, "D2"],
     within: Float[Tensor, "D"],
 ) -> None:
     D = len(within)
     pair.zero_()
-    for at, block in zip((slice(D), slice(D, None)), blocks, strict=False):
-        pair[at, at] = block
-    pair.diagonal().add_(own)
+    for half, block in zip((slice(D), slice(D, None)), blocks, strict=False):
+        pair[half, half] = block
+    pair.diagonal().add_(diagonal)
     pair.diagonal(D).copy_(within)
     pair.diagonal(-D).copy_(within)

@@ -71,12 +71,12 @@ def _solved(
     key_frames: int,
     progress: Callable[[int, int], None],
 ) -> Solution:
-    marks = landmark_head(head)
+    used_landmarks = landmark_head(head)
     used = head.landmarks.face >= 0
     camera_model, start = _rigid_start(head, points, size, principal, priors)
     gap = times[2:] - times[:-2]
     problem = Problem(
-        head=marks,
+        head=used_landmarks,
         normals=landmark_normals(head),
         weights=landmark_weights(head),
         observed=points[:, used],
@@ -88,64 +88,70 @@ def _solved(
     )
     N = len(points)
     keys = torch.linspace(0, N - 1, min(N, key_frames), device=points.device).round().long().unique()
-    found = fitted_parameters(
+    of_keys = fitted_parameters(
         problem.frames(keys), start.frames(keys), rounds, lambda done: progress(done, 2 * rounds), share=True
     )
-    everything = replace(start, log_focal=found.log_focal, shape=found.shape)
+    everything = replace(start, log_focal=of_keys.log_focal, shape=of_keys.shape)
     nearest = (torch.arange(N, device=points.device)[:, None] - keys).abs().argmin(1)
-    warm = {name: getattr(found, name)[nearest] for name in ("expression", "jaw", "eyes", "root")}
-    everything = _head_kept_in_place(marks, start, replace(everything, **warm))
-    found = fitted_parameters(
+    warm = {name: getattr(of_keys, name)[nearest] for name in ("expression", "jaw", "eyes", "root")}
+    everything = _head_kept_in_place(used_landmarks, start, replace(everything, **warm))
+    fitted = fitted_parameters(
         problem, everything, rounds, lambda done: progress(rounds + done, 2 * rounds), share=False
     )
-    camera = camera_model.camera(found.log_focal)
-    return Solution(parameters=found, camera=camera, error=landmark_error(problem, found))
+    camera = camera_model.camera(fitted.log_focal)
+    return Solution(parameters=fitted, camera=camera, error=landmark_error(problem, fitted))
 
 
 def _rigid_start(
     head: HeadModel, points: Float[Tensor, "N 478 2"], size: int, principal: tuple[float, float], priors: Priors
 ) -> tuple[CameraModel, TrackParameters]:
     """Pose the mean head by PnP in every frame; its mean rotation becomes the root's, the rest the neck's."""
-    marks, used = landmark_head(head), head.landmarks.face >= 0
+    used = head.landmarks.face >= 0
     firm = (head.landmarks.spread[used] < 0.0025).cpu().numpy()
     firm &= ~np.isin(torch.nonzero(used)[:, 0].cpu().numpy(), FACE_OVAL)
-    model = marks.template.cpu().double().numpy()[firm]
-    seen = points[:, used].cpu().double().numpy()[:, firm]
+    model = landmark_head(head).template.cpu().double().numpy()[firm]
+    observed = points[:, used].cpu().double().numpy()[:, firm]
     focal = priors.focal_mean * size
     lens = np.array([[focal, 0, principal[0]], [0, focal, principal[1]], [0, 0, 1]])
-    rotations, places = [], []
-    for frame in seen:
-        _, turn, place = cv2.solvePnP(model, np.ascontiguousarray(frame), lens, None, flags=cv2.SOLVEPNP_SQPNP)
+    rotations, positions = [], []
+    for frame in observed:
+        _, turn, position = cv2.solvePnP(model, np.ascontiguousarray(frame), lens, None, flags=cv2.SOLVEPNP_SQPNP)
         rotations.append(OPENGL_FROM_OPENCV @ cv2.Rodrigues(turn)[0])
-        places.append(place[:, 0])
-    turns, place = Rotation.from_matrix(np.stack(rotations)), np.stack(places)
-    depth = float(np.median(place[:, 2]))
+        positions.append(position[:, 0])
+    turns, position = Rotation.from_matrix(np.stack(rotations)), np.stack(positions)
+    depth = float(np.median(position[:, 2]))
     base = turns.mean()
     root, neck = (head.joints[j].cpu().double().numpy() for j in (Joint.ROOT, Joint.NECK))
     # Head points are R x + t; posed ones are root + base (neck - root) + R (x - neck) + translation.
-    shift = (place - [0, 0, depth]) @ OPENCV_FROM_OPENGL - root - base.apply(neck - root) + turns.apply(neck)
-    like = lambda values: torch.as_tensor(values, dtype=points.dtype, device=points.device)  # noqa: E731
+    shift = (position - [0, 0, depth]) @ OPENCV_FROM_OPENGL - root - base.apply(neck - root) + turns.apply(neck)
     N = len(points)
+
+    def like_points(values: float | Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
+        return torch.as_tensor(values, dtype=points.dtype, device=points.device)
+
     start = TrackParameters(
-        log_focal=like(math.log(focal)),
+        log_focal=like_points(math.log(focal)),
         shape=points.new_zeros(head.n_shape),
         expression=points.new_zeros(N, head.n_expression),
-        root=like(base.as_rotvec()).expand(N, 3).clone(),
-        neck=like((base.inv() * turns).as_rotvec()),
+        root=like_points(base.as_rotvec()).expand(N, 3).clone(),
+        neck=like_points((base.inv() * turns).as_rotvec()),
         jaw=points.new_zeros(N, 3),
         eyes=points.new_zeros(N, 2, 2),
-        translation=like(shift),
+        translation=like_points(shift),
     )
     return CameraModel(size=size, principal=principal, focal=focal, depth=depth), start
 
 
-def _head_kept_in_place(marks: HeadModel, start: TrackParameters, now: TrackParameters) -> TrackParameters:
+def _head_kept_in_place(used_landmarks: HeadModel, start: TrackParameters, now: TrackParameters) -> TrackParameters:
     """`now` with each frame's translation such that the middle of its landmarks is where it is in `start`."""
 
-    def middle(u: TrackParameters) -> Float[Tensor, "N 3"]:
-        pose = torch.zeros_like(u.pose())
-        pose[:, : Joint.JAW] = u.pose()[:, : Joint.JAW]
-        still = torch.zeros_like(u.expression)
-        return pose_vertices(marks, shape=u.shape, expression=still, pose=pose, translation=u.translation).mean(1)
+    def middle(parameters: TrackParameters) -> Float[Tensor, "N 3"]:
+        pose = torch.zeros_like(parameters.pose())
+        pose[:, : Joint.JAW] = parameters.pose()[:, : Joint.JAW]
+        still = torch.zeros_like(parameters.expression)
+        posed = pose_vertices(
+            used_landmarks, shape=parameters.shape, expression=still, pose=pose, translation=parameters.translation
+        )
+        return posed.mean(1)
 
     return replace(now, translation=now.translation + middle(start) - middle(now))

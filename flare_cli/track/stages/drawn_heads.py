@@ -33,7 +33,7 @@ def drawn_frames(
         lambda batch: project.several(track[batch.start : batch.stop]), batches, threads=None if on_cpu else 1
     )
     for batch, heads in zip(batches, drawn, strict=True):
-        for number, seen in zip(numbers[batch.start : batch.stop], heads, strict=True):
+        for number, projected in zip(numbers[batch.start : batch.stop], heads, strict=True):
             if wanted is None or number in wanted:
                 points = crop.from_source(landmarks.points[number - 1, :, :2])
-                yield ProjectedFrame(number=number, head=seen, points=points)
+                yield ProjectedFrame(number=number, head=projected, points=points)

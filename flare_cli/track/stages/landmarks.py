@@ -62,19 +62,19 @@ class FaceLandmarks:
 
 def find_face(reader: VideoReader, progress: Callable[[int, int], None]) -> FaceLandmarks:
     """Follow one face through the video, in a process of its own: this one may be importing torch at the same time."""
-    found: list[_FrameLandmarks] = []
+    frames: list[_FrameLandmarks] = []
     total = reader.expected_frames or 0
     with Processes(1) as process, closing(process.in_parallel(_LandmarkReader(reader), repeat(None))) as answers:
         for batch, reader.warning in answers:
             if not batch:
                 break
-            found += batch
-            progress(len(found), max(total, len(found)))
-    times = [frame.time for frame in found]
+            frames += batch
+            progress(len(frames), max(total, len(frames)))
+    times = [frame.time for frame in frames]
     gaps = np.diff(times)
     return FaceLandmarks(
-        points=np.stack([frame.points for frame in found]),
-        scores=np.array([frame.score for frame in found]),
+        points=np.stack([frame.points for frame in frames]),
+        scores=np.array([frame.score for frame in frames]),
         times=np.array(times),
         height=reader.info.height,
         width=reader.info.width,

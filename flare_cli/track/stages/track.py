@@ -73,12 +73,12 @@ def _solved(
         principal=(float(principal[0]), float(principal[1])),
         progress=progress,
     )
-    found, camera = solution.parameters, solution.camera
+    parameters, camera = solution.parameters, solution.camera
     tensors = {
-        "shape": found.shape,
-        "expression": found.expression,
-        "pose": found.pose(),
-        "translation": found.translation,
+        "shape": parameters.shape,
+        "expression": parameters.expression,
+        "pose": parameters.pose(),
+        "translation": parameters.translation,
         "intrinsics": camera.intrinsics,
         "camera_from_world": camera.camera_from_world,
         "error": solution.error,

@@ -37,7 +37,10 @@ def test_landmarks_masks_and_texture_coordinates_are_taken_where_given(folder, f
     # Knowing some points makes the others better.
     before = landmark_points(flame, flame.template[None])[0].numpy()
     others = np.setdiff1d(np.arange(468), extras.mediapipe.index)
-    error = lambda p: np.median(np.linalg.norm(p - true, axis=1)[others])  # noqa: E731
+
+    def error(p):
+        return np.median(np.linalg.norm(p - true, axis=1)[others])
+
     assert error(points) < 0.7 * error(before)
     at_17 = (head.faces == 17) & (torch.arange(len(head.faces)) < 9900)[:, None]
     torch.testing.assert_close(head.uv[head.uv_faces[at_17]], torch.tensor([[0.5, 0.125]]).expand(int(at_17.sum()), 2))

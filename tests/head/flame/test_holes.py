@@ -28,7 +28,10 @@ def test_sockets_go_around_the_eyeballs_and_the_mouth_opens_with_the_jaw(flame):
     lips = v[flame.regions["lips"]].mean(0)
     assert v[mouth][:, 2].min() < lips[2] - 0.01
     opened = _posed(flame, jaw=0.3)
-    gap = lambda vertices: vertices[mouth][:, 1].max() - vertices[mouth][:, 1].min()  # noqa: E731
+
+    def gap(vertices):
+        return vertices[mouth][:, 1].max() - vertices[mouth][:, 1].min()
+
     assert gap(opened) > gap(v) + 0.005
 
 

@@ -43,7 +43,10 @@ def test_posing_is_flames_own(flame, seed):
     rng = np.random.default_rng(seed)
     shape, expression = rng.normal(size=300), rng.normal(size=100)
     pose, translation = rng.normal(size=(5, 3)) * 0.5, rng.normal(size=3)
-    as32 = lambda array: torch.from_numpy(array).float()  # noqa: E731
+
+    def as32(array):
+        return torch.from_numpy(array).float()
+
     ours = pose_vertices(
         flame, shape=as32(shape), expression=as32(expression)[None], pose=as32(pose)[None],
         translation=as32(translation)[None],

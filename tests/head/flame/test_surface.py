@@ -48,7 +48,10 @@ def _grid(n: int) -> tuple[np.ndarray, np.ndarray]:
 def test_borders_are_found_also_where_two_holes_touch():
     vertices, faces = _grid(6)
     middles = vertices[faces].mean(1)
-    in_cell = lambda x, y: (np.floor(middles[:, 0]) == x) & (np.floor(middles[:, 1]) == y)  # noqa: E731
+
+    def in_cell(x, y):
+        return (np.floor(middles[:, 0]) == x) & (np.floor(middles[:, 1]) == y)
+
     loops = border_loops(faces[~in_cell(1, 1) & ~in_cell(2, 2) & ~in_cell(4, 4)])
     assert sorted(len(loop) for loop in loops) == [4, 4, 4, 24]
     outline = max(loops, key=len)

@@ -157,7 +157,10 @@ def make_scene(frames: int = 5, *, neck: bool = False, seed: int = 0, head: Head
     """A performance that turns, leans and talks. With `neck` the neck moves too (not every format has one)."""
     chance = np.random.default_rng(seed)
     # As float32, which is what every format stores at best.
-    draw = lambda *shape: chance.normal(size=shape).astype(np.float32).astype(np.float64)  # noqa: E731
+
+    def draw(*shape):
+        return chance.normal(size=shape).astype(np.float32).astype(np.float64)
+
     t = np.linspace(0, 1, frames)[:, None]
     pose = np.zeros((frames, 5, 3))
     pose[:, 0] = 0.4 * np.sin(6 * t + [0.3, 1.0, 2.0])
@@ -172,7 +175,10 @@ def make_scene(frames: int = 5, *, neck: bool = False, seed: int = 0, head: Head
     roll = 0.1
     turn = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     rotation = turn @ np.diag([1.0, -1.0, -1.0])
-    exact = lambda values: np.asarray(values, np.float32).astype(np.float64)  # noqa: E731
+
+    def exact(values):
+        return np.asarray(values, np.float32).astype(np.float64)
+
     return Scene(
         head=head or toy_head(),
         shape=shape,

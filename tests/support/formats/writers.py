@@ -144,7 +144,10 @@ def write_metrical_tracker(folder: Path, scene: Scene, *, pictures: str = "input
             rgba = np.dstack([picture(scene, i, masks[i])[..., ::-1], masks[i]])
             (folder / pictures).mkdir(exist_ok=True)
             cv2.imwrite(str(folder / pictures / f"{i:05d}.png"), rgba)
-        six = lambda rotvec: Rotation.from_rotvec(rotvec).as_matrix()[:2].reshape(1, 6)  # noqa: E731
+
+        def six(rotvec):
+            return Rotation.from_rotvec(rotvec).as_matrix()[:2].reshape(1, 6)
+
         frame = {
             "flame": {
                 "exp": scene.expression[i][None].astype(np.float32),

@@ -14,7 +14,7 @@ PUPILS, NOSE_TIP, CHIN = ((204.0, 101.5), (246.5, 103.0)), (223.0, 127.0), (225.
 MOUTH_CORNERS = ((203.0, 140.0), (247.0, 138.0))
 
 
-def found_in(rgb: np.ndarray, follow: FaceFollower | None = None) -> np.ndarray:
+def points_in(rgb: np.ndarray, follow: FaceFollower | None = None) -> np.ndarray:
     """The 478 points of the followed face."""
     face = (follow or FaceFollower())(rgb)
     assert face is not None
@@ -23,7 +23,7 @@ def found_in(rgb: np.ndarray, follow: FaceFollower | None = None) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def points(astronaut) -> np.ndarray:
-    return found_in(astronaut)
+    return points_in(astronaut)
 
 
 def test_anchors_are_896_cell_centres_of_two_grids():
@@ -60,34 +60,34 @@ def test_iris_points_run_the_same_way_round_in_the_picture(points):
 
 
 def test_a_mirrored_picture_gives_mirrored_points(astronaut, points):
-    found = found_in(np.ascontiguousarray(astronaut[:, ::-1]))
+    new_points = points_in(np.ascontiguousarray(astronaut[:, ::-1]))
     width = astronaut.shape[1]
     for here, there in zip((*RIGHT_LIDS[:16], RIGHT_IRIS), (*LEFT_LIDS[:16], LEFT_IRIS), strict=True):
         expected = [width - points[here, 0], points[here, 1]]
-        np.testing.assert_allclose(found[there, :2], expected, atol=2.5)
+        np.testing.assert_allclose(new_points[there, :2], expected, atol=2.5)
 
 
 @pytest.mark.parametrize("degrees", [-25, 25])
 def test_a_turned_picture_gives_turned_points(astronaut, points, degrees):
     matrix = cv2.getRotationMatrix2D((226, 120), degrees, 1.0)
-    found = found_in(cv2.warpAffine(astronaut, matrix, (512, 512)))
+    new_points = points_in(cv2.warpAffine(astronaut, matrix, (512, 512)))
     expected = points[:468, :2] @ matrix[:, :2].T + matrix[:, 2]
-    assert np.linalg.norm(found[:468, :2] - expected, axis=-1).mean() < 2.0
+    assert np.linalg.norm(new_points[:468, :2] - expected, axis=-1).mean() < 2.0
 
 
 def test_a_moved_face_is_followed_without_a_new_detection(astronaut, points):
     follow = FaceFollower()
     for shift in range(0, 24, 4):
-        found = found_in(np.roll(astronaut, shift, 1), follow)
-    assert np.linalg.norm(found[:, :2] - points[:, :2] - (20, 0), axis=-1).mean() < 1.5
+        new_points = points_in(np.roll(astronaut, shift, 1), follow)
+    assert np.linalg.norm(new_points[:, :2] - points[:, :2] - (20, 0), axis=-1).mean() < 1.5
 
 
 def test_a_small_face_in_a_large_picture_is_found_in_tiles(astronaut, points):
     canvas = np.full((1080, 1920, 3), 90, np.uint8)
     canvas[700:956, 1500:1756] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
     assert not any(FaceDetector().search(canvas, tiles=False))
-    found = found_in(canvas)
-    assert np.linalg.norm(found[:, :2] - points[:, :2] / 2 - (1500, 700), axis=-1).mean() < 2
+    new_points = points_in(canvas)
+    assert np.linalg.norm(new_points[:, :2] - points[:, :2] / 2 - (1500, 700), axis=-1).mean() < 2
 
 
 def test_nobody_is_found_in_noise():
@@ -99,8 +99,8 @@ def test_a_lost_face_is_found_again(astronaut, points):
     follow = FaceFollower()
     follow(astronaut)
     assert follow(np.full_like(astronaut, 90)) is None
-    found = found_in(astronaut, follow)
-    assert np.linalg.norm(found[:, :2] - points[:, :2], axis=-1).mean() < 1.0
+    new_points = points_in(astronaut, follow)
+    assert np.linalg.norm(new_points[:, :2] - points[:, :2], axis=-1).mean() < 1.0
 
 
 def test_the_same_person_is_followed_when_there_are_two(astronaut):
@@ -115,7 +115,7 @@ def test_the_same_person_is_followed_when_there_are_two(astronaut):
         frames.append(canvas)
     follow = FaceFollower()
     for frame in frames:
-        assert found_in(frame, follow)[:, 0].max() < 220
+        assert points_in(frame, follow)[:, 0].max() < 220
 
 
 def test_a_damaged_network_is_refused(monkeypatch):

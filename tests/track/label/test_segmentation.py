@@ -40,7 +40,9 @@ BOXES = {
 def view() -> FrameView:
     rgb = np.full((SIZE, SIZE, 3), WALL, np.uint8)
     matte, regions = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
-    region = lambda name: 1 + REGION_NAMES.index(name)  # noqa: E731
+
+    def region(name):
+        return 1 + REGION_NAMES.index(name)
 
     def draw(colour: tuple[int, int, int], name: str | None, shape, *arguments) -> None:
         shape(rgb, *arguments, colour, -1)

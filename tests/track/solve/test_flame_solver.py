@@ -15,7 +15,10 @@ def test_landmarks_of_a_flame_head_are_met_with_components_of_either_sign(flame_
     flame = flame_head
     generator = torch.Generator().manual_seed(3)
     time = torch.arange(N) / 30
-    wave = lambda rate, phase=0.0: torch.sin(2 * math.pi * rate * time + phase)  # noqa: E731
+
+    def wave(rate, phase=0.0):
+        return torch.sin(2 * math.pi * rate * time + phase)
+
     pose = torch.zeros(N, 5, 3)
     pose[:, 1] = torch.stack([0.1 * wave(0.8), 0.3 * wave(0.9), 0.05 * wave(1.3, 2)], 1)
     pose[:, 2, 0] = 0.1 * (1 + wave(1.5))
@@ -34,7 +37,7 @@ def test_landmarks_of_a_flame_head_are_met_with_components_of_either_sign(flame_
     solution = solve(flame, points, time, fps=30.0, size=SIZE, principal=(256.0, 256.0), key_frames=6, rounds=12)
     assert solution.error.max() < 0.01
     assert solution.parameters.expression.min() < -0.2  # not held above 0
-    found = solution.parameters
-    turn = found.neck - found.neck.mean(0)
+    parameters = solution.parameters
+    turn = parameters.neck - parameters.neck.mean(0)
     true = pose[:, 1] - pose[:, 1].mean(0)
     assert (turn - true)[:, 1].abs().max() < math.radians(3)

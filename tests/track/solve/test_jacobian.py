@@ -30,9 +30,9 @@ def test_closed_form_is_what_automatic_differentiation_gives(which: str, scale: 
     scale = torch.rand(problem.observed.shape[:2], generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     posed = posed_landmarks(problem, now)
     torch.testing.assert_close(posed.pixels.mT, projected_landmarks(problem, now))
-    found = landmark_jacobian(problem.head, posed, scale, share=True)
-    per_frame = torch.cat([found.expression, found.pose], 3)
-    for names, columns in ((PER_FRAME, per_frame), (SHARED, found.shared)):
+    jacobian = landmark_jacobian(problem.head, posed, scale, share=True)
+    per_frame = torch.cat([jacobian.expression, jacobian.pose], 3)
+    for names, columns in ((PER_FRAME, per_frame), (SHARED, jacobian.shared)):
         expected = torch.cat([automatic(problem, now, name) for name in names], -1) * scale[..., None, None]
         torch.testing.assert_close(
             columns.transpose(1, 2), expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max())

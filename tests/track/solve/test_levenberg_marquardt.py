@@ -43,8 +43,8 @@ def test_curvature_is_exact_where_landmarks_lie_on_the_observed_ones_but_for_the
         return prior_energy(problem, at) + data_energy(problem, at, visible).mean()
 
     expected = with_the_mean_held(exact_curvature(energy, now), problem, now)
-    found = dense(normal_system(problem, now, visible, share=True))
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9 * float(expected.abs().max()))
+    curvature = dense(normal_system(problem, now, visible, share=True))
+    torch.testing.assert_close(curvature, expected, rtol=1e-6, atol=1e-9 * float(expected.abs().max()))
 
 
 def test_the_robust_functions_weights_are_held(open_head):

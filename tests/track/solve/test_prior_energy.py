@@ -29,8 +29,8 @@ def test_curvature_is_the_hessian_but_for_the_roots_mean(which: str, scale: floa
         assert (now.expression > 1).any()
     unseen = torch.zeros(problem.observed.shape[:2], dtype=torch.float64)  # landmarks pull nowhere
     expected = with_the_mean_held(exact_curvature(lambda at: prior_energy(problem, at), now), problem, now)
-    found = dense(normal_system(problem, now, unseen, share=True))
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
+    curvature = dense(normal_system(problem, now, unseen, share=True))
+    torch.testing.assert_close(curvature, expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("frames", [1, 2])

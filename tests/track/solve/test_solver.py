@@ -25,7 +25,10 @@ class Known:
     def __init__(self, head: HeadModel, noise: float, outliers: float) -> None:
         rng = np.random.default_rng(5)
         time = torch.arange(N) / FPS
-        wave = lambda rate, phase=0.0: torch.sin(2 * math.pi * rate * time + phase)  # noqa: E731
+
+        def wave(rate, phase=0.0):
+            return torch.sin(2 * math.pi * rate * time + phase)
+
         self.times = time
         self.shape = torch.from_numpy(rng.normal(0, 0.6, head.n_shape)).float()
         self.expression = torch.zeros(N, head.n_expression)
@@ -83,9 +86,9 @@ def head_rotation(pose: torch.Tensor) -> Rotation:
 
 
 def test_reprojection_reaches_the_true_points_through_noise_and_outliers(open_head_module, known, solution):
-    found = solution.parameters
-    given = {"shape": found.shape, "expression": found.expression, "pose": found.pose()}
-    vertices = pose_vertices(open_head_module, **given, translation=found.translation)
+    fitted = solution.parameters
+    given = {"shape": fitted.shape, "expression": fitted.expression, "pose": fitted.pose()}
+    vertices = pose_vertices(open_head_module, **given, translation=fitted.translation)
     projected = solution.camera.expand(N).project(landmark_points(open_head_module, vertices))
     assert (projected - known.exact).norm(dim=-1).nanmedian() < 0.3
 
@@ -116,8 +119,8 @@ def test_the_gaze_follows(known, solution):
 
 def test_smiles_are_found_by_name(open_head_module, known, solution):
     unit = open_head_module.expression_names.index("mouthSmileLeft")
-    found, truth = solution.parameters.expression[:, unit], known.expression[:, unit]
-    assert torch.corrcoef(torch.stack([found, truth]))[0, 1] > 0.9
+    fitted, truth = solution.parameters.expression[:, unit], known.expression[:, unit]
+    assert torch.corrcoef(torch.stack([fitted, truth]))[0, 1] > 0.9
 
 
 def test_error_is_the_median_distance_over_the_eye_distance(known, solution):
@@ -153,10 +156,10 @@ def test_points_that_slide_count_less(open_head_module):
 
 
 def test_one_frame_is_enough(open_head_module, known):
-    found = solve(
+    solution = solve(
         open_head_module, known.points[:1], known.times[:1], fps=FPS, size=SIZE, principal=PRINCIPAL, rounds=10
     )
-    assert found.error.item() < 0.03
+    assert solution.error.item() < 0.03
 
 
 def test_a_stronger_shape_prior_stays_closer_to_the_mean(open_head_module, known):
