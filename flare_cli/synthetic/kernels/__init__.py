@@ -1,1 +1,1 @@
-"""Warp kernels of the subject layer: one source for CPU and CUDA."""
+"""Warp kernels of the ray tracer: one source for CPU and CUDA."""

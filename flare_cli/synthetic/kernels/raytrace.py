@@ -2,6 +2,9 @@
 
 On purpose nothing here is shared with the fit's renderer: rays instead of rasterization, the microfacet integral
 sampled instead of split sums, shadows instead of none.
+
+Metres, world space (docs/conventions.md); radiance and albedo linear, as (red, green, blue); directions of unit length.
+Nothing here is differentiated.
 """
 
 import warp as wp
@@ -9,24 +12,30 @@ import warp as wp
 wp.set_module_options({"enable_backward": False})
 
 PI = wp.constant(wp.float32(3.14159265358979))
-# The plastic number's powers: a two-dimensional low-discrepancy sequence (Roberts' R2).
+# 1 / p and 1 / p^2 of the plastic number p: a two-dimensional low-discrepancy sequence (Roberts' R2, "The unreasonable
+# effectiveness of quasirandom sequences", 2018).
 R2_X = wp.constant(wp.float32(0.7548776662466927))
 R2_Y = wp.constant(wp.float32(0.5698402909980532))
+# Metres that shadow rays start off the surface, so that rounding does not let them meet the face they start on: three
+# hundred times a float's step at 1 m (6e-8).
 OFF_SURFACE = wp.constant(wp.float32(2e-5))
+# Metres that rays reach: more than any scene.
 FAR = wp.constant(wp.float32(100.0))
-# Pairs of shadow rays (one aimed at light, one by material) per camera ray: they cost less and are noisier.
+# Pairs of shadow rays (one aimed at light, one by material) per camera ray: they cost less than it and are noisier.
 PAIRS = wp.constant(wp.int32(2))
+# Part of the material's rays that follow the mirror's lobe, the others the cosine: skin is mostly matte. Not tuned: it
+# changes the noise, not the mean.
 MIRROR_SHARE = wp.constant(wp.float32(0.25))
 
 
 @wp.struct
 class Environment:
-    """Radiance of an equirectangular map, and the distribution its pixels are drawn from."""
+    """Radiance of an equirectangular map, and the distribution its pixels are drawn from; row 0 is up (+y)."""
 
-    radiance: wp.array2d(dtype=wp.vec3)
-    density: wp.array2d(dtype=wp.float32)  # per solid angle
-    rows: wp.array(dtype=wp.float32)  # cumulative, ends at 1
-    columns: wp.array2d(dtype=wp.float32)  # cumulative in each row, ends at 1
+    radiance: wp.array2d(dtype=wp.vec3)  # (H, W)
+    density: wp.array2d(dtype=wp.float32)  # (H, W), per steradian
+    rows: wp.array(dtype=wp.float32)  # (H), cumulative, ends at 1
+    columns: wp.array2d(dtype=wp.float32)  # (H, W), cumulative in each row, ends at 1
     height: wp.int32
     width: wp.int32
 
@@ -35,21 +44,21 @@ class Environment:
 class Surface:
     """A mesh with values at its vertices."""
 
-    mesh: wp.uint64
-    faces: wp.array2d(dtype=wp.int32)
-    normals: wp.array(dtype=wp.vec3)
-    albedo: wp.array(dtype=wp.vec3)
-    roughness: wp.array(dtype=wp.float32)
-    labels: wp.array(dtype=wp.int32)
-    f0: wp.float32
+    mesh: wp.uint64  # id of the `wp.Mesh`, vertices in metres
+    faces: wp.array2d(dtype=wp.int32)  # (F, 3)
+    normals: wp.array(dtype=wp.vec3)  # (V)
+    albedo: wp.array(dtype=wp.vec3)  # (V), 0..1
+    roughness: wp.array(dtype=wp.float32)  # (V), perceptual, 0..1: its square is GGX's alpha
+    labels: wp.array(dtype=wp.int32)  # (V), CelebAMask-19
+    f0: wp.float32  # reflectance straight on
 
 
 @wp.struct
 class Pinhole:
-    """A pinhole camera in OpenCV axes."""
+    """A pinhole camera in OpenCV axes; focal lengths and principal point in pixels, counted from pixel corners."""
 
-    centre: wp.vec3
-    world_from_camera: wp.mat33
+    centre: wp.vec3  # metres, in the world
+    world_from_camera: wp.mat33  # rotation
     fx: wp.float32
     fy: wp.float32
     cx: wp.float32
@@ -58,11 +67,13 @@ class Pinhole:
 
 @wp.func
 def fraction(x: float) -> float:
+    """`x` modulo 1."""
     return x - wp.floor(x)
 
 
 @wp.func
 def first_above(cumulative: wp.array(dtype=wp.float32), count: int, value: float) -> int:
+    """Index of the first of `count` rising numbers that is above `value`, else the last, by bisection."""
     low = int(0)
     high = int(count - 1)
     while low < high:
@@ -76,6 +87,7 @@ def first_above(cumulative: wp.array(dtype=wp.float32), count: int, value: float
 
 @wp.func
 def first_above_in_row(cumulative: wp.array2d(dtype=wp.float32), row: int, count: int, value: float) -> int:
+    """`first_above` in one row: Warp has no view of a row in a function."""
     low = int(0)
     high = int(count - 1)
     while low < high:
@@ -89,6 +101,7 @@ def first_above_in_row(cumulative: wp.array2d(dtype=wp.float32), row: int, count
 
 @wp.func
 def environment_pixel(environment: Environment, direction: wp.vec3) -> wp.vec2i:
+    """Row and column of the pixel that a direction meets; the middle column is -z, right of it +x."""
     theta = wp.acos(wp.clamp(direction[1], -1.0, 1.0))
     phi = wp.atan2(direction[0], -direction[2])
     row = wp.clamp(int(theta / PI * float(environment.height)), 0, environment.height - 1)
@@ -98,7 +111,7 @@ def environment_pixel(environment: Environment, direction: wp.vec3) -> wp.vec2i:
 
 @wp.func
 def environment_direction(environment: Environment, u: float, v: float) -> wp.vec3:
-    """Draw a direction with the density of the map."""
+    """A direction drawn with the map's density, from `u` (row) and `v` (column), even in 0..1."""
     row = first_above(environment.rows, environment.height, u)
     before = float(0.0)
     if row > 0:
@@ -120,7 +133,7 @@ def environment_direction(environment: Environment, u: float, v: float) -> wp.ve
 
 @wp.func
 def about(normal: wp.vec3, local: wp.vec3) -> wp.vec3:
-    """Turn a vector given in a frame whose z is `normal` into the world."""
+    """A vector given in a frame whose z is `normal`, in the world; where x points is arbitrary."""
     helper = wp.vec3(0.0, 1.0, 0.0)
     if wp.abs(normal[1]) > 0.9:
         helper = wp.vec3(1.0, 0.0, 0.0)
@@ -130,6 +143,7 @@ def about(normal: wp.vec3, local: wp.vec3) -> wp.vec3:
 
 @wp.func
 def ggx(cosine: float, alpha: float) -> float:
+    """Density of microfacet normals (Walter et al. 2007, eq. 33) at a cosine to the surface's, per steradian."""
     a2 = alpha * alpha
     denominator = cosine * cosine * (a2 - 1.0) + 1.0
     return a2 / (PI * denominator * denominator)
@@ -137,14 +151,17 @@ def ggx(cosine: float, alpha: float) -> float:
 
 @wp.func
 def smith(cosine: float, alpha: float) -> float:
-    """One direction's masking, G1."""
+    """The part of the microfacets that one direction sees: GGX's G1 (Walter et al. 2007, eq. 34)."""
     a2 = alpha * alpha
     return 2.0 * cosine / (cosine + wp.sqrt(a2 + (1.0 - a2) * cosine * cosine))
 
 
 @wp.func
 def reflected(normal: wp.vec3, view: wp.vec3, light: wp.vec3, albedo: wp.vec3, roughness: float, f0: float) -> wp.vec3:
-    """Lambert plus Cook-Torrance, times the cosine to the light."""
+    """Lambert plus Cook-Torrance (Schlick's Fresnel, separable Smith) per steradian, times the cosine to the light.
+
+    `view` and `light` point away from the surface. `f0` of 0 is matte: without Schlick's rise at grazing angles.
+    """
     to_light = wp.dot(normal, light)
     to_view = wp.max(wp.dot(normal, view), 1e-3)
     if to_light <= 0.0:
@@ -161,7 +178,7 @@ def reflected(normal: wp.vec3, view: wp.vec3, light: wp.vec3, albedo: wp.vec3, r
 
 @wp.func
 def material_density(normal: wp.vec3, view: wp.vec3, light: wp.vec3, roughness: float) -> float:
-    """Density of `material_direction`: mostly cosine, else reflection about a GGX normal."""
+    """Density per steradian of `material_direction`: mostly cosine, else reflection about a GGX normal."""
     half = wp.normalize(view + light)
     on_half = wp.max(wp.dot(normal, half), 0.0)
     mirror = ggx(on_half, roughness * roughness) * on_half / wp.max(4.0 * wp.dot(view, half), 1e-6)
@@ -170,6 +187,10 @@ def material_density(normal: wp.vec3, view: wp.vec3, light: wp.vec3, roughness: 
 
 @wp.func
 def material_direction(normal: wp.vec3, view: wp.vec3, roughness: float, u: float, v: float, choice: float) -> wp.vec3:
+    """A direction to look for light in, drawn by the material; `u`, `v` and `choice` are even in 0..1.
+
+    It may point into the surface: `arriving` gives nothing then.
+    """
     phi = 2.0 * PI * u
     if choice >= MIRROR_SHARE:
         radius = wp.sqrt(v)
@@ -194,7 +215,11 @@ def arriving(
     albedo: wp.vec3,
     roughness: float,
 ) -> wp.vec3:
-    """One light sample's share under the balance heuristic: light and material are each sampled once."""
+    """What one direction `light` brings: radiance reflected towards `view`, over the density with which it was drawn.
+
+    The density is that of both ways of drawing (balance heuristic, Veach and Guibas 1995), because each is used once.
+    Nothing arrives from behind the face (`facing`) or the smooth surface (`normal`), or where the mesh shadows `place`.
+    """
     if wp.dot(facing, light) <= 0.0 or wp.dot(normal, light) <= 0.0:
         return wp.vec3(0.0, 0.0, 0.0)
     shadow = wp.mesh_query_ray(surface.mesh, place, light, FAR)
@@ -221,6 +246,13 @@ def trace(
     out_depth: wp.array2d(dtype=wp.float32),
     out_label: wp.array2d(dtype=wp.int32),
 ):
+    """One thread traces one pixel (row i, column j): `samples` jittered camera rays and their shadow rays, averaged.
+
+    A ray through the pixel's centre comes first and only reads the label, that of the nearest corner. Outputs are
+    (H, W) and must hold zeros. Radiance (linear, over black) and coverage (0..1) are means over all rays; albedo,
+    roughness, normal (world, unit length) and depth (metres along the camera's axis) over those that hit. The same
+    seed gives the same picture: random numbers depend on seed and pixel, sample positions also on the ray's number.
+    """
     i, j = wp.tid()
     state = wp.rand_init(seed, i * out_coverage.shape[1] + j)
     shift_x, shift_y = wp.randf(state), wp.randf(state)
