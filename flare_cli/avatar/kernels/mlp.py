@@ -11,7 +11,7 @@ import triton.language as tl
 @triton.jit
 def _matrix(start, rows: tl.constexpr, columns: tl.constexpr, padded_rows: tl.constexpr, padded: tl.constexpr,
             factor: tl.constexpr):  # fmt: skip
-    """A matrix in memory, padded, as factors of products."""
+    """A matrix[rows, columns] in memory, padded with zeros, as factors of products."""
     row = tl.arange(0, padded_rows)[:, None]
     column = tl.arange(0, padded)[None, :]
     return tl.load(start + row * columns + column, (row < rows) & (column < columns), 0.0).to(factor)
@@ -19,12 +19,17 @@ def _matrix(start, rows: tl.constexpr, columns: tl.constexpr, padded_rows: tl.co
 
 @triton.jit
 def _vector(start, size: tl.constexpr, padded: tl.constexpr):
+    """A vector of `size` numbers in memory, padded with zeros. It stays float32: biases are added, not multiplied."""
     index = tl.arange(0, padded)
     return tl.load(start + index, index < size, 0.0)
 
 
 @triton.jit
 def _points(x, point, count, inputs: tl.constexpr, padded: tl.constexpr, factor: tl.constexpr):
+    """The inputs [block, padded] of these points out of the columns x[N, count], as factors of products.
+
+    Beyond the last point and the last input they are 0.
+    """
     column = tl.arange(0, padded)[None, :]
     inside = (point < count)[:, None] & (column < inputs)
     return tl.load(x + column * count + point[:, None], inside, 0.0).to(factor)
@@ -32,11 +37,13 @@ def _points(x, point, count, inputs: tl.constexpr, padded: tl.constexpr, factor:
 
 @triton.jit
 def _layer(values, weight, bias):
+    """values[block, inputs] times weight[outputs, inputs] transposed, plus the bias: [block, outputs] in float32."""
     return tl.dot(values, tl.trans(weight)) + bias[None, :]
 
 
 @triton.jit
 def _rectified(values, slope: tl.constexpr, factor: tl.constexpr):
+    """The leaky rectifier (`slope` times the value below 0), as factors of the next product."""
     return tl.where(values > 0, values, slope * values).to(factor)
 
 
@@ -47,7 +54,7 @@ def mlp(
     padded_inputs: tl.constexpr, padded_width: tl.constexpr, padded_outputs: tl.constexpr, block: tl.constexpr,
     half: tl.constexpr,
 ):  # fmt: skip
-    """out[P, M] of `block` points."""
+    """One program: the network's values at `block` points of x[N, P], written to out[P, M] in float32."""
     factor: tl.constexpr = tl.bfloat16 if half else tl.float32
     point = tl.program_id(0) * block + tl.arange(0, block)
     w1 = _matrix(weight1, width, inputs, padded_width, padded_inputs, factor)
@@ -64,6 +71,7 @@ def mlp(
 @triton.jit
 def _store_matrix(start, values, rows: tl.constexpr, columns: tl.constexpr, padded_rows: tl.constexpr,
                   padded: tl.constexpr):  # fmt: skip
+    """Write what is not padding of `values` as a matrix[rows, columns]."""
     row = tl.arange(0, padded_rows)[:, None]
     column = tl.arange(0, padded)[None, :]
     tl.store(start + row * columns + column, values, (row < rows) & (column < columns))
@@ -71,6 +79,7 @@ def _store_matrix(start, values, rows: tl.constexpr, columns: tl.constexpr, padd
 
 @triton.jit
 def _store_vector(start, values, size: tl.constexpr, padded: tl.constexpr):
+    """Write the first `size` of `values`."""
     index = tl.arange(0, padded)
     tl.store(start + index, values, index < size)
 
@@ -82,10 +91,11 @@ def mlp_backward(
     padded_inputs: tl.constexpr, padded_width: tl.constexpr, padded_outputs: tl.constexpr, block: tl.constexpr,
     half: tl.constexpr, wants_grad_x: tl.constexpr,
 ):  # fmt: skip
-    """grad_x[N, P], and this program's share of the parameters' gradients, laid end to end in its row of `partial`.
+    """Gradients to the points and to all weights and biases, given grad_out[P, M] (that of `mlp`'s output).
 
-    Each program takes every so many-th block and computes the hidden values again. The shares are summed afterwards,
-    in an order that does not change.
+    Each program takes every so many-th block of points and computes the hidden values again. It writes grad_x[N, P] of
+    its points where `wants_grad_x`, and its share of the parameters' gradients, laid end to end (weight and bias, layer
+    by layer), into its row of `partial`. The shares are summed afterwards, in an order that does not change.
     """
     factor: tl.constexpr = tl.bfloat16 if half else tl.float32
     w1 = _matrix(weight1, width, inputs, padded_width, padded_inputs, factor)

@@ -7,7 +7,7 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.func
 def curve(logarithm: float) -> float:
-    """The sRGB curve."""
+    """The sRGB curve (IEC 61966-2-1), here of log(1 + radiance): together they are the tone map."""
     if logarithm <= 0.0031308:
         return 12.92 * logarithm
     return 1.055 * wp.pow(logarithm, 1.0 / 2.4) - 0.055
@@ -15,7 +15,7 @@ def curve(logarithm: float) -> float:
 
 @wp.func
 def slope_of_curve(logarithm: float, encoded: float) -> float:
-    """Its slope, where it has this value."""
+    """The derivative of `curve` at `logarithm`, where its value is `encoded`."""
     if logarithm <= 0.0031308:
         return 12.92
     return (encoded + 0.055) / (2.4 * logarithm)
@@ -32,10 +32,14 @@ def photometric_loss(
     mask_error: wp.array(dtype=wp.float32),
     grad: wp.array(dtype=wp.vec4),
 ):
-    """Per pixel: L1 distance of both colours, masked and tone-mapped; squared distance of coverage and mask.
+    """One thread per pixel, of pictures [B H W] flattened: both errors of a drawn pixel, and their gradient.
 
-    `radiance` decodes a target's byte, `toned` is its tone map: most pixels are wholly inside. `grad` is of the sum of
-    both errors.
+    `image` is linear radiance and coverage, `target` sRGB bytes, `mask` 0 to 255. `colour_error` is the L1 distance of
+    the colours, both times the mask and tone-mapped, summed over the channels; `mask_error` the squared distance of
+    coverage and mask. `grad` is the derivative of the sum of both errors by `image`.
+
+    `radiance` decodes a byte of `target`, `toned` is its tone map: most pixels are wholly inside the mask, where a
+    lookup is all that the target needs.
     """
     pixel = wp.tid()
     drawn = image[pixel]

@@ -7,6 +7,7 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.func
 def skin_at(index: wp.int64, labels: wp.array(dtype=wp.uint8), is_skin: wp.array(dtype=wp.float32)) -> float:
+    """1 where pixel `index` (flat in [B H W]) is labelled as skin, else 0. `is_skin` has an entry for each label."""
     pixel = int(index)
     if pixel >= labels.shape[0]:  # padding
         return 0.0
@@ -21,6 +22,7 @@ def outside(value: float, mean: float, width: float) -> float:
 
 @wp.func
 def sign_or_zero(off: float) -> float:
+    """The derivative of the absolute value, 0 at 0 (`wp.sign` is 1 there)."""
     return wp.where(off == 0.0, 0.0, wp.sign(off))
 
 
@@ -32,7 +34,10 @@ def tally(
     albedo: wp.array(dtype=wp.vec3),
     out: wp.array(dtype=wp.vec4),
 ):
-    """Per pixel: albedo and 1 on skin, zeros elsewhere."""
+    """One thread per listed pixel: its albedo and a 1 where it is skin, zeros elsewhere.
+
+    Summed over the pixels, `out` gives the skin's mean albedo and how many pixels of it there are.
+    """
     i = wp.tid()
     skin = skin_at(index[i], labels, is_skin)
     out[i] = wp.vec4(albedo[i][0], albedo[i][1], albedo[i][2], 1.0) * skin
@@ -48,9 +53,12 @@ def distances(
     usual: wp.vec4,
     out: wp.array2d(dtype=wp.float32),
 ):
-    """Per pixel of skin: L1 from the mean albedo, both hinges, and on which side of the mean each channel is.
+    """One thread per listed pixel: what it adds to each loss term; zeros where it is not skin.
 
-    `usual` holds mean and half width of roughness, then of specular intensity.
+    `tallied` is what `tally` wrote, `total` (one entry) its sum. `usual` holds the mean and half the width of the usual
+    range of roughness, then of specular intensity. Rows of out[6, P]: L1 from the mean albedo, summed over the
+    channels; how far roughness and specular intensity are outside their usual range; and on which side of the mean each
+    channel of albedo is.
     """
     i = wp.tid()
     skin = tallied[i][3]
@@ -79,7 +87,11 @@ def distances_backward(
     grad_roughness: wp.array(dtype=wp.float32),
     grad_specular: wp.array(dtype=wp.float32),
 ):
-    """Adjoint of the means of `distances` over the skin. A pixel's albedo moves the mean, too."""
+    """Adjoint of the means of `distances` over the skin: one thread per listed pixel.
+
+    Writes the gradients to albedo, roughness and specular intensity, given `grad_out`, those of the three means. `sums`
+    is what `distances` wrote, summed over the pixels: each pixel's albedo also moves the mean.
+    """
     i = wp.tid()
     count = wp.max(total[0][3], 1.0)
     mean = total[0] / count

@@ -30,7 +30,8 @@ def row_adder(features: int) -> Any:
         snippet = _add_together(address, [f"value[{i}]" for i in range(features)], otherwise)
 
     @wp.func_native(snippet)
-    def add(table: wp.array(dtype=row), index: int, value: row): ...
+    def add(table: wp.array(dtype=row), index: int, value: row):
+        """Add `value` to a row of the table."""
 
     return add
 
@@ -43,7 +44,7 @@ def row_adder(features: int) -> Any:
     )
 )
 def add_to_vertex(array: wp.array2d(dtype=wp.vec4), batch: int, vertex: int, value: wp.vec4):
-    """Add a vector to a vertex of one picture."""
+    """Add `value` to a vertex of one picture: array[B, V]."""
 
 
 _PAIR = _add_together(
@@ -74,4 +75,7 @@ def add_weighted_row(
     row: int,
     weight: float,
 ):
-    """Add a row of numbers, times `weight`, to a vertex of a picture. Zeros are left out: they would only queue up."""
+    """Add row `row` of `rows`, times `weight`, to a vertex of one picture: array[B, V, C].
+
+    Zeros are left out: most of a batch's gradient is zero, and adding it would only make other threads wait.
+    """

@@ -22,7 +22,7 @@ MAX_WALK = wp.constant(64)
 def to_screen(
     clip: wp.array2d(dtype=wp.vec4), half_width: float, half_height: float, screen: wp.array2d(dtype=wp.vec2)
 ):
-    """Pixel positions; NaN for vertices that the near plane z = -w cuts."""
+    """One thread per vertex of [B V]: its position in pixels; NaN where the near plane z = -w cuts it off."""
     batch, vertex = wp.tid()
     c = clip[batch, vertex]
     position = wp.vec2(wp.nan, wp.nan)
@@ -39,6 +39,7 @@ def to_screen_backward(
     grad_screen: wp.array2d(dtype=wp.vec2),
     grad_clip: wp.array2d(dtype=wp.vec4),
 ):
+    """Adjoint of `to_screen`: the gradient to the clip position, zero for vertices that are cut off."""
     batch, vertex = wp.tid()
     c = clip[batch, vertex]
     grad = wp.vec4(0.0)
@@ -51,7 +52,7 @@ def to_screen_backward(
 
 @wp.func
 def local(position: wp.vec2, row: int, column: int, axis: int, direction: float) -> wp.vec2:
-    """A screen point in the frame of a pair that starts at this pixel and runs along `direction` of `axis`."""
+    """A screen point (pixels) in the frame of a pair that starts at this pixel and runs along `direction` of `axis`."""
     x = position[0] - (float(column) + 0.5)
     y = position[1] - (float(row) + 0.5)
     if axis == 0:
@@ -61,12 +62,13 @@ def local(position: wp.vec2, row: int, column: int, axis: int, direction: float)
 
 @wp.func
 def side_of_line(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
+    """Twice the signed area of the triangle a, b, p: its sign says on which side of the line ab the point p is."""
     return (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
 
 
 @wp.func
 def meets_axis(a: wp.vec2, b: wp.vec2) -> float:
-    """Where the line between two points, one on either side of v = 0, crosses it."""
+    """Where (u) the line between two points, one on either side of v = 0, crosses it."""
     return a[0] - a[1] * (b[0] - a[0]) / (b[1] - a[1])
 
 
@@ -83,7 +85,12 @@ def walk_to_silhouette(
     start: int,
     goal: int,
 ) -> int:
-    """Cross triangles from pixel centre toward its neighbour; the half-edge where the surface ends or folds, or -1."""
+    """Walk over the surface from a pixel's centre toward the next pixel's, triangle by triangle.
+
+    Starts in triangle `start`. Returns the half-edge (3 face + corner) where the surface ends or folds away from the
+    viewer; -1 where it goes on as far as the next centre or into triangle `goal`, or where the edge belongs to pairs
+    along the other axis.
+    """
     face = int(start)
     # The half-edge by which we leave the face, from a (vertex `first`) to b, and the face's third corner.
     corner = int(-1)
@@ -161,12 +168,12 @@ def walk_to_silhouette(
     """
 )
 def reserve(counts: wp.array(dtype=wp.int32), batch: int) -> int:
-    """A place at the end of a picture's list."""
+    """A place at the end of a picture's list: its number, which is counted up."""
 
 
 @wp.func
 def pixel_of(pair: int, end: int, width: int) -> wp.vec2i:
-    """Row and column of the first (0) or second (1) pixel of a pair."""
+    """Row and column of the first (`end` 0) or second (1) pixel of a pair."""
     axis = pair & 1
     pixel = pair >> 1
     return wp.vec2i(pixel / width + end * axis, pixel % width + end * (1 - axis))
@@ -191,7 +198,11 @@ def list_seams(
     counts: wp.array(dtype=wp.int32),
     seams: wp.array2d(dtype=wp.int32),
 ):
-    """List the pairs of pixels between which the surface may end: they see two triangles without a common edge."""
+    """One thread per pixel of [B, H W]: list its pairs between which the surface may end, and clear its leans.
+
+    Those are the pairs that see two different triangles without a common edge, or a triangle and nothing. `counts` says
+    how many of them each picture's row of `seams` holds, in no fixed order.
+    """
     batch, pixel = wp.tid()
     face = triangle[batch, pixel]
     for axis in range(2):
@@ -225,7 +236,11 @@ def find_silhouettes(
     pairs: wp.array2d(dtype=wp.int32),
     edges: wp.array2d(dtype=wp.int32),
 ):
-    """Of the listed pairs, list those with a silhouette of the nearer surface between them, and its half-edge."""
+    """Of the pairs in `seams`, list those with a silhouette of the nearer surface between their pixels.
+
+    `strands` threads share a picture's list. Writes the pair, its half-edge (3 face + corner) and its lean: where the
+    edge crosses the line between the centres (0 to 1), minus a half.
+    """
     batch, strand = wp.tid()
     for k in range(strand, seam_counts[batch], strands):
         pair = seams[batch, k]
@@ -256,7 +271,7 @@ def find_silhouettes(
 
 @wp.func
 def leans_of(leans: wp.array2d(dtype=wp.float32), width: int, batch: int, axis: int, row: int, column: int) -> wp.vec2:
-    """The leans of a pixel's pairs with the pixel before it and the one after it."""
+    """The leans of a pixel's pairs along `axis`, with the pixel before it and with the one after it."""
     pair = 2 * (row * width + column) + axis
     before = float(0.0)
     if (axis == 0 and column > 0) or (axis == 1 and row > 0):
@@ -266,14 +281,14 @@ def leans_of(leans: wp.array2d(dtype=wp.float32), width: int, batch: int, axis: 
 
 @wp.func
 def shares(leans: wp.array2d(dtype=wp.float32), width: int, batch: int, axis: int, row: int, column: int) -> wp.vec2:
-    """How much of a pixel shows the surface of the pixel before it and of the one after it."""
+    """How much of a pixel shows the surface of the pixel before it and of the one after it along `axis`, 0 to 0.5."""
     around = leans_of(leans, width, batch, axis, row, column)
     return wp.vec2(wp.max(around[0], 0.0), wp.max(-around[1], 0.0))
 
 
 @wp.func
 def along_row(image: wp.array4d(dtype=wp.float32), batch: int, row: int, column: int, c: int, share: wp.vec2) -> float:
-    """A pixel's value, blended with those to its left and right."""
+    """A pixel's value, blended with those to its left and right by the `share` of each."""
     unblended = image[batch, row, column, c]
     value = unblended
     if share[1] > 0.0:
@@ -292,9 +307,10 @@ def blend(
     image: wp.array4d(dtype=wp.float32),
     out: wp.array4d(dtype=wp.float32),
 ):
-    """Mix the pixels of the listed pairs with neighbours whose surface reaches into them; `out` starts as the image.
+    """Mix the pixels of the listed pairs with neighbours whose surface reaches into them.
 
-    A pixel of several pairs is written several times, with the same value.
+    `strands` threads share a picture's list. image[B, H, W, C] is read, and `out` starts as a copy of it. A pixel of
+    several pairs is written several times, with the same value.
     """
     batch, strand = wp.tid()
     width = image.shape[2]
@@ -346,7 +362,7 @@ def add_to_edge(
     grad_out: wp.array4d(dtype=wp.float32),
     grad_screen: wp.array2d(dtype=wp.vec2),
 ):
-    """Carry the gradient to where the edge crosses a pair on to the edge's ends."""
+    """Carry the gradient to where an edge crosses a pair on to the screen positions (pixels) of the edge's ends."""
     axis = pair & 1
     first = pixel_of(pair, 0, width)
     second = pixel_of(pair, 1, width)
@@ -396,7 +412,11 @@ def blend_backward(
     grad_image: wp.array4d(dtype=wp.float32),
     grad_screen: wp.array2d(dtype=wp.vec2),
 ):
-    """Adjoint of `blend`: `grad_image` starts as `grad_out`, `grad_screen` is added to."""
+    """Adjoint of `blend`, shared out as that is: gradients to the image and to the silhouettes' vertices.
+
+    `grad_image` starts as a copy of grad_out[B, H, W, C]; to grad_screen[B, V], the gradient to the vertices' positions
+    in pixels, each pair adds those of its edge's two ends.
+    """
     batch, strand = wp.tid()
     width = image.shape[2]
     for k in range(strand, 2 * counts[batch], strands):

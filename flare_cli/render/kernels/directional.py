@@ -44,6 +44,10 @@ def encode(
     roughness: wp.array(dtype=wp.float32),
     out: wp.array2d(dtype=wp.float32),
 ):
+    """One thread per point: all harmonics of its unit direction, each times exp(-degree (degree + 1) / 2 roughness).
+
+    out[38, P] holds the real parts (degree by degree, order by order), then the imaginary ones.
+    """
     point = wp.tid()
     d = direction[point]
     z = d[2]
@@ -73,7 +77,10 @@ def encode_backward(
     grad_direction: wp.array(dtype=wp.vec3),
     grad_roughness: wp.array(dtype=wp.float32),
 ):
-    """Adjoint of `encode`; `grad_out` is laid out as `out`."""
+    """Adjoint of `encode`, one thread per point: gradients to the direction and the roughness.
+
+    `grad_out` is laid out as `out`. The direction counts as three free numbers: its length is not divided out here.
+    """
     point = wp.tid()
     d = direction[point]
     z = d[2]

@@ -16,18 +16,20 @@ TINY = wp.constant(1.0e-20)
 def area_vector(
     vertices: wp.array2d(dtype=wp.vec3), faces: wp.array2d(dtype=wp.int32), batch: int, face: int
 ) -> wp.vec3:
-    """The face's normal, as long as twice its area."""
+    """The face's normal, as long as twice its area (metres squared)."""
     a = vertices[batch, faces[face, 0]]
     return wp.cross(vertices[batch, faces[face, 1]] - a, vertices[batch, faces[face, 2]] - a)
 
 
 @wp.func
 def unit(v: wp.vec3) -> wp.vec3:
+    """A vector of length 1; (nearly) zero stays zero."""
     return v / wp.max(wp.length(v), TINY)
 
 
 @wp.func
 def unit_backward(v: wp.vec3, g: wp.vec3) -> wp.vec3:
+    """Adjoint of `unit` at v, given the gradient g of its result."""
     length = wp.length(v)
     if length < TINY:
         return wp.vec3(0.0)
@@ -43,7 +45,7 @@ def area_vectors(
     total: wp.array2d(dtype=wp.vec3),
     normal: wp.array2d(dtype=wp.vec3),
 ):
-    """Per vertex: the sum of its faces' area vectors, and the normal along it."""
+    """One thread per vertex of [B V]: the sum of its faces' area vectors, and the unit normal along it."""
     batch, vertex = wp.tid()
     position = vertices[batch, vertex]
     sum_of_areas = wp.vec3(0.0)
@@ -61,7 +63,10 @@ def area_vector_gradients(
     grad_normal: wp.array2d(dtype=wp.vec3),
     area_grads: wp.array2d(dtype=wp.vec3),
 ):
-    """Per face: the gradient of its area vector, given those of the normals at its corners."""
+    """One thread per face of [B F]: the gradient to its area vector, given those to the vertex normals.
+
+    `total` is that of `area_vectors`.
+    """
     batch, face = wp.tid()
     grad = wp.vec3(0.0)
     for k in range(3):
@@ -78,7 +83,10 @@ def vertex_gradients(
     area_grads: wp.array2d(dtype=wp.vec3),
     grad_vertices: wp.array2d(dtype=wp.vec3),
 ):
-    """Per vertex: its gradient, given those of its faces' area vectors a x b + b x c + c x a."""
+    """One thread per vertex of [B V]: the gradient to its position, given those to its faces' area vectors.
+
+    A face's area vector is a x b + b x c + c x a, so a gets (b - c) x its gradient.
+    """
     batch, vertex = wp.tid()
     grad = wp.vec3(0.0)
     for i in range(offsets[vertex], offsets[vertex + 1]):
@@ -95,7 +103,11 @@ def normal_consistency(
     error: wp.array(dtype=wp.float32),
     area_grads: wp.array2d(dtype=wp.vec3),
 ):
-    """Per face: half of (1 - cos)^2 at each edge it shares, and the gradient of the whole sum to its area vector."""
+    """One thread per face: half of (1 - cos)^2 at each edge it shares, and its area vector's gradient.
+
+    Half, because the face beyond the edge has the other half; `area_grads` is the derivative of the whole sum over all
+    faces by this face's area vector. twins[F, 3] are half-edges as `twin_half_edges` gives them, vertices are [1, V].
+    """
     face = wp.tid()
     area = area_vector(vertices, faces, 0, face)
     normal = unit(area)
@@ -119,7 +131,7 @@ def laplacian(
     neighbours: wp.array(dtype=wp.int32),
     out: wp.array(dtype=wp.vec3),
 ):
-    """Per vertex: the mean of its neighbours' values minus its own; zero where it has none."""
+    """One thread per vertex: the mean of its neighbours' values minus its own; zero where it has none."""
     vertex = wp.tid()
     first = offsets[vertex]
     last = offsets[vertex + 1]
@@ -138,6 +150,10 @@ def laplacian_backward(
     grad_out: wp.array(dtype=wp.vec3),
     grad_values: wp.array(dtype=wp.vec3),
 ):
+    """Adjoint of `laplacian`, one thread per vertex: the gradient to its value.
+
+    It gathers from its neighbours' entries of `grad_out`: being neighbours is mutual.
+    """
     vertex = wp.tid()
     first = offsets[vertex]
     last = offsets[vertex + 1]

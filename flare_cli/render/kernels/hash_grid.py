@@ -19,7 +19,7 @@ PRIME_Z = wp.constant(wp.uint32(805459861))
 
 @wp.func
 def entry(x: int, y: int, z: int, resolution: int, size: int, hashed: int) -> int:
-    """Row of a grid corner within its level's table."""
+    """Row of the grid corner (x, y, z) within its level's table: counted, x fastest, or hashed (Instant-NGP, eq. 4)."""
     if hashed == 0:
         side = resolution + 1
         return x + side * (y + side * z)
@@ -29,6 +29,7 @@ def entry(x: int, y: int, z: int, resolution: int, size: int, hashed: int) -> in
 
 @wp.func
 def cell(coordinate: float, resolution: int) -> int:
+    """The cell that holds a coordinate along one axis; the outermost cells reach on to infinity."""
     return wp.clamp(int(wp.floor(coordinate)), 0, resolution - 1)
 
 
@@ -52,6 +53,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         resolution: int,
         hashed: int,
     ):
+        """Add to the eight corners of a cell."""
         for corner in range(8):
             i = corner & 1
             j = (corner >> 1) & 1
@@ -69,6 +71,11 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         length: int,
         out: wp.array3d(dtype=wp.float32),
     ):
+        """One thread per run of points on one level [L, runs]: features, trilinear between the corners of a cell.
+
+        `points` are in the unit cube. Each level has its cells per side (`resolutions`), its first row of the table
+        (`offsets`) and its number of rows (`sizes`); `hashed` is 1 where corners share rows. `out` is [L, features, P].
+        """
         level, run = wp.tid()
         resolution = resolutions[level]
         offset = offsets[level]
@@ -123,6 +130,11 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
         grad_points: wp.array2d(dtype=wp.vec3),
         wants_points: wp.bool,
     ):
+        """Adjoint of `encode`, shared out as that is: gradients to the table and, where wanted, to the points.
+
+        grad_out[L, features, P] is that of `out`. Adds to `grad_table`; writes grad_points[L, P]: what each level alone
+        gives, to be summed.
+        """
         level, run = wp.tid()
         resolution = resolutions[level]
         offset = offsets[level]

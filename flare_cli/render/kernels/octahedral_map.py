@@ -14,11 +14,13 @@ POINTS = wp.constant(RUN)
 
 @wp.func
 def sign(value: float) -> float:
+    """1 or -1; 1 at 0."""
     return wp.where(value < 0.0, -1.0, 1.0)
 
 
 @wp.func
 def unfolded(direction: wp.vec3) -> wp.vec2:
+    """Where a direction (of any length but 0) lies in the unfolded square, -1 to 1."""
     length = wp.abs(direction[0]) + wp.abs(direction[1]) + wp.abs(direction[2])
     x = direction[0] / wp.max(length, 1.0e-20)
     y = direction[1] / wp.max(length, 1.0e-20)
@@ -29,6 +31,7 @@ def unfolded(direction: wp.vec3) -> wp.vec2:
 
 @wp.func
 def unfolded_backward(direction: wp.vec3, g: wp.vec2) -> wp.vec3:
+    """Adjoint of `unfolded`: the gradient to the direction, which is across it."""
     length = wp.max(wp.abs(direction[0]) + wp.abs(direction[1]) + wp.abs(direction[2]), 1.0e-20)
     g_x = g[0]
     g_y = g[1]
@@ -49,6 +52,7 @@ def unfolded_backward(direction: wp.vec3, g: wp.vec2) -> wp.vec3:
 
 @wp.func
 def cell(coordinate: float, side: int) -> int:
+    """The cell, of `side`, that holds a coordinate of 0 to `side` along one axis."""
     return wp.clamp(int(wp.floor(coordinate)), 0, side - 1)
 
 
@@ -59,7 +63,10 @@ def look_up(
     direction: wp.array(dtype=wp.vec3),
     out: wp.array(dtype=wp.vec3),
 ):
-    """Per direction: blend the four nodes of its cell. `side` counts the cells along a side of the square."""
+    """One thread per direction: blend the four nodes of its cell into out[P].
+
+    `table` holds the nodes row by row, side + 1 in a row; `side` counts the cells along a side of the square.
+    """
     point = wp.tid()
     grid = (unfolded(direction[point]) + wp.vec2(1.0, 1.0)) * (0.5 * float(side))
     column = cell(grid[0], side)
@@ -77,6 +84,7 @@ def look_up(
 def add_to_cell(
     grad_table: wp.array(dtype=wp.vec3), first: int, side: int, a: wp.vec3, b: wp.vec3, c: wp.vec3, d: wp.vec3
 ):
+    """Add to the four nodes of the cell whose first (least row and column) is node `first`."""
     wp.atomic_add(grad_table, first, a)
     wp.atomic_add(grad_table, first + 1, b)
     wp.atomic_add(grad_table, first + side + 1, c)
@@ -92,7 +100,10 @@ def look_up_backward(
     grad_table: wp.array(dtype=wp.vec3),
     grad_direction: wp.array(dtype=wp.vec3),
 ):
-    """Adjoint of `look_up`, a run of points per thread: adds to `grad_table`, writes `grad_direction`."""
+    """Adjoint of `look_up`, one thread per run of POINTS directions: gradients to table and directions.
+
+    Adds to `grad_table`, once for each stretch of directions in one cell; writes grad_direction[P].
+    """
     run = wp.tid()
     summed_cell = int(-1)
     a = wp.vec3(0.0)

@@ -16,7 +16,10 @@ def list_pixels(
     index: wp.array(dtype=wp.int64),
     batch: wp.array(dtype=wp.int64),
 ):
-    """Per pixel that sees a triangle: write it at its rank (counted from 1). Pixels beyond the capacity are dropped."""
+    """One thread per pixel of [B H W], flattened: one that sees a triangle goes into the list at its rank.
+
+    `rank` counts the pixels with a triangle up to and with this one. Pixels beyond the list's capacity are dropped.
+    """
     pixel = wp.tid()
     slot = rank[pixel] - 1
     if triangle[pixel] >= 0 and slot < index.shape[0]:
@@ -28,7 +31,7 @@ def list_pixels(
 def scatter(
     values: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), canvas: wp.array2d(dtype=wp.float32)
 ):
-    """Per listed pixel and channel: write the value into the canvas."""
+    """One thread per entry of values[P, C]: write it into canvas[B H W, C] at the pixel that is listed in its place."""
     slot, channel = wp.tid()
     pixel = int(index[slot])
     if pixel < canvas.shape[0]:
@@ -37,7 +40,7 @@ def scatter(
 
 @wp.kernel
 def gather(canvas: wp.array2d(dtype=wp.float32), index: wp.array(dtype=wp.int64), values: wp.array2d(dtype=wp.float32)):
-    """Adjoint of `scatter`: read the canvas at each listed pixel."""
+    """Adjoint of `scatter` to its values: read canvas[B H W, C] at each listed pixel into values[P, C]."""
     slot, channel = wp.tid()
     pixel = int(index[slot])
     if pixel < canvas.shape[0]:

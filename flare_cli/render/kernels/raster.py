@@ -25,7 +25,7 @@ SLACK = wp.constant(wp.float32(1.0 / 256.0))
 def to_pixels(
     clip: wp.array2d(dtype=wp.vec4), half_width: float, half_height: float, vertices: wp.array2d(dtype=wp.vec4)
 ):
-    """(X, Y, w, d): pixel position times w, w, and distance to the near plane z = -w."""
+    """One thread per vertex of [B V]: clip position to (X, Y, w, d)."""
     batch, vertex = wp.tid()
     c = clip[batch, vertex]
     vertices[batch, vertex] = wp.vec4((c[0] + c[3]) * half_width, (c[1] + c[3]) * half_height, c[3], c[2] + c[3])
@@ -38,6 +38,7 @@ def to_pixels_backward(
     half_height: float,
     grad_clip: wp.array2d(dtype=wp.vec4),
 ):
+    """Adjoint of `to_pixels`: the gradient to the clip position."""
     batch, vertex = wp.tid()
     g = grad_vertices[batch, vertex]
     x = g[0] * half_width
@@ -47,16 +48,19 @@ def to_pixels_backward(
 
 @wp.func
 def seen_from(vertex: wp.vec4, x: float, y: float) -> wp.vec2:
+    """A vertex's (X, Y) from the pixel centre (x, y): its offset in pixels, times w."""
     return wp.vec2(vertex[0] - x * vertex[2], vertex[1] - y * vertex[2])
 
 
 @wp.func
 def cross(a: wp.vec2, b: wp.vec2) -> float:
+    """The third component of the cross product of two vectors in the plane."""
     return a[0] * b[1] - a[1] * b[0]
 
 
 @wp.func
 def edge_functions(v0: wp.vec4, v1: wp.vec4, v2: wp.vec4, x: float, y: float) -> wp.vec3:
+    """The three edge functions at a pixel centre; over their sum they are the barycentric coordinates."""
     p0 = seen_from(v0, x, y)
     p1 = seen_from(v1, x, y)
     p2 = seen_from(v2, x, y)
@@ -73,6 +77,7 @@ def owns(a: wp.vec4, b: wp.vec4, side: float) -> wp.bool:
 
 @wp.func
 def covers(e: wp.vec3, v0: wp.vec4, v1: wp.vec4, v2: wp.vec4) -> wp.bool:
+    """Whether a triangle with these edge functions at a pixel centre covers it, seen from either side."""
     side = wp.sign(e[0] + e[1] + e[2])
     if e[0] * side < 0.0 or e[1] * side < 0.0 or e[2] * side < 0.0 or e[0] + e[1] + e[2] == 0.0:
         return False
@@ -87,6 +92,7 @@ def covers(e: wp.vec3, v0: wp.vec4, v1: wp.vec4, v2: wp.vec4) -> wp.bool:
 
 @wp.func
 def box_point(box: wp.vec4, x: float, y: float) -> wp.vec4:
+    """The box (left, top, right, bottom), grown to hold a point."""
     return wp.vec4(wp.min(box[0], x), wp.min(box[1], y), wp.max(box[2], x), wp.max(box[3], y))
 
 
@@ -111,7 +117,10 @@ def nearest(
     keys: wp.array3d(dtype=wp.int64),
     strands: int,
 ):
-    """Per triangle: leave the least (depth bits, triangle) in `keys`; `strands` threads share a triangle's rows."""
+    """Find the nearest triangle at each pixel centre: `strands` threads per triangle of [B F] share the rows it spans.
+
+    keys[B, H, W] start as `EMPTY` and end as the least of (bits of depth) << 32 | triangle.
+    """
     batch, face, strand = wp.tid()
     v0 = vertices[batch, faces[face, 0]]
     v1 = vertices[batch, faces[face, 1]]
@@ -154,7 +163,10 @@ def resolve(
     barycentric: wp.array3d(dtype=wp.vec3),
     depth: wp.array3d(dtype=wp.float32),
 ):
-    """Per pixel: unpack the winner; perspective-correct barycentric coordinates and depth."""
+    """One thread per pixel of [B H W]: unpack its key; perspective-correct barycentric coordinates, and depth w.
+
+    A pixel that sees nothing gets triangle -1 and zeros.
+    """
     batch, row, column = wp.tid()
     key = keys[batch, row, column]
     face = int(-1)
@@ -175,6 +187,7 @@ def resolve(
 
 @wp.func
 def pulled_back(g: wp.vec2, grad_w: float, x: float, y: float) -> wp.vec4:
+    """The gradient to (X, Y, w, d), given that to the offset from pixel centre (x, y) and a part that goes to w."""
     return wp.vec4(g[0], g[1], grad_w - x * g[0] - y * g[1], 0.0)
 
 
@@ -187,7 +200,10 @@ def resolve_backward(
     grad_depth: wp.array3d(dtype=wp.float32),
     grad_vertices: wp.array2d(dtype=wp.vec4),
 ):
-    """Adjoint of `resolve`: adds to `grad_vertices`."""
+    """Adjoint of `resolve`, one thread per pixel of [B H W]: adds to grad_vertices[B, V], that of (X, Y, w, d).
+
+    Barycentric coordinates and depth depend on the three vertices; which triangle is seen does not.
+    """
     batch, row, column = wp.tid()
     face = triangle[batch, row, column]
     if face >= 0:
@@ -228,7 +244,11 @@ def interpolate(
     batch: wp.array(dtype=wp.int64),
     out: wp.array2d(dtype=wp.float32),
 ):
-    """Per foreground pixel: blend its triangle's vertex attributes. One attribute set serves every batch item."""
+    """One thread per listed pixel: attributes[A, V, C] of its triangle's vertices, blended into out[P, C].
+
+    `index` is flat into `triangle` and `barycentric` [B H W]; an index past the end is padding and gives zeros. A is B,
+    or 1 where one set of attributes serves all pictures.
+    """
     pixel = wp.tid()
     flat = int(index[pixel])
     if flat >= triangle.shape[0]:  # padding
@@ -258,7 +278,10 @@ def interpolate_backward(
     grad_barycentric: wp.array(dtype=wp.vec3),
     wants_attributes: wp.bool,
 ):
-    """Adjoint of `interpolate`: adds to `grad_attributes` where wanted, writes `grad_barycentric`."""
+    """Adjoint of `interpolate`, one thread per listed pixel: gradients to attributes and barycentric coordinates.
+
+    Adds to grad_attributes[A, V, C] where wanted; writes grad_barycentric[B H W] (zeros to begin with) at its pixel.
+    """
     pixel = wp.tid()
     flat = int(index[pixel])
     if flat >= triangle.shape[0]:  # padding

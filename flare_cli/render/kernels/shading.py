@@ -10,11 +10,13 @@ TINY = wp.constant(1.0e-12)
 
 @wp.func
 def unit(v: wp.vec3) -> wp.vec3:
+    """A vector of length 1; (nearly) zero stays zero."""
     return v / wp.max(wp.length(v), TINY)
 
 
 @wp.func
 def unit_backward(v: wp.vec3, g: wp.vec3) -> wp.vec3:
+    """Adjoint of `unit` at v, given the gradient g of its result."""
     length = wp.max(wp.length(v), TINY)
     direction = v / length
     return (g - direction * wp.dot(g, direction)) / length
@@ -29,7 +31,10 @@ def facing_normal_and_view(
     facing: wp.array(dtype=wp.vec3),
     view: wp.array(dtype=wp.vec3),
 ):
-    """Per pixel: the unit direction to its camera, and the unit normal turned to that side."""
+    """One thread per listed pixel: the unit direction to its camera, and the unit normal turned to that side.
+
+    `position` and `centres` (one a picture) are in world space, in metres; `normal` has any length.
+    """
     pixel = wp.tid()
     to_camera = unit(centres[int(batch[pixel])] - position[pixel])
     upright = unit(normal[pixel])
@@ -48,6 +53,7 @@ def facing_normal_and_view_backward(
     grad_position: wp.array(dtype=wp.vec3),
     grad_normal: wp.array(dtype=wp.vec3),
 ):
+    """Adjoint of `facing_normal_and_view`: gradients to position and normal. Cameras get none."""
     pixel = wp.tid()
     to_camera = centres[int(batch[pixel])] - position[pixel]
     side = wp.where(wp.dot(normal[pixel], to_camera) < 0.0, -1.0, 1.0)
@@ -57,6 +63,7 @@ def facing_normal_and_view_backward(
 
 @wp.kernel
 def mirror(normal: wp.array(dtype=wp.vec3), view: wp.array(dtype=wp.vec3), out: wp.array(dtype=wp.vec3)):
+    """One thread per pixel: the unit direction whose light a mirror with this unit normal shows to this unit view."""
     pixel = wp.tid()
     n = normal[pixel]
     v = view[pixel]
@@ -71,6 +78,7 @@ def mirror_backward(
     grad_normal: wp.array(dtype=wp.vec3),
     grad_view: wp.array(dtype=wp.vec3),
 ):
+    """Adjoint of `mirror`: gradients to normal and view, each as three free numbers."""
     pixel = wp.tid()
     n = normal[pixel]
     v = view[pixel]
@@ -83,12 +91,13 @@ def mirror_backward(
 
 @wp.func
 def table_coordinate(value: float, least: float, nodes: int) -> float:
-    """Where a table of `nodes` values from `least` to 1 has this one."""
+    """Where a table of `nodes` values, evenly from `least` to 1, has this one: 0 to nodes - 1."""
     return wp.clamp((value - least) / (1.0 - least), 0.0, 1.0) * float(nodes - 1)
 
 
 @wp.func
 def slope_of_table_coordinate(value: float, least: float, nodes: int) -> float:
+    """The derivative of `table_coordinate` by the value: 0 where that is clamped."""
     return wp.where(value > least and value < 1.0, float(nodes - 1) / (1.0 - least), 0.0)
 
 
@@ -107,7 +116,11 @@ def compose(
     least_roughness: float,
     out: wp.array(dtype=wp.vec3),
 ):
-    """Per pixel: albedo * diffuse + specular * light * (f0 * A + B), A and B bilinear in `table` (roughness, n.v)."""
+    """One thread per pixel: albedo * diffuse light + specular * specular light * (f0 * A + B), linear radiance.
+
+    (A, B) is bilinear in table[roughness, n.v], which starts at `least_roughness` and `least_n_dot_v` and ends at 1.
+    Normal and view are unit.
+    """
     pixel = wp.tid()
     x = table_coordinate(wp.dot(normal[pixel], view[pixel]), least_n_dot_v, table.shape[1])
     y = table_coordinate(roughness[pixel], least_roughness, table.shape[0])
@@ -145,6 +158,10 @@ def compose_backward(
     grad_diffuse_light: wp.array(dtype=wp.vec3),
     grad_specular_light: wp.array(dtype=wp.vec3),
 ):
+    """Adjoint of `compose`, one thread per pixel: gradients to all eight inputs that differ from pixel to pixel.
+
+    Those to normal and view are by way of n.v; the table gets none.
+    """
     pixel = wp.tid()
     g = grad_out[pixel]
     n_dot_v = wp.dot(normal[pixel], view[pixel])
