@@ -19,6 +19,7 @@ from flare_cli.render.camera import OPENCV_FROM_OPENGL, Cameras
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.track import Track
 
+# How far a camera's rotation times its transpose may be from the identity: float32 files are off by 1e-6.
 MOST_SKEW = 1e-2
 
 

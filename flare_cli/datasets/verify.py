@@ -19,6 +19,7 @@ from flare_cli.subject.track import Track
 
 # Masks hold hair, shoulders and clothes that the head model does not have: a right import overlaps by half or more.
 LEAST_IOU = 0.3
+# Part of the drawn head that the mask must cover.
 LEAST_INSIDE = 0.7
 MOST_LANDMARK_ERROR = 0.3
 """Part of the distance between the eyes' outer corners. Detectors and embeddings differ by up to a tenth."""

@@ -21,6 +21,7 @@ from flare_cli.head.skinning import at_points, joint_transforms, pose_vertices
 FIRST_IRIS = 468
 """Landmarks from here on lie on the eyeballs, which turn with the eye joints."""
 LEAST_POINTS = 100
+"""Far more than a head has coefficients that matter; heads that share fewer lack a landmark file."""
 NOISE = 0.001
 """Metres by which corresponding landmarks are uncertain: so much may be left, rather than a wild expression."""
 TYPICAL = {True: 0.5, False: 1.5}

@@ -17,16 +17,26 @@ from flare_cli.data.celebamask import Label
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 
-# Linear albedo. The seed picks one of each.
+# All numbers here were chosen by eye, for a person who looks plausible in `flare demo`: they are the truth of a
+# synthetic recording, not a measurement of anybody.
+
+# Linear albedo (red, green, blue). The seed picks one of each.
 SKINS = ((0.52, 0.31, 0.22), (0.40, 0.22, 0.14), (0.24, 0.125, 0.08), (0.58, 0.38, 0.29))
 HAIRS = ((0.075, 0.040, 0.022), (0.020, 0.016, 0.014), (0.28, 0.17, 0.08), (0.16, 0.055, 0.025))
 IRISES = ((0.08, 0.20, 0.24), (0.10, 0.055, 0.02), (0.10, 0.16, 0.06), (0.16, 0.10, 0.03))
 CLOTHS = ((0.03, 0.13, 0.16), (0.22, 0.03, 0.04), (0.30, 0.28, 0.24), (0.05, 0.06, 0.14))
 LIPS, TEETH, TONGUE, INNER_MOUTH = (0.42, 0.15, 0.14), (0.70, 0.66, 0.55), (0.45, 0.18, 0.16), (0.30, 0.09, 0.08)
 SCLERA, PUPIL = (0.74, 0.70, 0.66), (0.008, 0.008, 0.008)
+# Half angles of iris and pupil, seen from the eyeball's centre, in radians.
 IRIS_EDGE, PUPIL_EDGE = np.radians(23.0), np.radians(8.5)
 
 HAIR_DEPTH, COLLAR_DEPTH, COLLAR_WIDTH = 0.016, 0.005, 0.042  # metres
+# Perceptual roughness. Wet surfaces (lips, teeth, eyes) shine, cloth hardly does.
+LIP_ROUGHNESS, MOUTH_ROUGHNESS, TOOTH_ROUGHNESS, EYE_ROUGHNESS = 0.3, 0.35, 0.2, 0.1
+SKIN_ROUGHNESS, BROW_ROUGHNESS, HAIR_ROUGHNESS, CLOTH_ROUGHNESS = 0.5, 0.55, 0.5, 0.9
+WEAVE_PERIOD = 0.012  # metres
+# What the ray tracer is given stays within: black and white surfaces, mirrors and chalk do not occur on people.
+ALBEDO_RANGE, ROUGHNESS_RANGE = (0.005, 0.95), (0.05, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,7 @@ class Look:
 
 
 class Noise:
-    """Value noise in space: smooth random numbers in -1..1, the same for the same seed."""
+    """Value noise in space: smooth random numbers in -1..1 an octave, the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
         self._grid = np.random.default_rng(seed).uniform(-1, 1, (32, 32, 32))
@@ -49,6 +59,7 @@ class Noise:
     ) -> Float[np.ndarray, "V"]:
         """Noise with blobs of about `size` metres; `shift` picks another independent pattern."""
         total, amplitude = np.zeros(len(places)), 1.0
+        # Any shift that is no multiple of the grid's cells makes octaves and patterns look independent.
         for octave in range(octaves):
             cells = places.T * (2**octave / size) + 7.3 * octave + 3.1 * shift
             total += amplitude * map_coordinates(self._grid, cells, order=1, mode="grid-wrap")
@@ -101,27 +112,27 @@ def painted(
     grain = noise(places, 0.002, octaves=2)
     upper = (carry @ head.weights[:, Joint.JAW].cpu().numpy()) < 0.5
     lips = soft["lips"] > 0.45
-    put(lips, (np.array(LIPS) * (1 + 0.15 * noise(places, 0.004))[:, None])[lips], 0.3)
+    put(lips, (np.array(LIPS) * (1 + 0.15 * noise(places, 0.004))[:, None])[lips], LIP_ROUGHNESS)
     labels[lips & upper], labels[lips & ~upper] = Label.LIP_UPPER, Label.LIP_LOWER
-    put(soft["inner_mouth"] > 0.5, INNER_MOUTH, 0.35, Label.MOUTH)
-    put(soft["teeth"] > 0.5, TEETH, 0.2, Label.MOUTH)
-    put(soft["tongue"] > 0.5, TONGUE, 0.35, Label.MOUTH)
+    put(soft["inner_mouth"] > 0.5, INNER_MOUTH, MOUTH_ROUGHNESS, Label.MOUTH)
+    put(soft["teeth"] > 0.5, TEETH, TOOTH_ROUGHNESS, Label.MOUTH)
+    put(soft["tongue"] > 0.5, TONGUE, MOUTH_ROUGHNESS, Label.MOUTH)
 
     hair_colour = np.array(HAIRS[pick[1]])
     strands = 1 + 0.5 * noise(places * [1, 0.25, 1], 0.003, octaves=2) + 0.25 * noise(places, 0.03)
     brows = soft["brows"] + 0.25 * grain > 0.5
-    put(brows, (hair_colour * np.clip(strands, 0.3, 2)[:, None])[brows], 0.55)
+    put(brows, (hair_colour * np.clip(strands, 0.3, 2)[:, None])[brows], BROW_ROUGHNESS)
     labels[brows & left], labels[brows & ~left] = Label.BROW_LEFT, Label.BROW_RIGHT
     wig = (carry @ hair) + 0.12 * noise(places, 0.006, octaves=2, shift=2) > 0.5
-    put(wig, (hair_colour * np.clip(strands, 0.3, 2)[:, None])[wig], 0.5, Label.HAIR)
+    put(wig, (hair_colour * np.clip(strands, 0.3, 2)[:, None])[wig], HAIR_ROUGHNESS, Label.HAIR)
     cloth = (carry @ collar) > 0.5
-    weave = 1 + 0.5 * np.sin(places[:, 1] * 2 * np.pi / 0.012) * 0.4 + 0.15 * grain
-    put(cloth, (np.array(CLOTHS[pick[2]]) * weave[:, None])[cloth], 0.9, Label.CLOTH)
+    weave = 1 + 0.5 * np.sin(places[:, 1] * 2 * np.pi / WEAVE_PERIOD) * 0.4 + 0.15 * grain
+    put(cloth, (np.array(CLOTHS[pick[2]]) * weave[:, None])[cloth], CLOTH_ROUGHNESS, Label.CLOTH)
     eyes = soft["eyes"] > 0.5
     for side, label in enumerate((Label.EYE_LEFT, Label.EYE_RIGHT)):
         eye = eyes & (left if side == 0 else ~left)
-        put(eye, _eye(places[eye] - eye_centres[side], noise, np.array(IRISES[pick[3]])), 0.1, label)
-    return Look(albedo.clip(0.005, 0.95), roughness.clip(0.05, 1.0), labels)
+        put(eye, _eye(places[eye] - eye_centres[side], noise, np.array(IRISES[pick[3]])), EYE_ROUGHNESS, label)
+    return Look(albedo.clip(*ALBEDO_RANGE), roughness.clip(*ROUGHNESS_RANGE), labels)
 
 
 def _skin(
@@ -138,7 +149,7 @@ def _skin(
     albedo *= 1 + red[:, None] * np.array([0.06, -0.16, -0.18])
     freckled = np.clip(cheek + soft["nose"], 0, 1) * _step(noise(places, 0.0035, shift=3), 0.45, 0.65)
     albedo *= 1 - freckled[:, None] * np.array([0.3, 0.4, 0.45])
-    roughness = 0.5 + 0.06 * noise(places, 0.01) - 0.1 * soft["nose"]
+    roughness = SKIN_ROUGHNESS + 0.06 * noise(places, 0.01) - 0.1 * soft["nose"]
     labels = np.full(len(places), Label.SKIN)
     labels[soft["neck"] > 0.5] = Label.NECK
     labels[soft["nose"] > 0.5] = Label.NOSE
@@ -171,5 +182,6 @@ def _spread(head: HeadModel, values: Float[np.ndarray, "V"], *, rounds: int) -> 
 
 
 def _step(x: Any, low: float, high: float) -> Any:
+    """A smooth step from 0 at `low` to 1 at `high`."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

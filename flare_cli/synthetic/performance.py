@@ -13,10 +13,11 @@ from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 
+# Largest turns of the head, chosen by eye: what a person does before a still camera.
 YAW, PITCH, ROLL = math.radians(35), math.radians(15), math.radians(6)
 NECK_SHARE = 0.8  # of a head turn; the shoulders take the rest
 SWAY = 0.008  # metres
-TRAINING_SHARE = 0.8
+TRAINING_SHARE = 0.8  # of the frames; the others are held out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ from flare_cli.synthetic.raytrace import PaintedMesh, TracedPicture, trace_pictu
 RECIPE_VERSION = 1
 FPS = 12.0
 SMOOTHING_LEVELS = 2
+# Deviation of the shape's components (of unit variance) and how many are not 0: a person near the average.
 SHAPE_SIGMA, SHAPE_COMPONENTS = 0.6, 40
 CAMERA_HEIGHT, CAMERA_DISTANCE, FIELD_OF_VIEW = -0.035, 0.75, 0.52  # metres, metres, radians
 PARTS = ("image", "mask", "semantic", "truth")
@@ -162,6 +163,7 @@ def studio_light(seed: int, *, height: int = 64) -> Float[Tensor, "H W 3"]:
     sine, cosine = theta.sin()[:, None], theta.cos()[:, None].expand(height, 2 * height)
     directions = torch.stack([sine * phi.sin(), cosine, -sine * phi.cos()], -1)
     turn = 0.3 * float(torch.rand(1, generator=torch.Generator().manual_seed(seed + 77))) - 0.15
+    # Direction (not of unit length), angular radius and radiance of each. Chosen by eye.
     lamps = (
         ((-0.65 + turn, 0.5, 0.75), 0.35, (7.5, 6.6, 5.6)),
         ((0.85, 0.1, 0.6), 0.6, (0.75, 0.9, 1.1)),

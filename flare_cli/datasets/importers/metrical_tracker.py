@@ -20,7 +20,7 @@ from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
 
 PICTURE_FOLDERS = ("input", "images", "source")
-LEAST_EYELID = 1e-3
+LEAST_EYELID = 1e-3  # coefficients below this are nothing that could be seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,13 @@ from flare_cli.head.joints import Joint
 from flare_cli.head.model import ArkitMap, HeadModel
 from flare_cli.head.skinning import at_points, pose_vertices
 
+# Chosen, not measured: no experiment is logged. `flare head add` reports the mean part of a unit that is lost.
 NOISE = 0.001  # metres, of the correspondence
 INDEPENDENT = 200.0  # how many independent measurements the surface's points are worth
 TYPICAL_COMPONENT, TYPICAL_JAW = 1.5, 0.4  # standard deviations of an expression's component and of the jaw (radians)
 NEWTON_ROUNDS = 6
-NEAR = 0.004
+NEAR = 0.004  # metres within which a registered point counts as lying on the surface
+FIXED = 1e12  # stiffness of a jaw that must not turn
 
 
 def fit_arkit(
@@ -70,7 +72,7 @@ def _solved(
     weight = INDEPENDENT / (wanted.numel() * NOISE**2)
     stiffness = torch.cat([torch.full((E,), TYPICAL_COMPONENT**-2), torch.full((3,), TYPICAL_JAW**-2)]).double()
     if not turns_jaw:
-        stiffness[E:] = 1e12
+        stiffness[E:] = FIXED
 
     def residuals(unknown: Float[Tensor, "U"]) -> Float[Tensor, "R"]:
         jaw = torch.zeros(1, len(points.parents), 3, dtype=unknown.dtype)

@@ -15,9 +15,12 @@ from scipy.sparse import coo_matrix, csr_matrix, identity
 
 from flare_cli.head.flame.surface import border_loops
 
+# Chosen by eye on a head shaped like FLAME.
 RINGS = 5
 MOUTH_DEPTH = 0.75  # of the mouth's half width: behind where teeth would be
 ROOM = 1.06  # radius of a socket, in radii of its eyeball
+BEHIND_BORDER = 1.8  # a border whose middle is within this many radii of an eyeball's centre is its lids
+NEIGHBOURHOOD = 1.5  # of a border, in its own spans: where the way inward is found; its normals weigh by a Gaussian
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +81,7 @@ def close_holes(
 
 
 def _ball_behind(border: Float[np.ndarray, "K 3"], eyeballs: list[Eyeball]) -> Eyeball | None:
-    near = [ball for ball in eyeballs if np.linalg.norm(border.mean(0) - ball.centre) < 1.8 * ball.radius]
+    near = [ball for ball in eyeballs if np.linalg.norm(border.mean(0) - ball.centre) < BEHIND_BORDER * ball.radius]
     return near[0] if near else None
 
 
@@ -95,7 +98,7 @@ def _inward(
 ) -> Float[np.ndarray, "3"]:
     """Into the head: against the normals in the neighbourhood of the border, which are steadier than its own plane."""
     middle = vertices[loop].mean(0)
-    reach = 1.5 * np.ptp(vertices[loop], axis=0).max()
+    reach = NEIGHBOURHOOD * np.ptp(vertices[loop], axis=0).max()
     weight = np.exp(-((vertices - middle) ** 2).sum(1) / (2 * (0.5 * reach) ** 2))
     direction = -(outward * weight[:, None]).sum(0)
     return direction / max(float(np.linalg.norm(direction)), 1e-12)

@@ -18,12 +18,18 @@ from flare_cli.head.flame.surface import SurfacePoints, closest_points, corner_n
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 
+# The way is that of Amberg et al. 2007 (optimal step nonrigid ICP), with a membrane instead of affine maps. The numbers
+# were chosen by eye on a head shaped like FLAME (tests/support/flame_like.py), with no experiment logged.
 ALIGNMENT_ROUNDS = 25
-TRIMMED = 0.8  # of the closest pairs count in the alignment
+TRIMMED = 0.8  # part of the pairs, the closest, that count in the alignment
+# The membrane's weight against a pull of 1 at each vertex, from nearly rigid to loose.
 STIFFNESS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 ROUNDS_PER_STIFFNESS = 3
 REACH = 0.02  # metres beyond which a closest point is no match
-ANCHOR_WEIGHT = 20.0
+LEAST_FACING = 0.4  # cosine between the normals of a match
+OTHER_LIP = 0.5  # a lip's point and its match may differ by this much in how far they follow the jaw (0..1)
+ANCHOR_WEIGHT = 20.0  # of a point that the user's files give, against a pull of 1
+LEAST_PULL = 1e-6  # keeps the system regular where nothing pulls
 WORST_FIT = 0.006  # metres, median on the face: more than that, and it is not a head, or not in metres
 
 
@@ -161,8 +167,8 @@ def _pulls(
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     facing = (corner_normals(moved, faces)[numbers] * normal).sum(1)
     target_jaw = (target.jaw[corners] * closest.barycentric).sum(1)
-    other_lip = lips[numbers] & (np.abs(target_jaw - jaw[numbers]) > 0.5)
-    good = (facing > 0.4) & (closest.distance < REACH) & ~other_lip
+    other_lip = lips[numbers] & (np.abs(target_jaw - jaw[numbers]) > OTHER_LIP)
+    good = (facing > LEAST_FACING) & (closest.distance < REACH) & ~other_lip
     weight[numbers] = np.where(good, facing, 0)
     wanted[numbers] = closest.place
     return weight, wanted
@@ -185,7 +191,7 @@ def _relaxed(
     aligned: Float[np.ndarray, "V 3"],
 ) -> Float[np.ndarray, "V 3"]:
     """Displacements that balance the pulls against the membrane."""
-    system = stiffness * membrane + diags(weight + 1e-6)
+    system = stiffness * membrane + diags(weight + LEAST_PULL)
     right = weight[:, None] * wanted
     if anchors is not None:
         rows = np.repeat(np.arange(len(anchors.corners)), 3)

@@ -10,7 +10,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-NEAR = 12  # triangles whose middles are closest to a point are tried
+# Sample points of triangles (middles, and points near the corners) closest to a point, whose triangles are tried.
+NEAR = 12
+# Where between a triangle's middle and its corners those are.
+TOWARD_CORNER = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,9 @@ def closest_points(
     Exact where triangles are of similar size, as on heads.
     """
     corners = vertices[faces]
-    middles = np.concatenate([corners.mean(1), *(0.6 * corners[:, k] + 0.4 * corners.mean(1) for k in range(3))])
+    middles = np.concatenate(
+        [corners.mean(1), *(TOWARD_CORNER * corners[:, k] + (1 - TOWARD_CORNER) * corners.mean(1) for k in range(3))]
+    )
     near = min(NEAR, len(middles))
     _, nearest = KDTree(middles).query(points, k=near)
     candidates = np.asarray(nearest).reshape(len(points), near) % len(faces)

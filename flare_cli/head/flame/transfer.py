@@ -16,7 +16,7 @@ from flare_cli.head.model import HeadModel, LandmarkEmbedding
 
 N_LANDMARKS, FIRST_IRIS, FIRST_LEFT_IRIS = 478, 468, 473
 CONTOUR = 17  # of the 68, the jaw's points, which no two annotators put alike
-UPPER, LOWER = 0.3, 0.7  # how much of the jaw a lip's point follows
+UPPER, LOWER = 0.3, 0.7  # how far a lip's point follows the jaw (0..1): below, above
 # FLAME's own masks (FLAME_masks.pkl) under our names.
 MASKS = {
     "face": ("face",),

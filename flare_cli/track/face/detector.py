@@ -13,10 +13,11 @@ from jaxtyping import Float, UInt8
 
 from flare_cli.track.face.litert_network import Network
 
-INPUT = 128
+INPUT = 128  # pixels
+# MediaPipe's own for this network: confidence of a detection, and overlap (intersection over union) of a face's boxes.
 MIN_SCORE = 0.5
 SAME_FACE_OVERLAP = 0.3
-# How much of its size a face at the picture's corner counts less than one in the middle: chosen by eye.
+# How much of its size a face at the picture's edge counts less than one in the middle. Chosen by eye.
 OFF_CENTRE_LOSS = 0.4
 # Tiles of 1, 1/2 and 1/4 of the short side: at 1080p they find faces from about 55 pixels up.
 TILE_LEVELS = (1, 2, 4)

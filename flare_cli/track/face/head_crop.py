@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-# Room around the face (forehead point 10 to chin point 152) in face heights: hair above, ears and hair beside, neck
-# and collar below.
+# Room in face heights (forehead point 10 to chin point 152): hair above the face, ears and hair beside its middle, neck
+# and collar below it. Chosen by eye on the development recordings.
 ABOVE, BESIDE, BELOW = 0.52, 0.75, 0.52
 FOREHEAD, CHIN = 10, 152
 

@@ -16,13 +16,15 @@ from flare_cli.track.face.litert_network import Network
 
 MESH_INPUT, IRIS_INPUT = 192, 64
 N_MESH_POINTS, N_POINTS = 468, 478
-# MediaPipe's own margins: face crop around the points, eye crop around the corners.
+# MediaPipe's own (its graphs face_landmark_landmarks_to_roi and iris_landmark_landmarks_to_roi): the face's square in
+# sizes of the box around the points, the eye's in distances between its corners; and the score that a face needs.
 FACE_MARGIN, EYE_MARGIN = 1.5, 2.3
 MIN_SCORE = 0.5
+# Detections that are tried in a frame.
 MAX_TRIES = 3
 # The detector looks through tiles of a picture without a face only this often (frames): tiles are slow.
 TILE_SEARCH_EVERY = 10
-# A lost face is looked for where it was for this many frames, then anywhere.
+# A lost face is looked for where it was for this many frames (a second), then anywhere.
 FORGET_AFTER = 30
 
 RIGHT_EYE_OUTER, RIGHT_EYE_INNER, LEFT_EYE_INNER, LEFT_EYE_OUTER = 33, 133, 362, 263

@@ -12,7 +12,19 @@ from jaxtyping import Float, UInt8
 
 from flare_cli.track.face.litert_network import Network
 
-INPUT = 256
+INPUT = 256  # pixels
+
+# Chosen by eye on the development recordings, with no experiment logged, as are all numbers of `refined`.
+# Radius within which the picture's edges decide, as a divisor of the height: three of the network's own pixels.
+HEIGHTS_PER_RADIUS = 85
+# He et al.'s epsilon, a variance of colours in 0..1: below it (a deviation of 0.014) the guide counts as even.
+REFINING_EPSILON = 2e-4
+# What the filter leaves below the first is background, above the second person: its soft edges become steeper.
+BACKGROUND, PERSON = 0.1, 0.9
+# A coarse matte above this everywhere within the radius is surely person.
+SURE_PERSON = 0.9
+# The matte fades to 0 where the coarse one is nowhere within the radius above a quarter.
+REACH_SLOPE = 4
 
 
 @final
@@ -53,14 +65,14 @@ def guide_of(rgb: UInt8[np.ndarray, "H W 3"]) -> Guide:
 
 
 def refined(matte: Float[np.ndarray, "h w"], guide: Guide) -> Float[np.ndarray, "H W"]:
-    """A coarse matte at the picture's size, its edge moved to the picture's own edges by a guided filter."""
+    """A coarse matte (0..1) at the picture's size, its edge moved to the picture's own edges by a guided filter."""
     height, width = guide.whole[0].shape
     coarse = cv2.resize(matte, (width, height), interpolation=cv2.INTER_LINEAR)
-    radius = max(2, round(height / 85))
-    (fine,) = guided_filter(guide, [coarse], radius=radius, epsilon=2e-4)
+    radius = max(2, round(height / HEIGHTS_PER_RADIUS))
+    (fine,) = guided_filter(guide, [coarse], radius=radius, epsilon=REFINING_EPSILON)
     # The network is unsure in a band as wide as its own pixels; what it is sure of stays.
-    fine -= 0.1
-    fine /= 0.8
+    fine -= BACKGROUND
+    fine /= PERSON - BACKGROUND
     np.clip(fine, 0, 1, out=fine)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     # In 16 bits these two take half as long as in floating point.
@@ -69,15 +81,15 @@ def refined(matte: Float[np.ndarray, "h w"], guide: Guide) -> Float[np.ndarray, 
         np.multiply(extreme(steps, kernel), np.float32(1 / 65535), dtype=np.float32)
         for extreme in (cv2.erode, cv2.dilate)
     )
-    core *= core > 0.9
-    reach *= 4
+    core *= core > SURE_PERSON
+    reach *= REACH_SLOPE
     return np.maximum(fine, core, out=fine) * np.minimum(reach, 1, out=reach)
 
 
 def guided_filter(
     guide: Guide, values: Sequence[Float[np.ndarray, "H W"]], *, radius: int, epsilon: float
 ) -> list[Float[np.ndarray, "H W"]]:
-    """He and Sun's fast guided filter with a colour guide: locally, a value becomes a linear function of the guide.
+    """He and Sun's fast guided filter (arXiv:1505.00996), colour guide: locally a value is a linear function of it.
 
     The functions are found at half the size, which is four times faster, and used at the full size.
     """

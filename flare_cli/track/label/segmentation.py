@@ -7,6 +7,7 @@ where the tracked head says what is certain; eyes, brows and lips are landmark o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import cv2
 import numpy as np
@@ -32,7 +33,63 @@ OUTLINES = {
     Label.MOUTH: (*UPPER_INNER, *LOWER_INNER[::-1]),
 }
 FOREHEAD, CHIN, BROW_TOPS = 10, 152, (105, 334)
+# Colours are counted in so many bins an axis: L of all 256 values, a and b of the middle half.
 BINS = 32
+
+# All numbers from here on were chosen by eye on the development recordings, with no experiment logged: drawn labels and
+# masks were looked at. Lengths are in face heights (forehead to chin), chances in 0..1.
+
+# What a pixel has to have to teach the colours, as part of the matte and as chance of one material.
+TEACHING_MATTE, TEACHING_CHANCE = 0.9, 0.7
+LEARNING_ROUNDS = 3
+# Deviation, in bins, by which counts are shared with neighbouring colours; and a little of everything, so that a colour
+# that was never counted decides nothing.
+COLOUR_BLUR, LEAST_LIKELIHOOD = 0.8, 1e-5
+# Materials are smoothed along edges within a radius of the height over this; epsilon (He et al.) is a variance.
+HEIGHTS_PER_RADIUS, MATERIAL_EPSILON = 128, 1e-3
+# Specks on cloth and highlights on skin are smaller than a window of twice the height over this.
+HEIGHTS_PER_SPECK = 170
+
+# Distances from the drawn ears within which a pixel beside the face's outline is in their zone, and skin labelled ear.
+NEAR_EARS, LABELLED_AS_EARS = 0.06, 0.12
+# Skin's chance on the neck falls from the chin's height downwards, by all but this part: collars may be anywhere there.
+NECK_SKIN, NECK_SKIN_FALL, NECK_LENGTH, LEAST_FALL = 0.15, 0.65, 0.45, 0.05
+# Hair's chance on the skull: even up to a tenth of a face above the outline, then rising to nearly certain.
+HAIRLINE_FROM, HAIR_RISE, LEAST_HAIR, MOST_HAIR = 0.1, 1.5, 0.45, 0.97
+# Skin and hair together on the skull: the rest is cloth, such as a cap.
+SKULL_SKIN_AND_HAIR = 0.99
+
+# The fit mask: how far beyond the drawn head (pixels) it reaches at and below the shoulders, and how much farther above
+# them: up to the square of a ramp of this length, times this reach. Hair stands off the head above, the torso below.
+MASK_MARGIN, SHOULDER_RAMP, HAIR_REACH = 2.0, 0.25, 1.5
+# Half width of its soft edge in pixels of a picture 512 high; and the quantile of the rim's heights that counts as the
+# shoulders' (image y grows downwards: small is high).
+MASK_SOFTNESS, SHOULDER_PERCENTILE = 2.0, 10
+# Matte above which pixels hang together as one person.
+CONNECTED_MATTE = 0.3
+
+
+class Zone(IntEnum):
+    """Where a pixel lies on a person, by what decides its chances before colour does."""
+
+    BESIDE_HEAD = 0
+    BELOW_JAW = 1
+    EARS = 2
+    FACE = 3
+    FOREHEAD = 4
+    NECK = 5
+
+
+# How likely a pixel of each zone is skin and hair; the rest is cloth. Beside the head there is hair; below it cloth, or
+# long hair. A forehead may be under a fringe. Skin on the neck depends on the row: `NECK_SKIN`.
+CHANCES = {
+    Zone.BESIDE_HEAD: (0.08, 0.9),
+    Zone.BELOW_JAW: (0.03, 0.07),
+    Zone.EARS: (0.65, 0.33),
+    Zone.FACE: (0.97, 0.02),
+    Zone.FOREHEAD: (0.69, 0.30),
+    Zone.NECK: (0, 0.02),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +119,9 @@ class ColourModels:
 class Clues:
     """What is known of each pixel before it is known what colour skin, hair and cloth have.
 
-    How likely (0..1) position makes skin and hair, else it is cloth; the bin of its colour; whether it lies under the
-    jaw, or in the face's outline; how far the next ear is, as far as that matters.
+    `skin` and `hair` are how likely (0..1) position makes them, else it is cloth; `colour` is the bin of its colour;
+    `below` tells pixels under the jaw, `oval` those in the face's outline; `from_ears` is the distance in pixels to the
+    nearest ear, infinite beyond where it matters.
     """
 
     skin: Float[np.ndarray, "H W"]
@@ -75,29 +133,32 @@ class Clues:
 
 
 def learn_colours(views: list[FrameView]) -> ColourModels:
-    """Colour models from frames spread over the recording: first from what position says, then once more refined."""
+    """Colour models from frames spread over the recording: first from what position says, then twice from that and the
+    colours learned so far.
+    """
     models = ColourModels(likelihood=np.full((3, BINS**3), 1.0, np.float32))
     known = list(zip(views, in_parallel(clues_of, views), strict=True))
 
     def counts_in(frame: tuple[FrameView, Clues]) -> Int[np.ndarray, "3 bbb"]:
         view, clues = frame
-        certain = view.matte > 0.9
-        chosen = [certain & (chance > 0.7) for chance in materials(view, clues, models)]
+        certain = view.matte > TEACHING_MATTE
+        chosen = [certain & (chance > TEACHING_CHANCE) for chance in materials(view, clues, models)]
         return np.stack([np.bincount(clues.colour[pixels], minlength=BINS**3) for pixels in chosen])
 
-    for _ in range(3):
+    for _ in range(LEARNING_ROUNDS):
         counts = np.sum(list(in_parallel(counts_in, known)), 0).astype(float)
         smooth = np.stack([_blurred(count) for count in counts])
         total = smooth.sum(1, keepdims=True)
-        # A little of everything, so that a colour never seen decides nothing.
-        models = ColourModels(likelihood=(smooth / np.maximum(total, 1) + 1e-5).astype(np.float32))
+        models = ColourModels(likelihood=(smooth / np.maximum(total, 1) + LEAST_LIKELIHOOD).astype(np.float32))
     return models
 
 
 def _blurred(counts: Float[np.ndarray, "bbb"]) -> Float[np.ndarray, "bbb"]:
     """Counts shared with the neighbouring colours."""
     for _ in range(3):  # L, a and b take their turns as first axis; SciPy's filter takes workers 0.14 s to import
-        counts = cv2.GaussianBlur(counts.reshape(BINS, -1), (1, 7), 0.8, borderType=cv2.BORDER_REFLECT).T.ravel()
+        counts = cv2.GaussianBlur(
+            counts.reshape(BINS, -1), (1, 7), COLOUR_BLUR, borderType=cv2.BORDER_REFLECT
+        ).T.ravel()
     return counts
 
 
@@ -112,8 +173,8 @@ def materials(view: FrameView, clues: Clues, models: ColourModels) -> list[Float
     total += hair
     skin /= total
     hair /= total
-    radius = max(2, round(view.rgb.shape[0] / 128))
-    skin, hair = guided_filter(view.guide, [skin, hair], radius=radius, epsilon=1e-3)
+    radius = max(2, round(view.rgb.shape[0] / HEIGHTS_PER_RADIUS))
+    skin, hair = guided_filter(view.guide, [skin, hair], radius=radius, epsilon=MATERIAL_EPSILON)
     # The filter is linear and keeps constants: the three still add up to 1.
     return [np.clip(chance, 0, 1, out=chance) for chance in (skin, hair, 1 - skin - hair)]
 
@@ -122,8 +183,7 @@ def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W
     """CelebAMask-19 ids of one frame."""
     clues = clues_of(view)
     skin, hair, cloth = materials(view, clues, models)
-    # Specks are patterns on cloth and highlights on skin.
-    window = 2 * max(1, view.rgb.shape[0] // 170) + 1
+    window = 2 * max(1, view.rgb.shape[0] // HEIGHTS_PER_SPECK) + 1
     person = _mostly((skin >= cloth) | (hair >= cloth), window)
     skin = _mostly((skin >= cloth) & (skin >= hair), window)
     labels = np.full_like(clues.below, Label.CLOTH, np.uint8)
@@ -131,7 +191,7 @@ def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W
     labels[skin] = Label.SKIN
     labels[skin & clues.below] = Label.NECK
     skin &= ~clues.below
-    ears = skin & ~clues.oval & (clues.from_ears <= 0.12 * view.face_height)
+    ears = skin & ~clues.oval & (clues.from_ears <= LABELLED_AS_EARS * view.face_height)
     middle = view.points[[FOREHEAD, CHIN], 0].mean()
     left = np.arange(labels.shape[1])[None] > middle
     labels[ears & left], labels[ears & ~left] = Label.EAR_LEFT, Label.EAR_RIGHT
@@ -154,12 +214,12 @@ def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
     height = view.matte.shape[0]
     away = cv2.distanceTransform((view.head.regions == 0).view(np.uint8), cv2.DIST_L2, 5)
     # The rim's sides are its highest points: above them everything of the person belongs to the head.
-    shoulder = float(np.percentile(view.head.rim[:, 1], 10))
-    ramp = 0.25 * view.face_height
+    shoulder = float(np.percentile(view.head.rim[:, 1], SHOULDER_PERCENTILE))
+    ramp = SHOULDER_RAMP * view.face_height
     rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
     above = np.clip((shoulder - rows) / ramp, 0, 1)
-    reach = 2.0 + above**2 * 1.5 * view.face_height
-    soft = 2.0 * height / 512
+    reach = MASK_MARGIN + above**2 * HAIR_REACH * view.face_height
+    soft = MASK_SOFTNESS * height / 512
     mask = reach - away
     mask /= 2 * soft
     mask += 0.5
@@ -171,34 +231,33 @@ def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
 
 
 def clues_of(view: FrameView) -> Clues:
-    """What position and colour say. Only chances above 0.7 teach the colour models."""
+    """What position says of a frame's pixels, and the bins of their colours."""
     rows = np.arange(view.matte.shape[0], dtype=np.float32) + 0.5
     below, oval = _below_jaw(view), np.zeros(view.matte.shape, np.uint8)
     _fill(oval, view, FACE_OVAL, 1)
     from_oval, oval = cv2.distanceTransform(1 - oval, cv2.DIST_L2, 5), oval.view(bool)
-    from_ears = _distance(view.head.shows("ears"), 0.12 * view.face_height)
-    # Places in the order of their say: beside the head there is hair; below it cloth, or long hair near the head; then
-    # ears, the face, and the forehead; the neck.
-    place = below.astype(np.uint8)
-    ears = (from_ears <= 0.06 * view.face_height) & ~oval
-    place[ears] = 2
-    place[oval] = 3
-    place[oval & (rows < view.points[list(BROW_TOPS), 1].mean())[:, None]] = 4
-    open_to_more = ~(ears | oval)
+    from_ears = _distance(view.head.shows("ears"), LABELLED_AS_EARS * view.face_height)
+    # A later zone takes pixels from those before it, but the neck takes none of ears and face.
+    zone = below.astype(np.uint8)
+    ears = (from_ears <= NEAR_EARS * view.face_height) & ~oval
+    zone[ears] = Zone.EARS
+    zone[oval] = Zone.FACE
+    zone[oval & (rows < view.points[list(BROW_TOPS), 1].mean())[:, None]] = Zone.FOREHEAD
+    beside_face = ~(ears | oval)
     neck = view.head.shows("neck") | (view.head.shows("skin") & below)
-    there = neck & open_to_more
-    place[there] = 5
-    skin, hair = (
-        cv2.LUT(place, np.array(chances + [0] * 250, np.float32))
-        for chances in ([0.08, 0.03, 0.65, 0.97, 0.69, 0], [0.9, 0.07, 0.33, 0.02, 0.30, 0.02])
-    )
-    by_row = 0.15 + 0.65 * np.clip(1 - (rows - view.points[CHIN, 1]) / (0.45 * view.face_height), 0.05, 1)
-    np.copyto(skin, by_row[:, None], where=there)
+    seen_neck = neck & beside_face
+    zone[seen_neck] = Zone.NECK
+    tables = np.zeros((2, 256), np.float32)
+    tables[:, list(CHANCES)] = np.array(list(CHANCES.values()), np.float32).T
+    skin, hair = (cv2.LUT(zone, table) for table in tables)
+    fall = np.clip(1 - (rows - view.points[CHIN, 1]) / (NECK_LENGTH * view.face_height), LEAST_FALL, 1)
+    np.copyto(skin, (NECK_SKIN + NECK_SKIN_FALL * fall)[:, None], where=seen_neck)
     # The hairline can be anywhere between the top of the landmarks and well up the skull: there colour decides.
-    skull = (view.head.regions > 0) & ~below & ~neck & open_to_more
-    upwards = np.clip(0.45 + 1.5 * (from_oval / view.face_height - 0.1), 0.45, 0.97)
-    np.copyto(hair, upwards, where=skull)
-    np.copyto(skin, 0.99 - upwards, where=skull)
+    skull = (view.head.regions > 0) & ~below & ~neck & beside_face
+    rising = LEAST_HAIR + HAIR_RISE * (from_oval / view.face_height - HAIRLINE_FROM)
+    hair_on_skull = np.clip(rising, LEAST_HAIR, MOST_HAIR)
+    np.copyto(hair, hair_on_skull, where=skull)
+    np.copyto(skin, SKULL_SKIN_AND_HAIR - hair_on_skull, where=skull)
     return Clues(skin=skin, hair=hair, colour=_bins(view.rgb), below=below, oval=oval, from_ears=from_ears)
 
 
@@ -234,7 +293,7 @@ def _distance(region: Bool[np.ndarray, "H W"], reach: float) -> Float[np.ndarray
 
 def _connected(view: FrameView) -> Float[np.ndarray, "H W"]:
     """1 on the part of the matte that holds the face, 0 on other people; soft edges are kept."""
-    person = (view.matte > 0.3).view(np.uint8)
+    person = (view.matte > CONNECTED_MATTE).view(np.uint8)
     _, parts = cv2.connectedComponents(person)
     x, y = np.clip(view.points[:468].mean(0), 0, np.array(person.shape[::-1]) - 1).astype(int)
     this_person = parts == parts[y, x] if parts[y, x] else person > 0

@@ -24,31 +24,43 @@ SHARED = ("log_focal", "shape")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Priors:
-    """How sure we are, as standard deviations. Rotations in radians, translation in metres, expressions in 0..1 units.
+    """How sure we are, as standard deviations: rotations in radians, translation in metres, expressions in 0..1 units.
 
-    `noise` and `outlier` are landmark distances in parts of the inter-ocular distance; `points` is how many independent
-    measurements the 476 correlated landmarks of a frame are worth. Smoothness is of second differences at 30 fps.
     Where expressions are not named units (FLAME), `component` takes the place of `expression` and there are no bounds.
-    `expression_unseen` is for units that no landmark shows: it only has to hold them at 0.
+    The numbers were chosen by eye on the development recordings, with no experiment logged, unless something else is
+    said.
     """
 
+    # The camera: the focal length's usual value in sizes of the crop, and the deviation of its logarithm.
     focal: float = 0.3
     focal_mean: float = 1.9
+    # The heads' shape components have unit variance.
     shape: float = 1.0
+    # Landmark distances in parts of the inter-ocular distance: usual ones, and those from which on a landmark counts as
+    # wrong. Tracks of the development recordings end at a median of 0.009 (docs/experiments.md, "landmarks and start").
     noise: float = 0.01
     outlier: float = 0.04
+    # How many independent measurements the 476 correlated landmarks of a frame are worth.
     points: float = 100.0
+    # Named units, and how far they may be below 0 or above 1.
     expression: float = 0.35
     expression_bound: float = 0.03
+    # Units that no landmark shows are only to be held at 0: an energy of 1e4 times their square.
     expression_unseen: float = math.sqrt(1 / 2e4)
+    # Expression components of unit variance.
     component: float = 1.0
+    # The root's turn from its mean over the recording (the torso rests), and the neck's (the head turns).
     root: float = 0.05
     neck: float = 0.5
+    # So weak that it only decides what nothing else does.
     translation: float = 1.0
+    # The jaw's turn to the side, and how far it may close beyond closed.
     jaw_side: float = 0.03
     jaw_closed: float = 0.02
+    # The eyes' pitch and yaw, and those of one eye less the other's: both look at the same thing.
     eyes: float = 0.3
     eyes_apart: float = 0.05
+    # Second differences in time at 30 frames a second (`REFERENCE_FPS`). Lids are fast: a blink takes some five frames.
     smooth_rotation: float = 0.012
     smooth_root: float = 0.002
     smooth_translation: float = 0.0015
@@ -170,7 +182,8 @@ def visibility(problem: Problem, now: TrackParameters) -> Float[Tensor, "N L"]:
         still = torch.zeros_like(problem.head.joints)
         turns = joint_transforms(still, now.pose(), problem.head.parents)[:, :, 2, :3]
         towards = ((problem.head.weights @ turns) * problem.normals).sum(-1)
-        # The camera looks along -z and is far away compared with the head.
+        # The camera looks along -z and is far away compared with the head. `towards` is the cosine between it and the
+        # normal: full weight from 0.35 (70 degrees) on, least weight from a little behind the edge. Chosen by eye.
         return ((towards + 0.05) / 0.4).clamp(0.05, 1)
 
 

@@ -10,6 +10,11 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import at_points
 from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS
 
+# Chosen by eye on the development recordings: the spread (metres) at which a landmark counts half, the weight of those
+# on the face's outline as seen, and of each iris's middle.
+HALF_WEIGHT_SPREAD = 0.002
+OVAL_WEIGHT, IRIS_WEIGHT = 0.15, 4.0
+
 
 def landmark_head(head: HeadModel) -> HeadModel:
     """A head whose vertices are the used landmarks themselves."""
@@ -20,12 +25,12 @@ def landmark_head(head: HeadModel) -> HeadModel:
 def landmark_weights(head: HeadModel) -> Float[Tensor, "L"]:
     """How much each used landmark counts (mean 1): less where it slides over the skin."""
     used = head.landmarks.face >= 0
-    weight = 1 / (1 + (head.landmarks.spread / 0.002).square())
+    weight = 1 / (1 + (head.landmarks.spread / HALF_WEIGHT_SPREAD).square())
     oval = torch.tensor(FACE_OVAL, device=weight.device)
-    weight = weight.index_fill(0, oval, 0.0) + torch.zeros_like(weight).index_fill(0, oval, 0.15)
+    weight = weight.index_fill(0, oval, 0.0) + torch.zeros_like(weight).index_fill(0, oval, OVAL_WEIGHT)
     # Only the irises say where the eyes look: ten points against five hundred.
     irises = torch.tensor([RIGHT_IRIS, LEFT_IRIS], device=weight.device)
-    weight = weight.index_fill(0, irises, 4.0)
+    weight = weight.index_fill(0, irises, IRIS_WEIGHT)
     return (weight / weight[used].mean())[used]
 
 

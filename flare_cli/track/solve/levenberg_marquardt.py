@@ -22,10 +22,17 @@ from flare_cli.track.solve.prior_energy import (
     temporal_smoothness_bands,
 )
 
-CHUNK = 32  # frames whose derivatives one thread holds at the same time
-# A round that gains less than this part of the sum is the last.
+# Frames whose derivatives one thread holds at the same time. 8, 16, 32 and 64 took 25, 18.8, 18.7 and 20.2 ms for 32
+# frames (docs/experiments.md, "A minute in less than a minute: track").
+CHUNK = 32
+# A round that gains less than this part of the energy is the last.
 ENOUGH = 1e-4
-MAX_DAMPINGS = 10
+# Damping is a part of the diagonal; it grows by a factor after a step that gains nothing, and shrinks after another.
+FIRST_DAMPING, DAMPING_FACTOR, LEAST_DAMPING, MAX_DAMPINGS = 1e-3, 8, 1e-7, 10
+# Which landmarks are visible is held for so many rounds: the energy has to be the same one from step to step.
+VISIBILITY_EVERY = 3
+# Keeps the system regular where nothing is known of a number.
+TINY = 1e-9
 
 
 def fitted_parameters(
@@ -35,7 +42,7 @@ def fitted_parameters(
 
     With `share` focal length and shape are solved for as well, and then without ties between frames.
     """
-    now, damping = start, 1e-3
+    now, damping = start, FIRST_DAMPING
     visible = visibility(problem, now)
     value = _energy(problem, now, visible)
     for done in range(rounds):
@@ -45,15 +52,15 @@ def fitted_parameters(
             new_value = _energy(problem, trial, visible)
             if new_value < value:
                 break
-            damping *= 8
+            damping *= DAMPING_FACTOR
         else:
             break
-        gain, damping = (value - new_value) / value, max(damping / 8, 1e-7)
+        gain, damping = (value - new_value) / value, max(damping / DAMPING_FACTOR, LEAST_DAMPING)
         now, value = trial, new_value
         progress(done + 1)
         if gain < ENOUGH:
             break
-        if done % 3 == 2:
+        if done % VISIBILITY_EVERY == VISIBILITY_EVERY - 1:
             visible = visibility(problem, now)
             value = _energy(problem, now, visible)
     progress(rounds)
@@ -172,11 +179,11 @@ def _diagonal(terms: list[PriorTerm], columns: dict[str, slice]) -> Float[Tensor
 def _step(system: NormalSystem, damping: float, *, share: bool) -> dict[str, Tensor]:
     """The damped step of every parameter that is solved for."""
     diagonal = system.blocks.diagonal(dim1=1, dim2=2) + system.prior_diagonal
-    damped = system.prior_diagonal + damping * diagonal + 1e-9
+    damped = system.prior_diagonal + damping * diagonal + TINY
     if not share:
         bands = (damped, system.next_one, system.next_two)
         return {"frames": step_with_neighbours(system.blocks, *bands, system.frame_gradient)}
-    shared = system.shared + (damping * system.shared.diagonal() + 1e-9).diag()
+    shared = system.shared + (damping * system.shared.diagonal() + TINY).diag()
     blocks = system.blocks + torch.diag_embed(damped)
     frames, both = step_with_shared(blocks, system.cross, shared, system.frame_gradient, system.shared_gradient)
     return {"frames": frames, "shared": both}

@@ -18,7 +18,7 @@ from torch import Tensor
 from flare_cli.head.model import HeadModel
 from flare_cli.track.solve.energy import PER_FRAME, Problem, TrackParameters
 
-# A face turns fastest at about this frame rate's sampling of the smoothness constants below.
+# The frame rate (1/s) for which the deviations of second differences in `Priors` are meant.
 REFERENCE_FPS = 30.0
 # The angles of `jaw` that have beliefs of their own: positive opens the mouth, the others turn it to the side.
 JAW_OPENING, JAW_SIDEWAYS = slice(0, 1), slice(1, 3)

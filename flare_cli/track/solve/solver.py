@@ -28,6 +28,12 @@ from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackPara
 from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.solve.levenberg_marquardt import fitted_parameters
 
+# Landmarks that slide less than this (metres) over the skin are firm enough for PnP. Chosen by eye.
+FIRM_SPREAD = 0.0025
+# Frames n to n + 2 follow each other if they take no more than this many frame times, 2 where none is missing: there is
+# room for uneven time stamps and one missing frame.
+MOST_FRAME_TIMES = 3.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
@@ -81,7 +87,7 @@ def _solved(
         weights=landmark_weights(head),
         observed=points[:, used],
         eye_distance=(points[:, LEFT_EYE_OUTER] - points[:, RIGHT_EYE_OUTER]).norm(dim=-1),
-        neighbours=gap < 3.5 / fps,
+        neighbours=gap < MOST_FRAME_TIMES / fps,
         camera_model=camera_model,
         priors=priors,
         fps=fps,
@@ -107,7 +113,7 @@ def _rigid_start(
 ) -> tuple[CameraModel, TrackParameters]:
     """Pose the mean head by PnP in every frame; its mean rotation becomes the root's, the rest the neck's."""
     used = head.landmarks.face >= 0
-    firm = (head.landmarks.spread[used] < 0.0025).cpu().numpy()
+    firm = (head.landmarks.spread[used] < FIRM_SPREAD).cpu().numpy()
     firm &= ~np.isin(torch.nonzero(used)[:, 0].cpu().numpy(), FACE_OVAL)
     model = landmark_head(head).template.cpu().double().numpy()[firm]
     observed = points[:, used].cpu().double().numpy()[:, firm]

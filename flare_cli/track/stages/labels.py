@@ -19,6 +19,7 @@ from flare_cli.track.stages.preview import contact_captions, write_preview
 from flare_cli.track.stages.track import Tracked
 from flare_cli.track.work_folder import WorkFolder
 
+# Frames from which colours are learned, spread over the recording: enough for several views of the head. Chosen by eye.
 COLOUR_FRAMES = 8
 
 

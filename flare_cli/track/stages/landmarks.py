@@ -18,6 +18,7 @@ from flare_cli.track.face.landmarks import LEFT_EYE_OUTER, N_POINTS, RIGHT_EYE_O
 from flare_cli.track.work_folder import WorkFolder
 
 STAGE = "landmarks"
+# Pixels between the eyes' outer corners below which a face is too small to be tracked. Chosen by eye.
 MIN_EYE_DISTANCE = 16.0
 # Finding a frame's eyes takes about as long as finding its face: two threads never keep the face waiting.
 EYE_THREADS = 2
