@@ -31,7 +31,8 @@ def closest_points(
 ) -> SurfacePoints:
     """The closest point of the mesh for each point, among the triangles whose middles and corners are nearest.
 
-    Exact where triangles are of similar size, as on heads.
+    Exact where triangles are of similar size, as on heads: of the 121,167 queries of one registration one was not, by
+    0.004 mm (docs/experiments.md, "Closest points").
     """
     corners = vertices[faces]
     middles = np.concatenate(

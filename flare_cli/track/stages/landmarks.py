@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice, repeat
-from typing import final
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from flare_cli.data.video import VideoFrame, VideoReader
-from flare_cli.parallel.processes import Processes
+from flare_cli.parallel.stream import batches_from_process
 from flare_cli.parallel.threads import in_parallel, one_per_thread, read_ahead
 from flare_cli.track.face.landmarks import LEFT_EYE_OUTER, N_POINTS, RIGHT_EYE_OUTER, EyeFinder, FaceFollower, FaceMesh
 from flare_cli.track.work_folder import WorkFolder
@@ -65,11 +64,13 @@ def find_face(reader: VideoReader, progress: Callable[[int, int], None]) -> Face
     """Follow one face through the video, in a process of its own: this one may be importing torch at the same time."""
     frames: list[_FrameLandmarks] = []
     total = reader.expected_frames or 0
-    with Processes(1) as process, closing(process.in_parallel(_LandmarkReader(reader), repeat(None))) as answers:
-        for batch, reader.warning in answers:
-            if not batch:
-                break
-            frames += batch
+    with closing(batches_from_process(partial(_landmarks_and_warning, reader), batch=BATCH, ahead=AHEAD)) as batches:
+        for batch in batches:
+            for item in batch:
+                if isinstance(item, _FrameLandmarks):
+                    frames.append(item)
+                else:
+                    reader.warning = item
             progress(len(frames), max(total, len(frames)))
     times = [frame.time for frame in frames]
     gaps = np.diff(times)
@@ -93,21 +94,13 @@ class _FrameLandmarks:
     points: Float[np.ndarray, "478 3"]
 
 
-@final
-class _LandmarkReader:
-    """The landmarks of the next few frames of a video at each call, none after the last; and what is wrong with it.
+def _landmarks_and_warning(reader: VideoReader) -> Generator[_FrameLandmarks | str | None]:
+    """The face in every frame of a video, and last what is wrong with the file, if anything.
 
-    It is meant for a worker process, which keeps it from call to call, and imports no torch.
+    This runs in a worker process: it imports no torch.
     """
-
-    def __init__(self, reader: VideoReader) -> None:
-        self._reader = reader
-        self._coming: Generator[_FrameLandmarks] | None = None
-
-    def __call__(self, _: object) -> tuple[list[_FrameLandmarks], str | None]:
-        if self._coming is None:
-            self._coming = read_ahead(_landmarks(self._reader), AHEAD)
-        return list(islice(self._coming, BATCH)), self._reader.warning
+    yield from _landmarks(reader)
+    yield reader.warning
 
 
 def _landmarks(reader: VideoReader) -> Generator[_FrameLandmarks]:
