@@ -115,7 +115,7 @@ def _import(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    from flare_cli.apps.dataset import DEFAULT_FPS, ImportRequest, import_dataset
+    from flare_cli.apps.import_dataset import DEFAULT_FPS, ImportRequest, import_dataset
 
     request = ImportRequest(
         dataset=dataset, out=out, format=format_name, head=head, fps=fps or DEFAULT_FPS,

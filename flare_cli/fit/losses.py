@@ -19,7 +19,7 @@ from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.photometric import photometric_loss
 from flare_cli.fit.schedule import Ramps
-from flare_cli.fit.skin import skin_terms
+from flare_cli.fit.skin_terms import skin_terms
 from flare_cli.render.colour import tone_mapped
 from flare_cli.render.geometry import mesh_edges, normal_consistency, twin_half_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise

@@ -11,9 +11,9 @@ from support.formats.writers import write_imavatar
 
 from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.convert import ConvertRequest, convert
-from flare_cli.apps.dataset import ImportRequest, import_dataset
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.fit import FitRequest, fit
+from flare_cli.apps.import_dataset import ImportRequest, import_dataset
 from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.data.image import read_rgb
 from flare_cli.head.model import HeadModel

@@ -8,7 +8,7 @@ from support.formats.scene import make_scene, toy_head
 from support.formats.writers import write_imavatar
 from typer.testing import CliRunner
 
-from flare_cli.apps import dataset
+from flare_cli.apps import import_dataset as dataset
 from flare_cli.cli.main import app
 from flare_cli.errors import FlareError
 

@@ -21,9 +21,14 @@ from flare_cli.errors import HeadError
 from flare_cli.head.flame.arkit_fit import fit_arkit
 from flare_cli.head.flame.extras import FlameExtras, uv_of_closed_mesh
 from flare_cli.head.flame.holes import ClosedMesh, Eyeball, close_holes
+from flare_cli.head.flame.landmark_transfer import (
+    known_anchors,
+    transferred_68,
+    transferred_landmarks,
+    transferred_regions,
+)
 from flare_cli.head.flame.registration import Target, register
 from flare_cli.head.flame.surface import parts
-from flare_cli.head.flame.transfer import known_anchors, transferred_68, transferred_landmarks, transferred_regions
 from flare_cli.head.joints import PARENTS, Joint
 from flare_cli.head.model import ArkitMap, HeadModel
 from flare_cli.head.open_head import content_digest, load_open_head

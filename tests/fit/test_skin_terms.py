@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from flare_cli.avatar.material import Material
-from flare_cli.fit.skin import skin_terms
+from flare_cli.fit.skin_terms import skin_terms
 from flare_cli.render.raster.fragments import Pixels
 
 

@@ -14,9 +14,9 @@ from support.formats.writers import (
     write_vhap,
 )
 
-from flare_cli.apps import dataset
+from flare_cli.apps import import_dataset as dataset
 from flare_cli.apps.convert import ConvertRequest, convert
-from flare_cli.apps.dataset import ImportRequest, import_dataset
+from flare_cli.apps.import_dataset import ImportRequest, import_dataset
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.errors import HeadError, SubjectError
 from flare_cli.head.model import HeadModel

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from flare_cli.avatar.material import Material
 from flare_cli.data.celebamask import BARE_SKIN
-from flare_cli.fit.kernels import skin as kernels
+from flare_cli.fit.kernels import skin_terms as kernels
 from flare_cli.render.launch import Each, launch, vectors
 from flare_cli.render.raster.fragments import Pixels
 
