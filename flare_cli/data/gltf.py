@@ -158,22 +158,22 @@ class _Store:
 
 
 def _primitive(store: _Store, avatar: GltfAvatar, split: SeamSplit) -> gltf.Primitive:
-    mesh, at = avatar.mesh, split.position
+    mesh, source = avatar.mesh, split.position
     uv = mesh.uv[split.uv] * [1, -1] + [0, 1]  # glTF counts v downward
     joints, weights = _strongest(avatar.skin.weights)
     attributes = gltf.Attributes(
-        POSITION=store.accessor(_float32(mesh.positions[at]), gltf.ARRAY_BUFFER, bounds=True),
-        NORMAL=store.accessor(_unit(mesh.normals[at]), gltf.ARRAY_BUFFER),
+        POSITION=store.accessor(_float32(mesh.positions[source]), gltf.ARRAY_BUFFER, bounds=True),
+        NORMAL=store.accessor(_unit(mesh.normals[source]), gltf.ARRAY_BUFFER),
         TEXCOORD_0=store.accessor(_float32(uv), gltf.ARRAY_BUFFER),
-        JOINTS_0=store.accessor(joints[at], gltf.ARRAY_BUFFER),
-        WEIGHTS_0=store.accessor(weights[at], gltf.ARRAY_BUFFER),
+        JOINTS_0=store.accessor(joints[source], gltf.ARRAY_BUFFER),
+        WEIGHTS_0=store.accessor(weights[source], gltf.ARRAY_BUFFER),
     )
-    index_type = np.uint16 if len(at) < 0xFFFF else np.uint32
+    index_type = np.uint16 if len(source) < 0xFFFF else np.uint32
     targets: list[gltf.Attributes] = []
     for name, delta in avatar.morphs.items():
-        target = gltf.Attributes(POSITION=store.sparse(_float32(delta[at]), _DELTA_FLOOR, bounds=True))
+        target = gltf.Attributes(POSITION=store.sparse(_float32(delta[source]), _DELTA_FLOOR, bounds=True))
         if avatar.morph_normals is not None:
-            target.NORMAL = store.sparse(_float32(avatar.morph_normals[name][at]), _NORMAL_FLOOR, bounds=False)
+            target.NORMAL = store.sparse(_float32(avatar.morph_normals[name][source]), _NORMAL_FLOOR, bounds=False)
         targets.append(target)
     indices = store.accessor(split.faces.reshape(-1).astype(index_type), gltf.ELEMENT_ARRAY_BUFFER)
     return gltf.Primitive(attributes=attributes, indices=indices, material=0, targets=targets)

@@ -1,1 +1,1 @@
-"""Work on all cores: threads, worker processes, blocks; and how far it is."""
+"""Work on all cores: threads, worker processes, a stream from a process, blocks; and how far it is."""
