@@ -19,7 +19,9 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_features, pose_vertices, shaped_joints
 from flare_cli.render.geometry import vertex_normals
 
-MARGIN = 0.15  # room around the head in the cube on which materials live, as a part of its longest side
+# Room around the head in the cube on which materials live, as a part of its longest side: more than the jitter of
+# positions (0.01) in the smoothness term reaches. Not tuned.
+MARGIN = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Posed:
 class Motion:
     """B moments of a performance, worked out as far as the head model alone decides: factors, joints, translation.
 
-    Nothing here is fitted, so a fit makes it once for all frames and picks a batch by indexing.
+    Nothing here is fitted, so a fit works it out once for all frames and indexes it for each batch.
     """
 
     factors: Float[Tensor, "B K"]
@@ -89,6 +91,7 @@ class Avatar(nn.Module):
         self.restart_appearance(spec.material)
         self._template = head.template + head.shape_dirs @ self.shape
         self._directions = torch.cat([head.expression_dirs, head.pose_dirs], 2).flatten(0, 1)
+        # The addend keeps the logarithm of a zero weight finite, and small enough for the network to raise. Not tuned.
         self._log_weights = torch.log(head.weights + 1e-5)
         self._canonical = self._canonical_positions()
         self._vertex_constants_cache: _VertexConstants | None = None

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from flare_cli.avatar.networks.cpu_mlp import Softplus, cpu_mlp
 
-BETA = 100.0
+BETA = 100.0  # of the softplus, as published (docs/method.md, model 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
     """What the deformer adds at each of the head model's vertices: directions in metres, weights as log-weights.
 
-    Directions are linear in `features` (the last hidden layer and a 1): `K` of them per vertex and axis are never laid
-    out. `moments` is the mean of features times features over the vertices.
+    Directions are linear in `features` (the last hidden layer and a 1), so the K directions of every vertex are never
+    written out (docs/experiments.md, "Two CPU cores"). `moments` is the mean of features times features over the
+    vertices.
     """
 
     features: Float[Tensor, "V D"]
@@ -48,7 +49,7 @@ class Deformer(nn.Module):
     its size. Softplus with beta 100 and weight normalisation as in the original; the last layer starts at zero.
     """
 
-    DIRECTION_SCALE = 0.01  # metres per unit of output: the size of a facial motion
+    DIRECTION_SCALE = 0.01  # metres per unit of output: about as far as an expression moves skin; not tuned
 
     def __init__(self, *, width: int, depth: int, n_expression: int, n_pose: int, n_joints: int) -> None:
         super().__init__()

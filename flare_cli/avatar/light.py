@@ -35,6 +35,7 @@ class NeuralLight(nn.Module):
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         """Cosine-weighted mean radiance over the hemisphere of `normal`: the lookup at roughness 1.
 
-        So blurred, light changes little between the nodes of a table: the network runs there, not at every pixel.
+        Light that is blurred so much changes little between the nodes of a table, so the network runs at the nodes
+        alone and not at every pixel (docs/experiments.md, "Two CPU cores").
         """
         return octahedral_lookup(lambda direction: self.specular(direction, torch.ones_like(direction[:, :1])), normal)

@@ -15,7 +15,8 @@ from flare_cli.avatar.spec import MaterialSpec
 from flare_cli.render.backend import choose_encoding
 from flare_cli.render.encoding.interface import Encoding
 
-# Where the field starts: mid grey-brown skin, the means of the roughness and specular priors (docs/method.md).
+# Where the field starts. Albedo: between fair and dark skin, by eye; the fit moves it within the first steps. Roughness
+# and specular intensity: the means of their priors on skin (docs/method.md).
 INITIAL_ALBEDO, INITIAL_ROUGHNESS, INITIAL_SPECULAR = 0.4, 0.5, 0.3753
 
 

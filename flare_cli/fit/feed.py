@@ -13,7 +13,9 @@ from torch import Tensor
 
 from flare_cli.fit.frames import Pictures
 
-GPU_SLOTS = 8  # steps that a GPU can do before the host has to bring the next batch
+# Steps that a GPU can do before the host has to bring the next batch. Gathering one takes 0.6 ms, a step 4 ms or more
+# (docs/experiments.md, "Memory, start and preprocessing"); eight let the host fall behind for a while. Not tuned.
+GPU_SLOTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ class BatchFeed:
 
     @contextmanager
     def reading(self, step: int) -> Generator[None]:
-        """What the block launches on the current stream finds the pictures of `step`, which follows the last one."""
+        """Within the block, launches on the current stream find the pictures of `step`.
+
+        Steps must follow each other; where they do not, the whole ring is filled anew.
+        """
         if step != self._next:
             self._start(step)
         if self._stream is not None:

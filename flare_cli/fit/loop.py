@@ -29,7 +29,7 @@ LOG = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitProgress:
-    """What the loop reports after each step, on a GPU after each block of steps: meanwhile it has nothing to do."""
+    """What the loop reports: after each step on a CPU, on a GPU after each block of steps."""
 
     stage: str
     step: int

@@ -10,7 +10,9 @@ from flare_cli.config.schema import Config
 from flare_cli.errors import ConfigError
 
 GIB = 2**30
-# What surrounds torch's own memory: the CUDA context, cuBLAS, compiled kernels.
+# Estimates, rounded up. Fits held to 8 GB peaked at 1.06 to 2.97 GiB at 1024 x 1024 (docs/performance.md).
+#
+# What the program takes besides torch's own memory: the CUDA context, cuBLAS, compiled kernels.
 OUTSIDE = 0.75 * GIB
 # Networks, hash grid, Adam's state and their work space.
 FIXED = 0.5 * GIB

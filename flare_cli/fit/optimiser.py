@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Part, StageSettings
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # as Kingma and Ba propose
 
 
 @dataclass(frozen=True, slots=True)

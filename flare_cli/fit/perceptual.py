@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 VGG16_FILE = "vgg16-397923af.pth"
+# Channels through the convolutions of each block; a pooling stands between blocks (Simonyan and Zisserman 2015).
 VGG16_BLOCKS = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512))
+# What torchvision's weights were trained on: pictures of this mean and deviation, of this size.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INPUT_SIZE = 224
 

@@ -1,4 +1,4 @@
-"""How far drawn pictures are from recorded ones: the two terms that every pixel of every step goes through."""
+"""How far drawn pictures are from recorded ones, pixel by pixel: in colour, and in what the head covers."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flare_cli.config.schema import StageSettings
 
-SMOOTHNESS_RAMP, PERCEPTUAL_RAMP = 500, 600  # steps, method.md
+SMOOTHNESS_RAMP, PERCEPTUAL_RAMP = 500, 600  # steps, as published (docs/method.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def stage_schedule(
     prior_halved_at: int,
     device: torch.device,
 ) -> Schedule:
-    """The schedule of the `index`-th stage. Rates fall exponentially to `decay` times their start; ramps: method.md."""
+    """The schedule of the `index`-th stage. Rates fall exponentially to `decay` times their start."""
     generator = torch.Generator().manual_seed(seed * 1000 + index)
     chosen = torch.randint(n_frames, (stage.steps, stage.batch), generator=generator)
     seeds = torch.randint(2**31 - 1, (stage.steps,), generator=generator)

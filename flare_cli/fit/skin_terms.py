@@ -17,7 +17,8 @@ from flare_cli.fit.kernels import skin_terms as kernels
 from flare_cli.render.launch import Each, launch, vectors
 from flare_cli.render.raster.fragments import Pixels
 
-ROUGHNESS = (0.5, 0.1)  # mean and standard deviation on skin (docs/method.md)
+# Mean and standard deviation on skin, as published (docs/method.md). What is within two deviations costs nothing.
+ROUGHNESS = (0.5, 0.1)
 SPECULAR = (0.3753, 0.1655)
 USUAL = (ROUGHNESS[0], 2 * ROUGHNESS[1], SPECULAR[0], 2 * SPECULAR[1])
 
@@ -25,11 +26,12 @@ USUAL = (ROUGHNESS[0], 2 * ROUGHNESS[1], SPECULAR[0], 2 * SPECULAR[1])
 def skin_terms(
     material: Material, pixels: Pixels, labels: UInt8[Tensor, "B H W"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-    """Means over the pixels labelled as bare skin, 0 where there are none. (The mesh's skin also lies under a collar.)
+    """Means over the pixels labelled as bare skin, 0 where there are none.
 
-    First the L1 distance of albedo to its mean over the skin: what can be light should be light, not paint. A sparse
-    prior (as Barron and Malik's parsimony, SIRFS 2015): moles and lips may differ, smooth shading may not. Then, of
-    roughness and of specular intensity, what lies beyond two standard deviations of what skin has.
+    Skin is taken from the labels because the mesh's own skin also lies under a collar. First comes the L1 distance of
+    albedo to its mean over the skin: what light can explain should not be painted on. It is a sparse prior (as Barron
+    and Malik's parsimony, SIRFS 2015): moles and lips may differ, smooth shading may not. Then, for roughness and for
+    specular intensity, how far they are beyond two standard deviations from what skin has.
     """
     terms = _Skin.apply(material.albedo, material.roughness, material.specular, pixels.index, labels.flatten())
     even, roughness, specular = terms.unbind(0)

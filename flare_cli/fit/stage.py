@@ -22,9 +22,11 @@ from flare_cli.fit.step import StepContext, StepLosses, fit_step
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.backend import choose_rasterizer
 
-GPU_BLOCK = 20  # steps between two looks at the losses: each look lets the GPU run dry
-SPARE_ROOM = 1.05  # over the pixels that the largest batch of frames covers when the room is measured
-ROOM_UNIT = 1024  # round numbers of pixels make faster sums
+GPU_BLOCK = 20  # steps between two looks at the losses: each look makes the GPU wait for the host. Not tuned.
+# Room for pixels, as a multiple of what the largest batch covers when that is measured: the mesh moves while it is
+# fitted. Where it is too little a step is captured anew with more, so it decides speed alone. Chosen by eye.
+SPARE_ROOM = 1.05
+ROOM_UNIT = 1024  # pixels: a multiple of `mlp.FOLD`, for which sums over the pixels are faster
 
 
 @final
@@ -98,7 +100,7 @@ class StageRunner:
         self._make_room(self._largest_batch() if self.on_gpu else None)
 
     def _make_room(self, pixels: int | None) -> None:
-        """Let batches have so many foreground pixels, or any number of them. What was captured is forgotten."""
+        """Make room for this many foreground pixels a batch (None: for any number), and forget the captured step."""
         self.context = StepContext(
             avatar=self.avatar,
             optimiser=self.optimiser,

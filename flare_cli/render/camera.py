@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# Metres: nearer than any face is filmed, farther than any. Only the near plane cuts (docs/conventions.md).
 NEAR, FAR = 0.02, 20.0
 # Half a turn about x. Our world's axes are OpenGL's, so this is also the rotation of the usual frontal camera.
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
@@ -93,7 +94,7 @@ class Cameras:
 
 @dataclass(frozen=True, slots=True)
 class Projections:
-    """Cameras worked out: projections and centres. Made once where many pictures are drawn, and indexed per batch."""
+    """What drawing needs of `B` cameras: worked out once for many pictures, and indexed for each batch."""
 
     clip_from_world: Float[Tensor, "B 4 4"]
     centres: Float[Tensor, "B 3"]

@@ -124,9 +124,9 @@ _corners, _neighbours = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
 
 
 def corners_at(faces: Int[Tensor, "F 3"], n_vertices: int) -> tuple[Int[Tensor, "V1"], Int[Tensor, "3*F 3"]]:
-    """The faces at each vertex, as (face, next vertex, vertex after that): its list's start, and all lists.
+    """The faces at each vertex, as (face, next vertex, vertex after that): where its list starts, and all lists.
 
-    Remembered with `faces`.
+    Worked out once, and kept as long as `faces` lives.
     """
     if faces not in _corners:
         offsets, order = _grouped(faces.flatten().long(), n_vertices)
@@ -137,7 +137,7 @@ def corners_at(faces: Int[Tensor, "F 3"], n_vertices: int) -> tuple[Int[Tensor, 
 
 
 def neighbours(edges: Int[Tensor, "N 2"], n_vertices: int) -> tuple[Int[Tensor, "V1"], Int[Tensor, "2*N"]]:
-    """The neighbours of each vertex: where its list starts, and all lists. Remembered with `edges`."""
+    """The neighbours of each vertex: where its list starts, and all lists. Kept as long as `edges` lives."""
     if edges not in _neighbours:
         offsets, order = _grouped(edges.flatten(), n_vertices)
         _neighbours[edges] = offsets, edges.flip(1).flatten()[order.long()].int()

@@ -17,8 +17,10 @@ from flare_cli.data.native_output import without_lines
 from flare_cli.parallel.blocks import for_each_block, thread_count
 from flare_cli.render.kernel_cache import other_cache
 
-PARTS = 4  # of a launch that sums: fixed, so that sums are the same for any number of threads
-LEAST_THREADS = 4096  # of a part: fewer are done before another thread has begun
+# Parts of a launch that sums. Fixed, so that sums are the same for any number of threads. Not tuned.
+PARTS = 4
+# Kernel threads that a part must have: fewer are done before another CPU thread has begun. A guess, not measured.
+LEAST_THREADS = 4096
 
 
 def _start_warp() -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from skimage.metrics import structural_similarity
 
 ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
-SSIM_WINDOW = 11
+SSIM_WINDOW = 11  # pixels, as in Wang et al. 2004; weighted evenly, where theirs has a Gaussian
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from flare_cli.data.celebamask import Label
 from flare_cli.score.metrics import psnr
 
-WHOLLY_COVERED = 0.99
+WHOLLY_COVERED = 0.99  # below, the outline mixes the head with what is behind it; leaves room for rounding to 16 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,10 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TruthScore:
-    """`albedo_aligned` allows one factor per channel for the whole recording: light x albedo leaves it open.
+    """PSNR in dB on linear albedo, over all pixels of all frames together; normals as the mean angle in degrees.
 
-    PSNR in dB on linear albedo, over all pixels of all frames together; normals as the mean angle in degrees.
+    `albedo_aligned` allows one factor per channel for the whole recording: pictures show light times albedo and can't
+    tell how bright, or of which tint, each of the two is.
     """
 
     albedo_raw: float

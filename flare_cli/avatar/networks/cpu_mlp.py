@@ -13,7 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from flare_cli.parallel.blocks import for_each_block
 
-BLOCK = 2048  # points; fixed, so that sums over blocks are the same for any number of threads
+# Points. Fixed, so that sums over blocks are the same for any number of threads; blocks of 1,024 and 4,096 were no
+# faster (docs/experiments.md, "Two CPU cores").
+BLOCK = 2048
 
 leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 
@@ -52,13 +54,15 @@ class LeakyRelu:
 class Softplus:
     """log(1 + exp(beta x)) / beta, to the precision of a number about 1: 0 where that is below 1e-7 / beta.
 
-    Exact, most values and gradients of a steep one would be denormal numbers, on which a CPU works twenty times longer.
+    Computed exactly, most values and gradients of a steep softplus would be denormal numbers, and a CPU takes twenty
+    times as long over those (docs/experiments.md, "Two CPU cores").
     """
 
     beta: float
 
     def forward(self, values: Float[Tensor, "P N"]) -> None:
         """Apply it."""
+        # exp(-30) is 1e-13, far below what a sum with 1 can hold, and far from denormal.
         tail = values.abs().mul_(-self.beta).clamp_(min=-30).exp_().add_(1).log_().div_(self.beta)
         values.clamp_(min=0).add_(tail)
 
@@ -107,7 +111,7 @@ class _CpuMlp(torch.autograd.Function):
         weights, values = saved[:layers], [points, *saved[layers:]]
         (grad_out,) = grad_outputs
         blocks = _block_count(points)
-        # Laid out column by column, as encodings write features and want their gradients.
+        # Column by column, because that is how encodings write their features and read the gradients.
         grad_columns = torch.empty(points.shape[::-1]) if ctx.needs_input_grad[0] else None
         grad_weights = [weight.new_empty(blocks, *weight.shape) for weight in weights]
         grad_biases = [weight.new_empty(blocks, len(weight)) for weight in weights]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-INITIAL_RANGE = 1e-4  # rows start uniform in plus or minus this
+INITIAL_RANGE = 1e-4  # rows start uniform in plus or minus this (Instant-NGP, section 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +16,7 @@ class GridShape:
     """`levels` grids from `base` to `finest` cells per side, `features` numbers at each corner.
 
     A level has one table row per grid corner while they fit into 2**log2_entries rows, and shares rows by hash beyond.
+    The defaults are FLARE's (docs/method.md, model 3).
     """
 
     levels: int = 16

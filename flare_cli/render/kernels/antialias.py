@@ -9,12 +9,15 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
-# Pairs are numbered 2 (row * width + column) + axis within a picture. Fewer and fewer are listed: those that see two
-# triangles without a common edge, and of these the ones with a silhouette between. Only their pixels are worked on.
+# Pairs are numbered 2 (row * width + column) + axis within a picture. They are sifted twice: first the pairs that see
+# two triangles without a common edge are listed (`seams`), then those of them with a silhouette between (`pairs`). Only
+# the pixels of the latter are blended (docs/experiments.md, "Silhouettes where they are").
 #
-# The `lean` of a pair is how much of its second pixel shows the surface of the first one; below 0 the other way round.
+# The `lean` of a pair is how much of its second pixel shows the surface of the first one; below 0 it is the other way
+# round. Lists have no fixed order, which does not show: a pixel's value does not depend on it.
 
-# Triangles crossed between two pixel centres before we give up: silhouettes are rich in edge-on slivers.
+# Triangles crossed between two pixel centres before the walk gives up: at a silhouette many are seen edge-on, as
+# slivers. 64 was not tuned.
 MAX_WALK = wp.constant(64)
 
 

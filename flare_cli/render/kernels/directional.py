@@ -13,7 +13,7 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
-DEGREES = (1, 2, 4, 8)
+DEGREES = (1, 2, 4, 8)  # powers of two, as in Ref-NeRF; four of them as in FLARE (docs/method.md)
 ORDERS = max(DEGREES) + 1
 FIRST = tuple(sum(degree + 1 for degree in DEGREES[:k]) for k in range(len(DEGREES)))  # column of each degree's order 0
 HALF = sum(degree + 1 for degree in DEGREES)

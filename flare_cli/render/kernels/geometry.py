@@ -8,7 +8,8 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
-# Normals of tiny triangles (in metres) are normals too; below this doubled area there is none.
+# Triangles may be tiny, but below this doubled area (metres squared: a tenth of a nanometre across) there is no normal,
+# because rounding would decide it.
 TINY = wp.constant(1.0e-20)
 
 

@@ -13,6 +13,7 @@ from flare_cli.render.kernels.addition import row_adder
 
 wp.set_module_options({"enable_backward": False})
 
+# Instant-NGP, equation 4; the factor of x is 1.
 PRIME_Y = wp.constant(wp.uint32(2654435761))
 PRIME_Z = wp.constant(wp.uint32(805459861))
 
@@ -148,7 +149,7 @@ def hash_grid_kernels(features: int) -> tuple[Any, Any]:
             for feature in range(features):
                 g[feature] = grad_out[level, feature, point]
             g_p = wp.vec3(0.0)
-            # Padding and pixels outside the mask have no gradient: their zeros would only queue up.
+            # Padding and pixels outside the mask have no gradient: adding zeros would only make others wait.
             if not (wp.max(wp.abs(g)) == 0.0):
                 p = points[point] * float(resolution)
                 x = cell(p[0], resolution)

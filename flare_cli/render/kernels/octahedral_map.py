@@ -8,7 +8,7 @@ import warp as wp
 
 wp.set_module_options({"enable_backward": False})
 
-RUN = 8  # points that one thread handles in the gradient: neighbours often lie in one cell
+RUN = 8  # points that one thread handles in the gradient: neighbours often lie in one cell. Not tuned.
 POINTS = wp.constant(RUN)
 
 

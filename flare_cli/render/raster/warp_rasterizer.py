@@ -14,7 +14,7 @@ from flare_cli.render.launch import Each, Total, launch, vectors
 from flare_cli.render.raster.face_tables import int32_faces
 from flare_cli.render.raster.fragments import Fragments, Pixels
 
-# Threads that share the rows of one triangle: a GPU must not wait for the thread with the largest triangle.
+# Threads that share the rows of one triangle: a GPU must not wait for the thread with the largest triangle. Not tuned.
 _GPU_STRANDS = 8
 
 
