@@ -106,7 +106,10 @@ def test_predictions_are_pictures_of_every_scored_frame(run: Path, tmp_path: Pat
     assert index["frames"] == [9, 10]
     for kind in ("colour", "mask", "albedo", "material", "normal", "relit/studio", "relit/sunset"):
         assert sorted(p.name for p in (tmp_path / kind).iterdir()) == ["10.png", "9.png"]
-    read = lambda kind: cv2.imread(str(tmp_path / kind / "9.png"), cv2.IMREAD_UNCHANGED)  # noqa: E731
+
+    def read(kind: str):
+        return cv2.imread(str(tmp_path / kind / "9.png"), cv2.IMREAD_UNCHANGED)
+
     inside = read("mask") == 255
     normal = read("normal")[..., ::-1] / 65535 * 2 - 1
     np.testing.assert_allclose(np.linalg.norm(normal[inside], axis=-1), 1, atol=1e-3)
