@@ -21,9 +21,9 @@ def run(
 ) -> tuple[Avatar, list[float]]:
     losses: list[float] = []
 
-    def on_step(at: FitProgress) -> None:
-        losses.append(at.loss)
-        if stop_after is not None and at.step == stop_after:
+    def on_step(progress: FitProgress) -> None:
+        losses.append(progress.loss)
+        if stop_after is not None and progress.step == stop_after:
             raise StoppedError
 
     folder.mkdir(exist_ok=True)
