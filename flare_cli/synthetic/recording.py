@@ -1,7 +1,7 @@
-"""A synthetic recording of the open head with known truth: the subject that `flare demo` films.
+"""Synthetic recordings of the open head with known truth: how a person is filmed, and the subject of `flare demo`.
 
-A person (seeded shape, hair, paint) performs under a studio light and is ray traced (`raytrace.py`). Besides the usual
-subject folder there is `truth/`, described in docs/formats.md, "Synthetic subject".
+A person (seeded shape, hair, paint) performs under a light and is traced (`flare demo`: under a studio light by
+`raytrace.py`). Besides the usual subject folder there is `truth/`, described in docs/formats.md, "Synthetic subject".
 """
 
 from __future__ import annotations
@@ -77,6 +77,36 @@ class Person:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What is filmed: who, doing what, by which camera, under which map; `source` tells it from all others."""
+
+    person: Person
+    performance: Performance
+    camera: Cameras
+    envmap: Float[Tensor, "H W 3"]
+    source: dict[str, Any]
+
+    def subject(self, folder: Path) -> Subject:
+        """The subject that it makes in `folder`, whose track is exact; nothing is written."""
+        head, performance = self.person.head, self.performance
+        count = len(performance.arkit)
+        track = Track(
+            head=head.name,
+            frames=torch.arange(1, count + 1),
+            shape=self.person.shape,
+            expression=performance.expression(head),
+            pose=performance.pose(head),
+            translation=performance.translation,
+            camera=self.camera,
+            fps=FPS,
+        )
+        quality = tuple(
+            FrameQuality(number=n, time=(n - 1) / FPS, error=0.0, confidence=1.0) for n in range(1, count + 1)
+        )
+        return Subject(folder=folder, track=track, quality=quality, source=self.source)
+
+
 def make_synthetic_subject(
     folder: Path,
     *,
@@ -87,49 +117,65 @@ def make_synthetic_subject(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Subject:
-    """Film a synthetic person into `folder` and return the subject, whose track is exact.
+    """Film a synthetic person into `folder`, ray traced, and return the subject, whose track is exact.
 
     The same arguments give the same files (another device: the same to its rounding). A folder that already holds this
     very recording is returned as it is; one that was cut off is filmed anew. `progress` is called with (frames done,
     frames). Raises `SubjectError` where `folder` holds something else.
     """
     recipe = {"version": RECIPE_VERSION, "frames": frames, "size": size, "seed": seed, "samples": samples}
-    source = {"kind": "synthetic", **recipe, "held_out_from": perform(frames, seed=seed).held_out + 1}
-    if (finished := _finished(folder, source)) is not None:
+    performance = perform(frames, seed=seed)
+    source = {"kind": "synthetic", **recipe, "held_out_from": performance.held_out + 1}
+    if (finished := finished_subject(folder, source)) is not None:
         return finished
     _clear(folder)
-    write_json(folder / "truth" / "recipe.json", source)
-
-    person, performance, envmap = make_person(seed), perform(frames, seed=seed), studio_light(seed)
-    camera = studio_camera(size)
-    save_hdr(folder / "truth" / "light.hdr", envmap.float().numpy())
-    track = Track(
-        head=person.head.name,
-        frames=torch.arange(1, frames + 1),
-        shape=person.shape,
-        expression=performance.expression(person.head),
-        pose=performance.pose(person.head),
-        translation=performance.translation,
-        camera=camera,
-        fps=FPS,
+    camera, envmap = studio_camera(size), studio_light(seed)
+    recording = Recording(
+        person=make_person(seed), performance=performance, camera=camera, envmap=envmap, source=source
     )
-    quality = tuple(FrameQuality(number=n, time=(n - 1) / FPS, error=0.0, confidence=1.0) for n in range(1, frames + 1))
-    subject = Subject(folder=folder, track=track, quality=quality, source=source)
     # A CPU traces a frame per core; a GPU one at a time, while the cores compress what it has traced.
     tracing = nullcontext() if torch.device(device).type == "cpu" else Lock()
 
-    def film(i: int) -> None:
-        mesh = person.posed(performance, i)
+    def trace(mesh: PaintedMesh, frame: int) -> TracedPicture:
         with tracing:
-            picture = trace_picture(mesh.to(device), camera, envmap, samples=samples, seed=seed * frames + i).to("cpu")
-        _write_frame(subject, i + 1, picture)
+            return trace_picture(mesh.to(device), camera, envmap, samples=samples, seed=seed * frames + frame).to("cpu")
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(film, range(frames)), 1):
+    return film(folder, recording, trace, progress=progress)
+
+
+def film(
+    folder: Path,
+    recording: Recording,
+    trace: Callable[[PaintedMesh, int], TracedPicture],
+    *,
+    at_once: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Subject:
+    """Write the frames that `folder` does not hold yet, by `trace(mesh, frame)` (from 0), and then the track.
+
+    `at_once` frames are traced side by side, by default one for each core. Each file is whole or not there, and a
+    frame's `truth/<n>.npz` is written after its pictures.
+    """
+    write_json(folder / "truth" / "recipe.json", recording.source)
+    save_hdr(folder / "truth" / "light.hdr", recording.envmap.float().numpy())
+    subject = recording.subject(folder)
+    frames = len(subject.track)
+
+    def film_frame(i: int) -> None:
+        if not truth_path(folder, i + 1).is_file():
+            _write_frame(subject, i + 1, trace(recording.person.posed(recording.performance, i), i))
+
+    with ThreadPoolExecutor(at_once or os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(film_frame, range(frames)), 1):
             if progress is not None:
                 progress(done, frames)
     save_subject(subject)  # last: a folder without its track counts as cut off
     return subject
+
+
+def truth_path(folder: Path, number: int) -> Path:
+    """The buffers of frame `number`."""
+    return folder / "truth" / f"{number}.npz"
 
 
 def make_person(seed: int) -> Person:
@@ -177,7 +223,8 @@ def studio_light(seed: int, *, height: int = 64) -> Float[Tensor, "H W 3"]:
     return light
 
 
-def _finished(folder: Path, source: dict[str, Any]) -> Subject | None:
+def finished_subject(folder: Path, source: dict[str, Any]) -> Subject | None:
+    """The subject in `folder` if it is this recording, and whole."""
     if not ((folder / "flare.json").is_file() and (folder / "flame_params.json").is_file()):
         return None
     if read_json(folder / "flare.json").get("source") != source:
@@ -205,9 +252,16 @@ def _write_frame(subject: Subject, number: int, picture: TracedPicture) -> None:
     write_png(subject.image_path(number), _as_bytes(srgb_from_linear(picture.radiance)))
     write_png(subject.mask_path(number), _as_bytes(picture.coverage))
     write_png(subject.label_path(number), picture.label.to(torch.uint8).numpy())
-    buffers = {
-        name: getattr(picture, name).half().numpy()
-        for name in ("radiance", "coverage", "albedo", "roughness", "normal", "depth")
-    }
-    with replace_whole(subject.folder / "truth" / f"{number}.npz") as partial, partial.open("wb") as file:
+    write_buffers(truth_path(subject.folder, number), buffers_of(picture))
+
+
+def buffers_of(picture: TracedPicture) -> dict[str, np.ndarray]:
+    """Everything but the labels, as it is stored: float16, by name."""
+    names = ("radiance", "coverage", "albedo", "roughness", "normal", "depth")
+    return {name: getattr(picture, name).half().numpy() for name in names}
+
+
+def write_buffers(path: Path, buffers: dict[str, np.ndarray]) -> None:
+    """Write arrays as a compressed .npz, whole or not at all."""
+    with replace_whole(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **buffers)
