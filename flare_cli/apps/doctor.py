@@ -12,12 +12,13 @@ import warp as wp
 
 from flare_cli.apps.bench.backend_check import Kind, check, check_optional
 from flare_cli.avatar.networks.triton_mlp import triton_trouble
-from flare_cli.errors import FlareError
+from flare_cli.errors import BackendError, FlareError
 from flare_cli.fit.perceptual import perceptual_status, vgg16_weights
 from flare_cli.head.open_head import load_open_head
 from flare_cli.head.stored import stored_names
 from flare_cli.render.optional import NVDIFFRAST, PYTORCH3D, TINYCUDANN, Package
 from flare_cli.score.metrics import lpips_or_reason
+from flare_cli.synthetic.mitsuba import mitsuba_variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ def examine() -> list[Finding]:
         _package("imageio-ffmpeg", needed=True, what="video in and out"),
         _lpips(),
         _perceptual(),
+        _mitsuba(),
     ]
 
 
@@ -149,3 +151,16 @@ def _perceptual() -> Finding:
     present = vgg16_weights() is not None
     advice = "" if present else "optional: fits are a little sharper with it"
     return Finding(name="perceptual loss", present=present, needed=False, state=perceptual_status(), advice=advice)
+
+
+def _mitsuba() -> Finding:
+    """What path traces for `flare synth`."""
+    try:
+        variant = mitsuba_variant()
+    except BackendError as error:
+        return Finding(name="mitsuba", present=False, needed=False, state=error.message, advice=error.hint)
+    state = f"{importlib.metadata.version('mitsuba')} (BSD-3): `flare synth` traces with {variant}"
+    if not variant.startswith("scalar"):
+        return Finding(name="mitsuba", present=True, needed=False, state=state)
+    advice = "install an LLVM that fits it, or name one in DRJIT_LIBLLVM_PATH: a picture takes a hundredth of the time"
+    return Finding(name="mitsuba", present=True, needed=False, state=f"{state}, slowly", advice=advice)

@@ -349,6 +349,35 @@ def demo(
 
 
 @app.command()
+def synth(
+    out: Annotated[Path, typer.Option("-o", "--out", help="the subject folder to make")],
+    seed: Annotated[int, typer.Option(help="which person", min=0)] = 0,
+    light: Annotated[Path, typer.Option(help="an equirectangular .hdr picture, or the name of a bundled one")] = Path(
+        "studio"
+    ),
+    relight: Annotated[
+        list[Path] | None, typer.Option(help="trace held-out frames under this map too; may be repeated")
+    ] = None,
+    frames: Annotated[int, typer.Option(help="length of the recording", min=1)] = 48,
+    size: Annotated[int, typer.Option(help="edge of the square pictures in pixels", min=16, max=4096)] = 256,
+    samples: Annotated[int, typer.Option(help="paths per pixel", min=1)] = 64,
+    bounces: Annotated[int, typer.Option(help="reflections between surfaces; 0 is direct light", min=0, max=64)] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Film a synthetic person by a path tracer, with the truth: buffers, other lights, other cameras."""
+    from flare_cli.apps.synth import SynthRequest
+    from flare_cli.apps.synth import synth as run_synth
+
+    request = SynthRequest(
+        out=out, seed=seed, light=light, relight=tuple(relight or ()), frames=frames, size=size, samples=samples,
+        bounces=bounces,
+    )  # fmt: skip
+    with console.progress_bars() as progress:
+        result = run_synth(request, progress)
+    _show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
+
+
+@app.command()
 def bench(
     subject: Annotated[Path | None, typer.Argument(help="a subject folder: time the steps of a fit to it too")] = None,
     size: PictureSize = None,

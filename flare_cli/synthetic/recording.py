@@ -6,6 +6,7 @@ A person (seeded shape, hair, paint) performs under a light and is traced (`flar
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -195,10 +196,12 @@ def make_person(seed: int) -> Person:
     return Person(head=head, shape=shape, added=torch.from_numpy(added).float(), smooth=smooth, look=look)
 
 
-def studio_camera(size: int) -> Cameras:
-    """A still camera in front of the face."""
-    eye = torch.tensor([[0.0, CAMERA_HEIGHT, CAMERA_DISTANCE]])
+def studio_camera(size: int, *, yaw: float = 0.0, pitch: float = 0.0) -> Cameras:
+    """A still camera in front of the face; `yaw` (degrees) moves it around to the subject's left, `pitch` up."""
+    across, up = math.radians(yaw), math.radians(pitch)
+    away = [math.sin(across) * math.cos(up), math.sin(up), math.cos(across) * math.cos(up)]
     target = torch.tensor([[0.0, CAMERA_HEIGHT, 0.0]])
+    eye = target + CAMERA_DISTANCE * torch.tensor([away])
     return look_at(eye, target, fov_y=FIELD_OF_VIEW, height=size, width=size)
 
 
@@ -255,13 +258,13 @@ def _write_frame(subject: Subject, number: int, picture: TracedPicture) -> None:
     write_buffers(truth_path(subject.folder, number), buffers_of(picture))
 
 
-def buffers_of(picture: TracedPicture) -> dict[str, np.ndarray]:
+def buffers_of(picture: TracedPicture) -> dict[str, Any]:
     """Everything but the labels, as it is stored: float16, by name."""
     names = ("radiance", "coverage", "albedo", "roughness", "normal", "depth")
     return {name: getattr(picture, name).half().numpy() for name in names}
 
 
-def write_buffers(path: Path, buffers: dict[str, np.ndarray]) -> None:
+def write_buffers(path: Path, buffers: dict[str, Any]) -> None:
     """Write arrays as a compressed .npz, whole or not at all."""
     with replace_whole(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **buffers)

@@ -14,7 +14,7 @@ from flare_cli.apps import doctor
 from flare_cli.apps.bench.backend_check import check_optional
 from flare_cli.apps.doctor import Finding, examine
 from flare_cli.cli.main import app
-from flare_cli.errors import HeadError
+from flare_cli.errors import BackendError, HeadError
 from flare_cli.render.optional import PYTORCH3D
 
 
@@ -42,7 +42,7 @@ def test_everything_is_looked_at_once(findings):
     assert list(findings) == [
         *("machine", "torch", "GPU", "warp-lang"),
         *("rasterizer", "nvdiffrast", "pytorch3d", "hash grid", "torch grid", "tinycudann", "networks"),
-        *("open head", "other heads", "ai-edge-litert", "imageio-ffmpeg", "LPIPS", "perceptual loss"),
+        *("open head", "other heads", "ai-edge-litert", "imageio-ffmpeg", "LPIPS", "perceptual loss", "mitsuba"),
     ]
     needed = {name for name, finding in findings.items() if finding.needed}
     assert needed == {
@@ -57,7 +57,17 @@ def test_everything_that_is_needed_is_here(findings):
 def test_what_is_missing_comes_with_advice(findings):
     assert [f.name for f in findings.values() if not f.present and not f.advice] == []
     assert {f.name for f in findings.values() if not f.present} <= {
-        *("GPU", "nvdiffrast", "pytorch3d", "tinycudann", "networks", "other heads", "LPIPS", "perceptual loss")
+        *(
+            "GPU",
+            "nvdiffrast",
+            "pytorch3d",
+            "tinycudann",
+            "networks",
+            "other heads",
+            "LPIPS",
+            "perceptual loss",
+            "mitsuba",
+        )
     }
 
 
@@ -183,3 +193,35 @@ def test_the_command_gives_all_findings_as_json(monkeypatch):
     assert result.exit_code == 0
     expected = {"name": "thing", "present": False, "needed": False, "state": "its state", "advice": "what helps"}
     assert json.loads(result.stdout) == {"thing": expected}
+
+
+# The path tracer
+
+
+def tracer(monkeypatch: pytest.MonkeyPatch, variant: str | Exception) -> Finding:
+    def found() -> str:
+        if isinstance(variant, Exception):
+            raise variant
+        return variant
+
+    monkeypatch.setattr(doctor, "mitsuba_variant", found)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2.3")
+    return doctor._mitsuba()
+
+
+def test_the_path_tracers_variant_is_named(monkeypatch):
+    finding = tracer(monkeypatch, "llvm_ad_rgb")
+    assert (finding.present, finding.needed, finding.advice) == (True, False, "")
+    assert finding.state == "1.2.3 (BSD-3): `flare synth` traces with llvm_ad_rgb"
+
+
+def test_a_slow_path_tracer_comes_with_advice(monkeypatch):
+    finding = tracer(monkeypatch, "scalar_rgb")
+    assert finding.state.endswith("scalar_rgb, slowly")
+    assert "LLVM" in finding.advice
+
+
+def test_without_a_path_tracer_the_advice_is_the_extra(monkeypatch):
+    missing = BackendError("Mitsuba is not installed", hint="pip install flare-cli[synth]")
+    finding = tracer(monkeypatch, missing)
+    assert (finding.present, finding.state, finding.advice) == (False, missing.message, missing.hint)

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from flare_cli.cli.main import app
 
-COMMANDS = ("preprocess", "convert", "fit", "eval", "relight", "animate", "export", "demo", "bench", "doctor")
+COMMANDS = ("preprocess", "convert", "fit", "eval", "relight", "animate", "export", "demo", "synth", "bench", "doctor")
 
 
 def test_help_lists_every_command():
