@@ -55,11 +55,15 @@ def mitsuba_variant() -> str:
         try:
             done = subprocess.run(trial, env=environment, capture_output=True, text=True, timeout=TRIAL_SECONDS)
         except subprocess.TimeoutExpired:
+            complaint = f"{variant} took longer than {TRIAL_SECONDS} s"
             continue
         if done.returncode == 0:
             return variant
         complaint = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    raise BackendError(f"Mitsuba is installed but draws nothing here: {complaint}", hint=f"{MISSING_HINT} anew")
+    raise BackendError(
+        f"Mitsuba is installed but draws nothing here: {complaint}",
+        hint="try another version: pip install mitsuba==3.6.4",
+    )
 
 
 def draw_trial(variant: str) -> None:
@@ -90,7 +94,8 @@ def trace_path(
 
 
 @cache
-def _load(variant: str) -> tuple[ModuleType, ModuleType]:
+def load_variant(variant: str) -> tuple[ModuleType, ModuleType]:
+    """Mitsuba itself and our additions to it; one variant in a process."""
     mi = importlib.import_module("mitsuba")
     mi.set_variant(variant)
     mi.set_log_level(mi.LogLevel.Error)  # a scalar variant warns that Python slows it down, at every picture
@@ -107,7 +112,7 @@ def _trace(
     seed: int,
     bounces: int,
 ) -> TracedPicture:
-    mi, plugins = _load(variant)
+    mi, plugins = load_variant(variant)
     # Mitsuba counts what is emitted and what is lit as the first two; no path is ended by chance.
     depth = bounces + 2
     path = {"type": "path", "max_depth": depth, "rr_depth": depth + 1, "hide_emitters": True}
