@@ -404,9 +404,9 @@ def doctor(as_json: AsJson = False) -> None:
     findings = examine()
     if as_json:
         console.show_json({f.name: asdict(f) for f in findings})
-        return
-    marks = {(True, True): "ok", (True, False): "ok", (False, False): "optional", (False, True): "MISSING"}
-    console.show_checklist([(marks[f.present, f.needed], f.name, f.state, f.advice) for f in findings])
+    else:
+        marks = {(True, True): "ok", (True, False): "ok", (False, False): "optional", (False, True): "MISSING"}
+        console.show_checklist([(marks[f.present, f.needed], f.name, f.state, f.advice) for f in findings])
     if any(f.needed and not f.present for f in findings):
         raise typer.Exit(1)
 

@@ -187,11 +187,12 @@ def test_the_command_tells_what_to_install_for_a_missing_package(monkeypatch):
     assert "pip install ai-edge-litert" in result.output
 
 
-def test_the_command_gives_all_findings_as_json(monkeypatch):
-    monkeypatch.setattr(doctor, "examine", lambda: [made_up(present=False, needed=False)])
+@pytest.mark.parametrize(("needed", "code"), [(False, 0), (True, 1)])
+def test_the_command_gives_all_findings_as_json(monkeypatch, needed, code):
+    monkeypatch.setattr(doctor, "examine", lambda: [made_up(present=False, needed=needed)])
     result = CliRunner().invoke(app, ["doctor", "--json"])
-    assert result.exit_code == 0
-    expected = {"name": "thing", "present": False, "needed": False, "state": "its state", "advice": "what helps"}
+    assert result.exit_code == code
+    expected = {"name": "thing", "present": False, "needed": needed, "state": "its state", "advice": "what helps"}
     assert json.loads(result.stdout) == {"thing": expected}
 
 
