@@ -62,11 +62,6 @@ def _moved(value: PaintedMesh | TracedPicture, device: torch.device | str) -> di
     return {name: tensor.to(device) for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 
-def compile_tracer(device: torch.device | str) -> None:
-    """Compile the kernel ahead of threads that would ask for it at once: Warp 1.10 then loses a file of its cache."""
-    wp.load_module(kernels, device=wp.device_from_torch(torch.device(device)))
-
-
 def trace_picture(
     mesh: PaintedMesh, camera: Cameras, envmap: Float[Tensor, "H W 3"], *, samples: int, seed: int
 ) -> TracedPicture:

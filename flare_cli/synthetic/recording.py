@@ -38,7 +38,7 @@ from flare_cli.subject.track import Track
 from flare_cli.synthetic.loop_subdivision import SmoothMesh, loop_subdivision
 from flare_cli.synthetic.paint import Look, clothed, painted
 from flare_cli.synthetic.performance import Performance, perform
-from flare_cli.synthetic.raytrace import PaintedMesh, TracedPicture, compile_tracer, trace_picture
+from flare_cli.synthetic.raytrace import PaintedMesh, TracedPicture, trace_picture
 
 RECIPE_VERSION = 1
 FPS = 12.0
@@ -136,7 +136,6 @@ def make_synthetic_subject(
     )
     # A CPU traces a frame per core; a GPU one at a time, while the cores compress what it has traced.
     tracing = nullcontext() if torch.device(device).type == "cpu" else Lock()
-    compile_tracer(device)
 
     def trace(mesh: PaintedMesh, frame: int) -> TracedPicture:
         with tracing:
