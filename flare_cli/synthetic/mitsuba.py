@@ -31,6 +31,7 @@ TRIAL = f"import sys; from {__name__} import draw_trial; draw_trial(sys.argv[1])
 TRIAL_SECONDS = 120
 # Maps are refined to so many rows: Mitsuba blends neighbouring pixels, ours are of one radiance each.
 MAP_ROWS = 512
+USUAL_F0 = 0.04  # what specular intensity is relative to
 
 
 def mitsuba_installed() -> bool:
@@ -78,7 +79,7 @@ def draw_trial(variant: str) -> None:
         labels=torch.ones(3, dtype=torch.long),
     )
     camera = look_at(torch.tensor([[0.0, 0, 4]]), torch.zeros(1, 3), fov_y=0.5, height=8, width=8)
-    _trace(variant, mesh, camera, torch.ones(8, 16, 3), samples=1, seed=0, bounces=1)
+    MitsubaHead(mesh, variant).trace(camera, torch.ones(8, 16, 3), samples=1, seed=0, bounces=1)
 
 
 def trace_path(
@@ -90,7 +91,7 @@ def trace_path(
     the same samples (in one variant), and the same picture but for the order in which threads add them up. Pixels must
     be square, tensors on the CPU. Raises `BackendError` where Mitsuba is missing or does not run.
     """
-    return _trace(mitsuba_variant(), mesh, camera, envmap, samples=samples, seed=seed, bounces=bounces)
+    return MitsubaHead(mesh).trace(camera, envmap, samples=samples, seed=seed, bounces=bounces)
 
 
 @cache
@@ -102,36 +103,42 @@ def load_variant(variant: str) -> tuple[ModuleType, ModuleType]:
     return mi, importlib.import_module("flare_cli.synthetic.mitsuba_plugins")
 
 
-def _trace(
-    variant: str,
-    mesh: PaintedMesh,
-    camera: Cameras,
-    envmap: Float[Tensor, "H W 3"],
-    *,
-    samples: int,
-    seed: int,
-    bounces: int,
-) -> TracedPicture:
-    mi, plugins = load_variant(variant)
-    # Mitsuba counts what is emitted and what is lit as the first two; no path is ended by chance.
-    depth = bounces + 2
-    path = {"type": "path", "max_depth": depth, "rr_depth": depth + 1, "hide_emitters": True}
-    scene = mi.load_dict({"type": "scene", "head": _shape(mi, plugins, mesh), "light": _emitter(mi, envmap)})
-    # Measured on a head, 64 samples: a third to four tenths of independent samples' noise, in the same time.
-    sensor = _sensor(mi, camera, {"type": "multijitter", "sample_count": samples})
-    seen = mi.load_dict({"type": plugins.SEEN, "light": path})
-    drawn = _picture(mi, mi.render(scene, sensor=sensor, integrator=seen, spp=samples, seed=seed))
-    middle = _sensor(mi, camera, {"type": "stratified", "sample_count": 1, "jitter": False})
-    centres = mi.load_dict({"type": plugins.CENTRES})
-    met = _picture(mi, mi.render(scene, sensor=middle, integrator=centres, spp=1))
-    return _buffers(drawn, camera, _labels(met, mesh))
+class MitsubaHead:
+    """One mesh as Mitsuba's scene: built once, and traced by several cameras and under several maps."""
+
+    def __init__(self, mesh: PaintedMesh, variant: str | None = None) -> None:
+        self._mesh = mesh
+        self._mi, self._plugins = load_variant(variant or mitsuba_variant())
+        light = _emitter(self._mi, torch.zeros(1, 2, 3))
+        shape = _shape(self._mi, self._plugins, mesh)
+        self._scene = self._mi.load_dict({"type": "scene", "head": shape, "light": light})
+
+    def trace(
+        self, camera: Cameras, envmap: Float[Tensor, "H W 3"], *, samples: int, seed: int, bounces: int
+    ) -> TracedPicture:
+        """What `trace_path` says, of this mesh."""
+        mi, plugins = self._mi, self._plugins
+        values = mi.traverse(self._scene)
+        values["light.data"] = mi.traverse(_emitter(mi, envmap))["data"]
+        values.update()
+        # Mitsuba counts what is emitted and what is lit as the first two; no path is ended by chance.
+        depth = bounces + 2
+        path = {"type": "path", "max_depth": depth, "rr_depth": depth + 1, "hide_emitters": True}
+        # Measured on a head, 64 samples: a third to four tenths of independent samples' noise, in the same time.
+        sensor = _sensor(mi, camera, {"type": "multijitter", "sample_count": samples})
+        seen = mi.load_dict({"type": plugins.SEEN, "light": path})
+        drawn = _picture(mi, mi.render(self._scene, sensor=sensor, integrator=seen, spp=samples, seed=seed))
+        middle = _sensor(mi, camera, {"type": "stratified", "sample_count": 1, "jitter": False})
+        centres = mi.load_dict({"type": plugins.CENTRES})
+        met = _picture(mi, mi.render(self._scene, sensor=middle, integrator=centres, spp=1))
+        return _buffers(drawn, camera, _labels(met, self._mesh), self._mesh.f0)
 
 
 def _picture(mi: Any, rendered: Any) -> Float[Tensor, "H W C"]:
     return torch.from_numpy(np.array(rendered, dtype=np.float32))
 
 
-def _buffers(drawn: Float[Tensor, "H W C"], camera: Cameras, label: Int[Tensor, "H W"]) -> TracedPicture:
+def _buffers(drawn: Float[Tensor, "H W C"], camera: Cameras, label: Int[Tensor, "H W"], f0: float) -> TracedPicture:
     """Means over all rays, of the surface over those that hit. Depth is that of the mean place."""
     radiance, coverage, surface = drawn[..., :3], drawn[..., 3], drawn[..., 4:]
     hit = coverage > 0
@@ -142,8 +149,9 @@ def _buffers(drawn: Float[Tensor, "H W C"], camera: Cameras, label: Int[Tensor, 
         coverage=coverage,
         albedo=mean[..., :3],
         roughness=mean[..., 3],
-        normal=torch.nn.functional.normalize(mean[..., 4:7], dim=-1),
-        depth=torch.where(hit, mean[..., 7:10] @ axis + shift, 0),
+        specular=mean[..., 4] * (f0 / USUAL_F0),
+        normal=torch.nn.functional.normalize(mean[..., 5:8], dim=-1),
+        depth=torch.where(hit, mean[..., 8:11] @ axis + shift, 0),
         label=label,
     )
 
@@ -162,7 +170,9 @@ def _shape(mi: Any, plugins: Any, mesh: PaintedMesh) -> Any:
     props["bsdf"] = mi.load_dict({"type": plugins.SURFACE, "f0": mesh.f0})
     shape = mi.Mesh("head", len(mesh.vertices), len(mesh.faces), props, has_vertex_normals=True)
     shape.add_attribute(plugins.ALBEDO, 3, _flat(mesh.albedo))
-    shape.add_attribute(plugins.ROUGHNESS, 1, _flat(mesh.roughness))
+    specular = torch.ones_like(mesh.roughness) if mesh.specular is None else mesh.specular
+    sharp = torch.zeros_like(mesh.roughness) if mesh.sharp is None else mesh.sharp
+    shape.add_attribute(plugins.GLOSS, 3, _flat(torch.stack([mesh.roughness, specular, sharp], 1)))
     values = mi.traverse(shape)
     values["vertex_positions"] = _flat(mesh.vertices)
     values["vertex_normals"] = _flat(mesh.normals)

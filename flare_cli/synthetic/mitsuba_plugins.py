@@ -13,7 +13,11 @@ dr: Any = importlib.import_module("drjit")
 mi: Any = importlib.import_module("mitsuba")
 
 SURFACE, SEEN, CENTRES = "flare_surface", "flare_seen", "flare_centres"
-ALBEDO, ROUGHNESS = "vertex_albedo", "vertex_roughness"  # of the mesh, as Mitsuba wants attributes to be called
+# Attributes of the mesh, as Mitsuba wants them to be called. Gloss is roughness, specular intensity, share of the sharp
+# lobe.
+ALBEDO, GLOSS = "vertex_albedo", "vertex_gloss"
+# GGX's alpha of the sharp lobe, relative to that of the one lobe which stands for both.
+SHARP_ALPHA = 0.4
 # Part of the sampled directions that follow the mirror's lobe; it changes the noise, not the mean.
 MIRROR_SHARE = 0.25
 
@@ -21,7 +25,10 @@ MIRROR_SHARE = 0.25
 class Surface(mi.BSDF):
     """Lambert plus GGX (separable Smith, Schlick from `f0`; `f0` of 0 is matte), the same from either side.
 
-    Albedo and perceptual roughness (its square is GGX's alpha) are attributes of the mesh's vertices.
+    Albedo, perceptual roughness (its square is GGX's alpha), specular intensity (a factor of the reflectance) and the
+    share of a sharp lobe are attributes of the mesh's vertices. With two lobes (Weyrich et al. 2006 fit skin by such),
+    the broad one is as much broader as keeps the mean of alpha: the mean slope of GGX's facets, pi / 2 alpha, is then
+    that of the single lobe whose roughness the mesh holds.
     """
 
     def __init__(self, props: Any) -> None:
@@ -34,7 +41,8 @@ class Surface(mi.BSDF):
     def sample(self, ctx: Any, si: Any, choice: Any, point: Any, active: Any = True) -> Any:
         """A direction that goes on from `si`, mostly by the cosine, else mirrored about a GGX normal."""
         side, view = self._seen(si)
-        alpha2 = dr.square(dr.square(self._roughness(si, active)))
+        gloss = _Gloss(si, active)
+        alpha2 = dr.square(dr.select(choice < MIRROR_SHARE * gloss.share, gloss.sharp, gloss.broad))
         cosine = dr.sqrt((1 - point.y) / (1 + (alpha2 - 1) * point.y))
         sine, phi = dr.safe_sqrt(1 - dr.square(cosine)), 2 * dr.pi * point.x
         half = mi.Vector3f(sine * dr.cos(phi), sine * dr.sin(phi), cosine)
@@ -65,12 +73,16 @@ class Surface(mi.BSDF):
         half = dr.normalize(view + light)
         to_view, to_light = dr.maximum(view.z, 1e-3), dr.maximum(light.z, 1e-6)
         on_half, bent = dr.maximum(half.z, 0.0), dr.maximum(dr.dot(view, half), 0.0)
-        alpha2 = dr.square(dr.square(self._roughness(si, active)))
-        facets = alpha2 / (dr.pi * dr.square(dr.square(on_half) * (alpha2 - 1) + 1))
+        gloss = _Gloss(si, active)
+        facets, shape = mi.Float(0.0), mi.Float(0.0)
+        for share, alpha in ((1 - gloss.share, gloss.broad), (gloss.share, gloss.sharp)):
+            alpha2 = dr.square(alpha)
+            lobe = share * alpha2 / (dr.pi * dr.square(dr.square(on_half) * (alpha2 - 1) + 1))
+            facets, shape = facets + lobe, shape + lobe * _smith(to_view, alpha2) * _smith(to_light, alpha2)
         fresnel = self.f0 + (1 - self.f0) * dr.power(dr.maximum(1 - bent, 0.0), 5) if self.f0 > 0 else 0.0
-        shape = facets * _smith(to_view, alpha2) * _smith(to_light, alpha2)
+        mirrored = gloss.specular * fresnel * shape / (4 * to_view * to_light)
         albedo = si.shape.eval_attribute_3(ALBEDO, si, active)
-        value = (albedo / dr.pi + mi.Color3f(fresnel * shape / (4 * to_view * to_light))) * to_light
+        value = (albedo / dr.pi + mi.Color3f(mirrored)) * to_light
         mirror = facets * on_half / dr.maximum(4 * bent, 1e-6)
         density = (1 - MIRROR_SHARE) * to_light / dr.pi + MIRROR_SHARE * mirror
         return dr.select(lit, value, 0.0), dr.select(lit, density, 0.0)
@@ -80,12 +92,20 @@ class Surface(mi.BSDF):
         side = turned(si)
         return side, side * si.wi
 
-    def _roughness(self, si: Any, active: Any) -> Any:
-        return si.shape.eval_attribute_1(ROUGHNESS, si, active)
-
     def to_string(self) -> str:
         """What Mitsuba prints."""
         return f"{SURFACE}[f0={self.f0}]"
+
+
+class _Gloss:
+    """GGX's alphas, how the lobes share the mirrored light, and its intensity, where a ray met the mesh."""
+
+    def __init__(self, si: Any, active: Any) -> None:
+        gloss = si.shape.eval_attribute_3(GLOSS, si, active)
+        alpha = dr.square(gloss.x)
+        self.specular, self.share = gloss.y, gloss.z
+        self.sharp = SHARP_ALPHA * alpha
+        self.broad = alpha * (1 - SHARP_ALPHA * self.share) / (1 - self.share)
 
 
 def _smith(cosine: Any, alpha2: Any) -> Any:
@@ -99,9 +119,9 @@ def turned(si: Any) -> Any:
 
 
 class Seen(mi.SamplingIntegrator):
-    """Radiance by the nested `light` integrator, and of the first surface: hit, albedo, roughness, normal, position."""
+    """Radiance by the nested `light` integrator, and of the first surface: hit, albedo, gloss, normal, position."""
 
-    NAMES = ("hit", "alb.r", "alb.g", "alb.b", "rough", "n.x", "n.y", "n.z", "p.x", "p.y", "p.z")
+    NAMES = ("hit", "alb.r", "alb.g", "alb.b", "rough", "spec", "n.x", "n.y", "n.z", "p.x", "p.y", "p.z")
 
     def __init__(self, props: Any) -> None:
         super().__init__(props)
@@ -116,7 +136,8 @@ class Seen(mi.SamplingIntegrator):
         radiance, _, _ = self.light.sample(scene, sampler, ray, medium, active)
         albedo = si.shape.eval_attribute_3(ALBEDO, si, hit)
         normal = turned(si) * si.sh_frame.n
-        found = [albedo.x, albedo.y, albedo.z, si.shape.eval_attribute_1(ROUGHNESS, si, hit)]
+        gloss = si.shape.eval_attribute_3(GLOSS, si, hit)
+        found = [albedo.x, albedo.y, albedo.z, gloss.x, gloss.y]
         found += [normal.x, normal.y, normal.z, si.p.x, si.p.y, si.p.z]
         return radiance, hit, [dr.select(hit, value, 0.0) for value in [mi.Float(1.0), *found]]
 

@@ -22,7 +22,11 @@ from flare_cli.synthetic.kernels import raytrace as kernels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaintedMesh:
-    """A mesh in world space with values at its vertices. `f0` is reflectance straight on, 0 for matte."""
+    """A mesh in world space with values at its vertices. `f0` is reflectance straight on, 0 for matte.
+
+    `specular` scales Schlick's reflectance (1 where not given). `sharp` is the share of a second, sharper GGX lobe (0
+    where not given); `roughness` is then the one that a single lobe would have (`mitsuba_plugins.py` says how).
+    """
 
     vertices: Float[Tensor, "V 3"]
     faces: Int[Tensor, "F 3"]
@@ -31,6 +35,8 @@ class PaintedMesh:
     roughness: Float[Tensor, "V"]
     labels: Int[Tensor, "V"]
     f0: float = 0.04
+    specular: Float[Tensor, "V"] | None = None
+    sharp: Float[Tensor, "V"] | None = None
 
     def to(self, device: torch.device | str) -> PaintedMesh:
         """Return the same mesh on `device`, where it will be traced."""
@@ -51,6 +57,7 @@ class TracedPicture:
     normal: Float[Tensor, "H W 3"]
     depth: Float[Tensor, "H W"]
     label: Int[Tensor, "H W"]
+    specular: Float[Tensor, "H W"] | None = None  # relative to F0 = 0.04
 
     def to(self, device: torch.device | str) -> TracedPicture:
         """Return the same picture on `device`."""
