@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 import torch
@@ -34,6 +35,10 @@ def _start_warp() -> None:
 
 
 _start_warp()
+# Two threads that load kernels at once leave each other half of them, in the cache too: fixed bit by bit between Warp
+# 1.10 and 1.19 (its issues 1474, 1532 and 1705). The first launch of a module, which loads it, is therefore alone.
+_loading = Lock()
+_loaded: set[tuple[wp.Module, torch.device]] = set()
 
 
 @functools.cache
@@ -114,13 +119,15 @@ def _whole(argument: object) -> object:
 
 def _launch(kernel: Any, dim: tuple[int, ...], device: torch.device, arguments: Sequence[object]) -> None:
     stream = _warp_stream(torch.cuda.current_stream(device)) if device.type == "cuda" else None
-    wp.launch(
-        kernel,
-        dim=dim,
-        inputs=[_descriptor(a) if isinstance(a, Tensor) else a for a in arguments],
-        device=wp.device_from_torch(device),
-        stream=stream,
-    )
+    with nullcontext() if (kernel.module, device) in _loaded else _loading:
+        wp.launch(
+            kernel,
+            dim=dim,
+            inputs=[_descriptor(a) if isinstance(a, Tensor) else a for a in arguments],
+            device=wp.device_from_torch(device),
+            stream=stream,
+        )
+        _loaded.add((kernel.module, device))
 
 
 def vectors(tensor: Tensor) -> Any:

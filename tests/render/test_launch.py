@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import trimesh
@@ -62,3 +66,20 @@ def test_a_split_launch_does_the_whole_work_and_threads_change_no_bit(work, monk
     torch.testing.assert_close(split[0], whole, rtol=1e-4, atol=1e-4)
     for other in split[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, split[0], strict=True))
+
+
+COLD_START = """
+from concurrent.futures import ThreadPoolExecutor
+import torch
+from flare_cli.render.light.shading import mirrored
+up = torch.tensor([[0.0, 0.0, 1.0]])
+with ThreadPoolExecutor(8) as pool:
+    seen = list(pool.map(lambda _: mirrored(up, up), range(8)))
+assert all(torch.equal(one, up) for one in seen), seen
+"""
+
+
+def test_threads_that_launch_the_same_kernels_first_do_not_disturb_each_other(tmp_path):
+    environment = {**os.environ, "WARP_CACHE_PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", COLD_START], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
