@@ -35,6 +35,9 @@ app.add_typer(head_app, name="head")
 
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, or cuda")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="change one setting; may be repeated")
+]
 RunArgument = Annotated[
     Path | None, typer.Argument(metavar="[RUN]", help="run folder; by default the newest under ./runs")
 ]
@@ -149,10 +152,7 @@ def fit(
         str | None,
         typer.Option(help="default, paper, cpu, demo or a .toml file; by default `default`, without a GPU `cpu`"),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="change one setting; may be repeated"),
-    ] = None,
+    overrides: Overrides = None,
     rasterizer: Annotated[
         str | None, typer.Option(help="auto, warp, nvdiffrast or pytorch3d; short for --set run.rasterizer=NAME")
     ] = None,
@@ -350,31 +350,31 @@ def demo(
 
 @app.command()
 def synth(
-    out: Annotated[Path, typer.Option("-o", "--out", help="the subject folder to make")],
-    seed: Annotated[int, typer.Option(help="which person", min=0)] = 0,
-    light: Annotated[Path, typer.Option(help="an equirectangular .hdr picture, or the name of a bundled one")] = Path(
-        "studio"
-    ),
-    relight: Annotated[
-        list[Path] | None, typer.Option(help="trace held-out frames under this map too; may be repeated")
+    recipe: Annotated[str, typer.Argument(help="a subject of the benchmark by name, or the path of a .toml file")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the folder to make")],
+    overrides: Overrides = None,
+    head: Annotated[str | None, typer.Option(help="open-head or ict, in place of the recipe's")] = None,
+    head_data: Annotated[
+        Path | None, typer.Option(help="folder of ICT-FaceKit's .obj files (FaceXModel), for people with its head")
     ] = None,
-    frames: Annotated[int, typer.Option(help="length of the recording", min=1)] = 48,
-    size: Annotated[int, typer.Option(help="edge of the square pictures in pixels", min=16, max=4096)] = 256,
-    samples: Annotated[int, typer.Option(help="paths per pixel", min=1)] = 64,
-    bounces: Annotated[int, typer.Option(help="reflections between surfaces; 0 is direct light", min=0, max=64)] = 2,
+    size: Annotated[int | None, typer.Option(help="edge of the square pictures in pixels", min=16, max=4096)] = None,
+    samples: Annotated[int | None, typer.Option(help="paths a pixel", min=1)] = None,
+    tracked: Annotated[bool, typer.Option(help="also track the video, as a user's would be")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Film a synthetic person by a path tracer, with the truth: buffers, other lights, other cameras."""
+    """Film a path traced person with a phone's camera, with the truth: buffers, other lights, other cameras."""
     from flare_cli.apps.synth import SynthRequest
     from flare_cli.apps.synth import synth as run_synth
 
+    asked = {"person.head": head, "render.size": size, "render.samples": samples}
+    changes = [f"{key}={value}" for key, value in asked.items() if value is not None]
     request = SynthRequest(
-        out=out, seed=seed, light=light, relight=tuple(relight or ()), frames=frames, size=size, samples=samples,
-        bounces=bounces,
-    )  # fmt: skip
+        out=out, recipe=recipe, overrides=(*(overrides or ()), *changes), head_data=head_data, tracked=tracked
+    )
     with console.progress_bars() as progress:
         result = run_synth(request, progress)
-    _show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
+    subject = result.given or result.tracked
+    _show(f"recording {result.folder}", asdict(result), as_json, then=() if subject is None else _fitting(subject))
 
 
 @app.command()

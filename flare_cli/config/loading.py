@@ -9,7 +9,7 @@ import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from flare_cli.config.schema import Config
 from flare_cli.config.shipped import shipped_folder
@@ -20,10 +20,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
+T = TypeVar("T")
 
-def preset_names() -> list[str]:
-    """Names that `load_config` takes besides paths."""
-    return sorted(path.stem for path in shipped_folder("configs").glob("*.toml"))
+PRESETS = "configs"  # the folder of a fit's settings
+
+
+def preset_names(folder: str = PRESETS) -> list[str]:
+    """Names that `load_config` takes besides paths, or what else comes with the program in `folder`."""
+    return sorted(path.stem for path in shipped_folder(folder).glob("*.toml"))
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
@@ -31,31 +35,40 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
 
     Raises `ConfigError` naming file, line, table and key.
     """
+    return load_settings(Config, name_or_path, overrides, folder=PRESETS, kind="config")
+
+
+def load_settings(cls: type[T], name_or_path: str, overrides: Sequence[str], *, folder: str, kind: str) -> T:
+    """Read any dataclass of dataclasses (one a table, fields by `schema.setting`) as `load_config` reads a `Config`.
+
+    Names stand for files in the shipped `folder`; `kind` is what messages call them. Raises `ConfigError`.
+    """
     path = Path(name_or_path)
     if not name_or_path.endswith(".toml"):
-        path = shipped_folder("configs") / f"{name_or_path}.toml"
+        path = shipped_folder(folder) / f"{name_or_path}.toml"
         if not path.is_file():
             raise ConfigError(
-                f"there is no config called {name_or_path!r}",
-                hint=f"use one of {', '.join(preset_names())}, or the path of a .toml file",
+                f"there is no {kind} called {name_or_path!r}",
+                hint=f"use one of {', '.join(preset_names(folder))}, or the path of a .toml file",
             )
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist", hint=f"presets: {', '.join(preset_names())}") from None
+        raise ConfigError(f"{path} does not exist", hint=f"shipped: {', '.join(preset_names(folder))}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
-            f"{path} is not readable TOML: {error}", hint="see configs/default.toml for an example"
+            f"{path} is not readable TOML: {error}",
+            hint=f"see {folder}/{preset_names(folder)[0]}.toml for an example",
         ) from error
     for override in overrides:
         _apply_override(tables, override)
-    return _Reader(path.name, text).config(tables)
+    return _Reader(path.name, text).settings(cls, tables)
 
 
 def config_from_dict(tables: dict[str, Any], source: str) -> Config:
     """Check a plain dictionary (as `config_to_dict` makes it, or out of an avatar file) and turn it into a `Config`."""
-    return _Reader(source, "").config(tables)
+    return _Reader(source, "").settings(Config, tables)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -103,8 +116,8 @@ class _Reader:
         self.source = source
         self.lines = text.splitlines()
 
-    def config(self, tables: dict[str, Any]) -> Config:
-        return self._table(Config, tables, table="", index=0)
+    def settings(self, cls: type[T], tables: dict[str, Any]) -> T:
+        return self._table(cls, tables, table="", index=0)
 
     def _table(self, cls: type, values: Any, *, table: str, index: int) -> Any:
         if not isinstance(values, dict):
@@ -172,7 +185,7 @@ def _matches(kind: Any, value: Any) -> Any:
         return next((m for m in (_matches(k, value) for k in get_args(kind)) if m is not None), None)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if kind in (int, str) and type(value) is kind:
+    if kind in (int, str, bool) and type(value) is kind:
         return value
     return None
 
@@ -182,4 +195,4 @@ def _describe(kind: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
     if get_origin(kind) is tuple:
         return f"a list whose items are {_describe(get_args(kind)[0])}"
-    return {int: "a whole number", float: "a number", str: "a text"}.get(kind, str(kind))
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(kind, str(kind))

@@ -14,8 +14,9 @@ from flare_cli.errors import EnvmapError
 
 
 def bundled_envmaps() -> dict[str, Path]:
-    """The environment maps that come with the program, by name."""
-    return {path.stem: path for path in sorted(shipped_folder("assets/env_maps").glob("*.hdr"))}
+    """The environment maps that come with the program, by name: `studio`, `measured/forest`."""
+    folder = shipped_folder("assets/env_maps")
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.hdr"))}
 
 
 def find_envmap(path: Path) -> Path:

@@ -1,151 +1,256 @@
-"""Path traced recordings with more truth: held-out frames under other lights and from other cameras (`flare synth`)."""
+"""Path traced recordings: a phone's video of a person whose albedo, shape and looks under other lights are known.
+
+    <subject>/video.mp4                        what the phone made of it
+    <subject>/image, mask, semantic, *.json    a subject with a tracker's errors, where the head is our own model's
+    <subject>/truth/                           docs/formats.md, "Synthetic subject"
+
+Resumable by the frame: a frame's label picture (held out: its buffers) is written last of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float16, UInt8
 from torch import Tensor
 
 from flare_cli.data.hdr import save_hdr
+from flare_cli.data.image import read_rgb, write_png
 from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import SubjectError
 from flare_cli.render.camera import Cameras
-from flare_cli.subject.folder import Subject
-from flare_cli.synthetic.mitsuba import trace_path
-from flare_cli.synthetic.performance import perform
-from flare_cli.synthetic.raytrace import PaintedMesh, TracedPicture
-from flare_cli.synthetic.recording import (
-    Recording,
-    buffers_of,
-    film,
-    finished_subject,
-    make_person,
-    studio_camera,
-    write_buffers,
-)
+from flare_cli.render.colour import srgb_from_linear
+from flare_cli.subject.folder import FrameQuality, Subject, save_subject
+from flare_cli.subject.track import Track
+from flare_cli.synthetic.acting import act
+from flare_cli.synthetic.mitsuba import MitsubaHead
+from flare_cli.synthetic.people.interface import FilmedPerson
+from flare_cli.synthetic.performance import Performance
+from flare_cli.synthetic.phone import filmed, sensor_noise
+from flare_cli.synthetic.raytrace import TracedPicture
+from flare_cli.synthetic.recipe import SynthRecipe
+from flare_cli.synthetic.recording import studio_camera, truth_path, write_buffers
+from flare_cli.synthetic.tracker_error import with_tracker_error
 
-RECIPE_VERSION = 1
-VIEWS = ((30, 0), (-30, 0), (0, 20), (0, -20))  # yaw, pitch in degrees
+RECIPE_VERSION = 2
+VIDEO = "video.mp4"
+VIEWS = ((30, 0), (-30, 0), (60, 0), (-60, 0), (0, 20), (0, -20))  # yaw, pitch in degrees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PathRecipe:
-    """How much of whom: the person's seed, frames, edge in pixels, paths per pixel, reflections between surfaces."""
+class PathTracedFilm:
+    """A recording to be made: who, doing what, under which maps (in the camera's units, by name)."""
 
-    seed: int
-    frames: int
-    size: int
-    samples: int
-    bounces: int
+    recipe: SynthRecipe
+    person: FilmedPerson
+    light: Float[Tensor, "H W 3"]
+    relight: Mapping[str, Float[Tensor, "..."]]
+
+    @property
+    def performance(self) -> Performance:
+        """What the person does."""
+        asked = self.recipe.performance
+        return act(asked.training, asked.held_out, fps=asked.fps, seed=asked.seed)
+
+    def source(self) -> dict[str, Any]:
+        """What tells this recording from all others."""
+        performance = self.performance
+        return {
+            "kind": "synthetic",
+            "renderer": "mitsuba",
+            "version": RECIPE_VERSION,
+            **asdict(self.recipe),
+            "maps": {name: _fingerprint(envmap) for name, envmap in {"": self.light, **self.relight}.items()},
+            "head": _fingerprint(self.person.control(performance, 0)),
+            "views": [list(view) for view in VIEWS],
+            "held_out_from": performance.held_out + 1,
+        }
 
 
-def make_path_traced_subject(
-    folder: Path,
-    recipe: PathRecipe,
-    *,
-    light: Float[Tensor, "H W 3"],
-    relight: Mapping[str, Float[Tensor, "..."]],
-    progress: Callable[[int, int], None] | None = None,
-) -> Subject:
-    """Film a synthetic person into `folder` and return the subject, whose track is exact.
+def film_path_traced(
+    folder: Path, film: PathTracedFilm, progress: Callable[[int, int], None] | None = None
+) -> Subject | None:
+    """Film a person into `folder`; the subject, where the head is our own model's.
 
-    Held-out frames are also traced under each map of `relight` and from the cameras of `VIEWS`. What a recording that
-    was cut off has finished is kept, frame by frame. `progress` is called with (pictures done, pictures).
-    Raises `SubjectError` where `folder` holds something else, `BackendError` where Mitsuba does not run.
+    What a recording that was cut off has finished is kept, frame by frame. `progress` is called with (pictures done,
+    pictures). Raises `SubjectError` where `folder` holds something else, `BackendError` where Mitsuba does not run.
     """
-    performance, camera = perform(recipe.frames, seed=recipe.seed), studio_camera(recipe.size)
-    source = {
-        "kind": "synthetic",
-        "renderer": "mitsuba",
-        "version": RECIPE_VERSION,
-        **asdict(recipe),
-        "light": _fingerprint(light),
-        "relight": {name: _fingerprint(envmap) for name, envmap in relight.items()},
-        "views": [list(view) for view in VIEWS],
-        "held_out_from": performance.held_out + 1,
-    }
-    if (finished := finished_subject(folder, source)) is not None:
-        return finished
+    # As JSON has it, so that it can be compared with what was written.
+    source = _plain(film.source())
     _claim(folder, source)
-    recording = Recording(
-        person=make_person(recipe.seed), performance=performance, camera=camera, envmap=light, source=source
-    )
-    more = _MoreTruth(
-        relit={folder / "truth" / "relit" / name: envmap for name, envmap in relight.items()},
-        views={
-            folder / "truth" / "views" / f"{yaw}_{pitch}": studio_camera(recipe.size, yaw=yaw, pitch=pitch)
-            for yaw, pitch in VIEWS
-        },
-    )
-    more.describe()
+    performance = film.performance
+    recording = _Recording(folder, film, performance)
+    if not (folder / VIDEO).is_file() or (folder / "film").is_dir():
+        recording.describe(source)
+        recording.trace(progress)
+        recording.develop()
+    return recording.given(source)
 
-    def trace(mesh: PaintedMesh, frame: int) -> TracedPicture:
-        first = (recipe.seed * recipe.frames + frame) * (1 + len(more))  # no two pictures share their random numbers
+
+@final
+class _Recording:
+    """The steps of one recording, each of which leaves what it made in the folder."""
+
+    def __init__(self, folder: Path, film: PathTracedFilm, performance: Performance) -> None:
+        self.folder, self.film, self.performance = folder, film, performance
+        self.camera = studio_camera(film.recipe.render.size)
+        self.truth = folder / "truth"
+        self.frames = len(performance.arkit)
+        self.seen_from = {
+            self.truth / "views" / f"{yaw}_{pitch}": studio_camera(film.recipe.render.size, yaw=yaw, pitch=pitch)
+            for yaw, pitch in VIEWS
+        }
+        self.lit_by = {self.truth / "relit" / name: envmap for name, envmap in film.relight.items()}
+
+    def describe(self, source: dict[str, Any]) -> None:
+        """Write everything about the pictures to come."""
+        write_json(self.truth / "recipe.json", source)
+        save_hdr(self.truth / "light.hdr", self.film.light.float().numpy())
+        for place, envmap in self.lit_by.items():
+            save_hdr(place / "light.hdr", envmap.float().numpy())
+        for place, camera in {self.truth: self.camera, **self.seen_from}.items():
+            write_json(place / "camera.json", _described(camera))
+        person = self.film.person
+        mesh = {"faces": person.faces.int().numpy(), "labels": person.labels.to(torch.uint8).numpy()}
+        write_buffers(self.truth / "mesh.npz", mesh)
+
+    def trace(self, progress: Callable[[int, int], None] | None) -> None:
+        """All frames that are not there yet, one after the other: Mitsuba uses all cores by itself."""
+        costs = [1 + len(self._extra(i)) for i in range(self.frames)]
+        for i in range(self.frames):
+            if not self._last_file(i).is_file():
+                self._trace_frame(i)
+            if progress is not None:
+                progress(sum(costs[: i + 1]), sum(costs))
+
+    def _extra(self, frame: int) -> list[Path]:
+        """Where a frame's pictures under other lights and from other cameras go."""
+        late = frame - self.performance.held_out
+        if late < 0:
+            return []
+        return [*self.lit_by, *(self.seen_from if frame in self._viewed() else ())]
+
+    def _viewed(self) -> list[int]:
+        """The held-out frames that are seen from other cameras too, spread evenly."""
+        first, count = self.performance.held_out, min(self.film.recipe.render.views, self.frames)
+        return [] if count == 0 else (first + (np.arange(count) + 0.5) / count * (self.frames - first)).astype(int).tolist()
+
+    def _last_file(self, frame: int) -> Path:
+        held_out = frame >= self.performance.held_out
+        return truth_path(self.folder, frame + 1) if held_out else self._path("semantic", frame)
+
+    def _path(self, kind: str, frame: int) -> Path:
+        return self.folder / kind / f"{frame + 1}.png"
+
+    def _trace_frame(self, frame: int) -> None:
+        render, person = self.film.recipe.render, self.film.person
+        head = MitsubaHead(person.posed(self.performance, frame))
+        first = frame * (1 + len(self.lit_by) + len(self.seen_from))  # no two pictures share their random numbers
 
         def picture(number: int, camera: Cameras, envmap: Float[Tensor, "H W 3"]) -> TracedPicture:
-            seed = (first + number) % 2**32
-            return trace_path(mesh, camera, envmap, samples=recipe.samples, seed=seed, bounces=recipe.bounces)
-
-        if frame >= performance.held_out:
-            more.write(frame + 1, picture, camera, light)
-        return picture(0, camera, light)
-
-    def report(done: int, frames: int) -> None:
-        if progress is not None:
-            progress(*(n + len(more) * max(n - performance.held_out, 0) for n in (done, frames)))
-
-    return film(folder, recording, trace, at_once=1, progress=report)  # Mitsuba uses all cores by itself
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _MoreTruth:
-    """What held-out frames are traced under and from besides, by the folder it goes to."""
-
-    relit: Mapping[Path, Float[Tensor, "..."]]
-    views: Mapping[Path, Cameras]
-
-    def __len__(self) -> int:
-        return len(self.relit) + len(self.views)
-
-    def describe(self) -> None:
-        """Write the light and the camera beside the pictures to come."""
-        for place, envmap in self.relit.items():
-            save_hdr(place / "light.hdr", envmap.float().numpy())
-        for place, camera in self.views.items():
-            write_json(
-                place / "camera.json",
-                {
-                    "camera_from_world": camera.camera_from_world[0].double().tolist(),
-                    "intrinsics": camera.intrinsics[0].double().tolist(),
-                    "size": [camera.height, camera.width],
-                },
+            return head.trace(
+                camera, envmap, samples=render.samples, seed=first + number, bounces=render.bounces
             )
 
-    def write(
-        self,
-        number: int,
-        picture: Callable[[int, Cameras, Float[Tensor, "..."]], TracedPicture],
-        camera: Cameras,
-        light: Float[Tensor, "H W 3"],
-    ) -> None:
-        """Trace and write frame `number` by `picture(which, camera, envmap)`, `which` from 1."""
-        for which, (place, envmap) in enumerate(self.relit.items(), 1):
-            radiance = picture(which, camera, envmap).radiance.half().numpy()
-            write_buffers(place / f"{number}.npz", {"radiance": radiance})
-        for which, (place, view) in enumerate(self.views.items(), 1 + len(self.relit)):
-            seen = picture(which, view, light)
-            labelled = {**buffers_of(seen), "label": seen.label.to(torch.uint8).numpy()}
-            write_buffers(place / f"{number}.npz", labelled)
+        seen = picture(0, self.camera, self.film.light)
+        write_png(self._path("film", frame), self._sensor_picture(seen.radiance, frame))
+        write_png(self._path("mask", frame), _as_bytes(seen.coverage))
+        write_png(self._path("semantic", frame), seen.label.to(torch.uint8).numpy())
+        for number, place in enumerate(self._extra(frame), 1):
+            path = place / f"{frame + 1}.npz"
+            if place in self.lit_by:
+                radiance = picture(number, self.camera, self.lit_by[place]).radiance
+                write_buffers(path, {"radiance": compact(radiance)})
+            else:
+                view = picture(number, self.seen_from[place], self.film.light)
+                write_buffers(path, _buffers(view))
+        if frame >= self.performance.held_out:
+            vertices = person.control(self.performance, frame).float().numpy()
+            write_buffers(truth_path(self.folder, frame + 1), {**_buffers(seen), "vertices": vertices})
+
+    def _sensor_picture(self, radiance: Float[Tensor, "H W 3"], frame: int) -> UInt8[np.ndarray, "H W 3"]:
+        camera = self.film.recipe.camera
+        random = np.random.default_rng([self.film.recipe.performance.seed, frame])
+        noisy = sensor_noise(radiance.double().numpy(), camera.noise, random)
+        return _as_bytes(srgb_from_linear(torch.from_numpy(noisy).float()))
+
+    def develop(self) -> None:
+        """The phone's video of what the sensor read, and the pictures of that video."""
+        recipe = self.film.recipe
+        pictures = (read_rgb(self._path("film", i)) for i in range(self.frames))
+        shown = filmed(self.folder / VIDEO, pictures, fps=recipe.performance.fps, crf=recipe.camera.crf)
+        for i, picture in enumerate(shown):
+            write_png(self._path("image", i), picture)
+        shutil.rmtree(self.folder / "film")  # last: without it the recording is whole
+
+    def given(self, source: dict[str, Any]) -> Subject | None:
+        """Write the subject with the parameters that a tracker might have found; the exact ones go to `truth/`."""
+        known = self.film.person.parameters(self.performance)
+        if known is None:
+            return None
+        recipe = self.film.recipe
+        fps = recipe.performance.fps
+        exact = Track(
+            head="open-head",
+            frames=torch.arange(1, self.frames + 1),
+            shape=known.shape,
+            expression=known.expression,
+            pose=known.pose,
+            translation=known.translation,
+            camera=self.camera,
+            fps=fps,
+        )
+        quality = tuple(
+            FrameQuality(number=n, time=(n - 1) / fps, error=0.0, confidence=1.0) for n in range(1, self.frames + 1)
+        )
+        held_out = tuple(range(self.performance.held_out + 1, self.frames + 1))
+        subject = Subject(folder=self.truth, track=exact, quality=quality, source=source, held_out=held_out)
+        save_subject(subject)
+        tracker = recipe.tracker
+        given = with_tracker_error(exact, noise=tracker.noise, drift=tracker.drift, seed=recipe.performance.seed)
+        subject = replace(subject, folder=self.folder, track=given)
+        save_subject(subject)
+        return subject
 
 
-def _fingerprint(envmap: Float[Tensor, "H W 3"]) -> str:
-    return hashlib.sha256(envmap.float().contiguous().numpy().tobytes()).hexdigest()
+def compact(values: Float[Tensor, "H W *channels"]) -> Float16[np.ndarray, "H W *channels"]:
+    """Half floats whose last two bits are 0 (right to one part in 256): they pack into fewer bytes."""
+    return (values.half().numpy().view(np.uint16) & 0xFFFC).view(np.float16)
+
+
+def _buffers(picture: TracedPicture) -> dict[str, np.ndarray]:
+    names = ("radiance", "coverage", "albedo", "roughness", "specular", "normal", "depth")
+    buffers = {name: compact(getattr(picture, name)) for name in names}
+    return {**buffers, "label": picture.label.to(torch.uint8).numpy()}
+
+
+def _as_bytes(values: Float[Tensor, "H W *channels"]) -> UInt8[np.ndarray, "H W *channels"]:
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def _described(camera: Cameras) -> dict[str, Any]:
+    return {
+        "camera_from_world": camera.camera_from_world[0].double().tolist(),
+        "intrinsics": camera.intrinsics[0].double().tolist(),
+        "size": [camera.height, camera.width],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _fingerprint(values: Float[Tensor, "..."]) -> str:
+    return hashlib.sha256(values.float().contiguous().numpy().tobytes()).hexdigest()
 
 
 def _claim(folder: Path, source: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ def make_subject(
     work_folder = WorkFolder(request.out / ".work")
     work_folder.claim(key)
     try:
-        seconds, landmarks, tracked = _Stages(request, reader, head, work_folder, progress).run(search)
+        seconds, landmarks, crop, tracked = _Stages(request, reader, head, work_folder, progress).run(search)
     except WorkerError:
         raise  # the video is not to blame
     except FlareError:
@@ -74,6 +74,7 @@ def make_subject(
         "key": key,
         "head_sha256": head.sha256,
         "frames": len(landmarks.scores),
+        "crop": asdict(crop),
         "warning": landmarks.warning,
         "seconds": seconds,
     }
@@ -103,7 +104,7 @@ class _Stages:
         self.drawn = head.to(choose_device(request.device))
         self.seconds: dict[str, float] = {}
 
-    def run(self, search: Beside[FaceLandmarks] | None) -> tuple[dict[str, float], FaceLandmarks, Tracked]:
+    def run(self, search: Beside[FaceLandmarks] | None) -> tuple[dict[str, float], FaceLandmarks, Crop, Tracked]:
         """All stages; the seconds that each took, and what was found."""
         landmarks = self._landmarks(search)
         if len(landmarks.usable) < MIN_USABLE_FRAMES:
@@ -118,7 +119,7 @@ class _Stages:
             tracked = self._tracked(landmarks, crop)
             with self._stage("labels and preview") as progress:
                 segment_frames(self.drawn, tracked, landmarks, crop, self.work_folder, processes, progress)
-        return self.seconds, landmarks, tracked
+        return self.seconds, landmarks, crop, tracked
 
     def _landmarks(self, search: Beside[FaceLandmarks] | None) -> FaceLandmarks:
         landmarks = FaceLandmarks.load(self.work_folder)

@@ -1,34 +1,59 @@
-"""Recordings with more truth: their files, and what is kept of one that was cut off."""
+"""Path traced recordings: their files, what is kept of one that was cut off, and what a given track is off by."""
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from flare_cli.apps.synth import SynthRequest, synth
-from flare_cli.cli.main import app
 from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.errors import SubjectError
-from flare_cli.parallel.progress import quiet
 from flare_cli.render.camera import Cameras
 from flare_cli.subject.folder import load_subject
-from flare_cli.synthetic import mitsuba, path_traced
-from flare_cli.synthetic.mitsuba import mitsuba_installed
-from flare_cli.synthetic.path_traced import PathRecipe, make_path_traced_subject
+from flare_cli.synthetic import path_traced
+from flare_cli.synthetic.path_traced import PathTracedFilm, compact, film_path_traced
+from flare_cli.synthetic.people.interface import HeadParameters
 from flare_cli.synthetic.raytrace import trace_picture
-from flare_cli.synthetic.recording import make_synthetic_subject
+from flare_cli.synthetic.recipe import load_recipe
+from flare_cli.synthetic.recording import make_person
 
-RECIPE = PathRecipe(seed=0, frames=5, size=24, samples=4, bounces=1)
 LIGHT, OTHER = torch.full((8, 16, 3), 0.5), torch.ones(8, 16, 3)
+RECIPE = load_recipe(
+    "tiny",
+    ["performance.training=3", "performance.held_out=2", "render.size=24", "render.samples=4", "camera.crf=0"],
+)
 
 
 class StoppedError(Exception):
     """What a killed run is here."""
+
+
+class PlainPerson:
+    """The demo's person, as one that is filmed."""
+
+    def __init__(self, parameters_known=True):
+        self.person, self.parameters_known = make_person(0), parameters_known
+        self.faces = self.person.head.faces
+        self.labels = torch.ones(len(self.person.added), dtype=torch.long)
+
+    def control(self, performance, frame):
+        return self.person.added + performance.translation[frame]
+
+    def posed(self, performance, frame):
+        return self.person.posed(performance, frame)
+
+    def parameters(self, performance):
+        head = self.person.head
+        if not self.parameters_known:
+            return None
+        return HeadParameters(
+            shape=self.person.shape,
+            expression=performance.expression(head),
+            pose=performance.pose(head),
+            translation=performance.translation,
+        )
 
 
 @pytest.fixture
@@ -36,19 +61,24 @@ def traced(monkeypatch):
     """Our own ray tracer in Mitsuba's place; the list of what it was asked for, and when to stop."""
     asked = []
 
-    def trace(mesh, camera, envmap, *, samples, seed, bounces):
-        if asked.count("stop"):
-            raise StoppedError
-        asked.append(seed)
-        return trace_picture(mesh, camera, envmap, samples=samples, seed=seed)
+    class OwnTracer:
+        def __init__(self, mesh):
+            self.mesh = mesh
 
-    monkeypatch.setattr(path_traced, "trace_path", trace)
+        def trace(self, camera, envmap, *, samples, seed, bounces):
+            if asked.count("stop"):
+                raise StoppedError
+            asked.append(seed)
+            picture = trace_picture(self.mesh, camera, envmap, samples=samples, seed=seed)
+            return replace(picture, specular=picture.coverage)
+
+    monkeypatch.setattr(path_traced, "MitsubaHead", OwnTracer)
     return asked
 
 
 def film(folder, progress=None, **changed):
-    given = {"light": LIGHT, "relight": {"white": OTHER}, "progress": progress, **changed}
-    return make_path_traced_subject(folder, given.pop("recipe", RECIPE), **given)
+    given = {"recipe": RECIPE, "person": PlainPerson(), "light": LIGHT, "relight": {"white": OTHER}, **changed}
+    return film_path_traced(folder, PathTracedFilm(**given), progress)
 
 
 def files_of(folder):
@@ -58,29 +88,46 @@ def files_of(folder):
 def test_the_held_out_frames_have_truth_under_other_light_and_from_other_cameras(traced, tmp_path):
     steps = []
     subject = film(tmp_path, progress=lambda done, total: steps.append((done, total)))
-    assert load_subject(tmp_path).source == subject.source
-    assert subject.source["held_out_from"] == 5
-    # The last one also has another light and four other cameras.
-    assert steps == [(1, 10), (2, 10), (3, 10), (4, 10), (10, 10)]
-    assert len(set(traced)) == 10
+    loaded = load_subject(tmp_path)
+    assert (loaded.source, loaded.held_out) == (subject.source, (4, 5))
+    # The last two are also lit by another map, one of them is seen by six other cameras.
+    assert steps == [(1, 13), (2, 13), (3, 13), (5, 13), (13, 13)]
+    assert len(set(traced)) == 13
     truth = tmp_path / "truth"
-    assert sorted(p.name for p in (truth / "views").iterdir()) == ["-30_0", "0_-20", "0_20", "30_0"]
+    assert sorted(p.name for p in (truth / "views").iterdir()) == ["-30_0", "-60_0", "0_-20", "0_20", "30_0", "60_0"]
     frame, relit = np.load(truth / "5.npz"), np.load(truth / "relit" / "white" / "5.npz")
-    assert not (truth / "relit" / "white" / "4.npz").exists()
-    assert relit["radiance"].dtype == np.float16
+    assert not (truth / "3.npz").exists()
+    assert frame["vertices"].shape == np.load(truth / "mesh.npz")["labels"].shape + (3,)
     # Twice the light, the same head.
     inside = frame["coverage"] == 1
     means = [p["radiance"][inside].astype(float).mean() for p in (relit, frame)]
     assert means[0] == pytest.approx(2 * means[1], rel=0.05)
     np.testing.assert_allclose(load_envmap(truth / "relit" / "white" / "light.hdr"), OTHER, rtol=0.01)
+    assert not (tmp_path / "film").exists()
+
+
+def test_pictures_differ_from_the_truth_by_noise_and_compression_alone(traced, tmp_path):
+    film(tmp_path / "clean", recipe=replace(RECIPE, camera=replace(RECIPE.camera, noise=0.0)))
+    film(tmp_path / "noisy", recipe=replace(RECIPE, camera=replace(RECIPE.camera, noise=0.05)))
+    frame = np.load(tmp_path / "clean" / "truth" / "4.npz")
+    linear = frame["radiance"].astype(float).clip(0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    off = {kind: read_rgb(tmp_path / kind / "image" / "4.png") / 255 - srgb for kind in ("clean", "noisy")}
+    # Even lossless H.264 halves the resolution of colour: its mean over a face is right all the same.
+    inside = frame["coverage"] == 1
+    assert abs(off["clean"][inside].mean()) < 0.01
+    assert off["noisy"][inside].std() > 1.5 * off["clean"][inside].std()
+    assert (read_grey(tmp_path / "clean" / "semantic" / "4.png") == frame["label"]).all()
 
 
 def test_a_view_is_taken_from_where_its_name_and_its_file_say(traced, tmp_path):
     film(tmp_path)
-    front, eyes = np.load(tmp_path / "truth" / "5.npz"), {}
+    truth, eyes = tmp_path / "truth", {}
+    number = next(p.stem for p in (truth / "views" / "30_0").glob("*.npz"))
+    front = np.load(truth / f"{number}.npz")
     for name, (axis, sign) in {"30_0": (0, 1), "-30_0": (0, -1), "0_20": (1, 1), "0_-20": (1, -1)}.items():
-        seen = np.load(tmp_path / "truth" / "views" / name / "5.npz")
-        said = json.loads((tmp_path / "truth" / "views" / name / "camera.json").read_text())
+        seen = np.load(truth / "views" / name / f"{number}.npz")
+        said = json.loads((truth / "views" / name / "camera.json").read_text())
         camera = Cameras(
             intrinsics=torch.tensor([said["intrinsics"]]),
             camera_from_world=torch.tensor([said["camera_from_world"]]),
@@ -91,28 +138,48 @@ def test_a_view_is_taken_from_where_its_name_and_its_file_say(traced, tmp_path):
         # What a camera sees faces it, more than it faces the recording's.
         mean = [p["normal"][p["coverage"] == 1].astype(float).mean(0)[axis] for p in (seen, front)]
         assert sign * (mean[0] - mean[1]) > 0.1
-        assert set(seen.files) == {"radiance", "coverage", "albedo", "roughness", "normal", "depth", "label"}
     assert float(eyes["30_0"][0]) == pytest.approx(0.375)  # 0.75 m sin 30
     assert float(eyes["-30_0"][0]) == pytest.approx(-0.375)
     assert float(eyes["0_20"][1]) > float(eyes["0_-20"][1]) + 0.5
 
 
-def test_what_a_cut_off_recording_has_finished_is_kept(traced, tmp_path):
+def test_a_given_track_errs_as_its_recipe_says_and_the_exact_one_is_kept(traced, tmp_path):
+    film(tmp_path)
+    given = load_subject(tmp_path).track
+    exact = json.loads((tmp_path / "truth" / "flame_params.json").read_text())
+    frames = torch.tensor([f["pose"] for f in exact["frames"]]).reshape(given.pose.shape)
+    error = (given.pose - frames).rad2deg()
+    # Drift and noise of 0.3 degrees each.
+    assert float(error.std()) == pytest.approx(0.42, rel=0.35)
+    still = replace(RECIPE, tracker=replace(RECIPE.tracker, noise=0.0, drift=0.0))
+    film(tmp_path / "still", recipe=still)
+    torch.testing.assert_close(load_subject(tmp_path / "still").track.pose, frames.float(), atol=1e-6, rtol=0)
+
+
+def test_a_person_of_another_head_has_pictures_and_no_parameters(traced, tmp_path):
+    assert film(tmp_path, person=PlainPerson(parameters_known=False)) is None
+    assert (tmp_path / "video.mp4").is_file()
+    assert (tmp_path / "image" / "5.png").is_file()
+    assert not (tmp_path / "flame_params.json").exists()
+
+
+@pytest.mark.parametrize("stop_after", [2, 4])
+def test_what_a_cut_off_recording_has_finished_is_kept(traced, tmp_path, stop_after):
     film(tmp_path / "whole")
     whole = files_of(tmp_path / "whole")
+    traced.clear()
 
     def stop(done, total):
-        if done == 2:
+        if done >= stop_after:
             traced.append("stop")
 
     with pytest.raises(StoppedError):
         film(tmp_path / "cut", progress=stop)
+    before = len(traced) - 1
     assert not (tmp_path / "cut" / "flame_params.json").exists()
-    kept = [n for n in range(1, 6) if (tmp_path / "cut" / "truth" / f"{n}.npz").is_file()]
-    assert 2 <= len(kept) < 5
     traced.clear()
     film(tmp_path / "cut")
-    assert len(traced) == 10 - len(kept)
+    assert len(traced) == 13 - before
     assert files_of(tmp_path / "cut") == whole
     traced.clear()
     film(tmp_path / "cut")
@@ -122,38 +189,13 @@ def test_what_a_cut_off_recording_has_finished_is_kept(traced, tmp_path):
 def test_a_folder_of_another_recording_is_left_alone(traced, tmp_path):
     film(tmp_path)
     before = files_of(tmp_path)
-    for changed in ({"light": OTHER}, {"relight": {}}, {"recipe": replace(RECIPE, seed=1)}):
+    other = load_recipe("tiny", ["performance.seed=9"])
+    for changed in ({"light": OTHER}, {"relight": {}}, {"recipe": other}):
         with pytest.raises(SubjectError, match="another subject"):
             film(tmp_path, **changed)
     assert files_of(tmp_path) == before
-    make_synthetic_subject(tmp_path / "demo", frames=1, size=8, samples=1)
-    with pytest.raises(SubjectError, match="another subject"):
-        film(tmp_path / "demo")
 
 
-def test_without_mitsuba_the_command_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(mitsuba, "mitsuba_installed", lambda: False)
-    mitsuba.mitsuba_variant.cache_clear()
-    result = CliRunner().invoke(app, ["synth", "-o", str(tmp_path / "person")])
-    assert result.exception.hint == "pip install flare-cli[synth]"
-    assert not (tmp_path / "person").exists()
-
-
-@pytest.mark.skipif(not mitsuba_installed(), reason="Mitsuba is not installed")
-def test_the_command_films_a_person_under_a_bundled_map(tmp_path):
-    request = SynthRequest(
-        out=tmp_path, light=Path("sunset"), relight=(Path("overcast"),), frames=5, size=64, samples=16
-    )
-    result = synth(request, quiet)
-    assert (result.frames, result.held_out_from) == (5, 5)
-    subject = load_subject(tmp_path)
-    image, mask = read_rgb(subject.image_path(1)), read_grey(subject.mask_path(1))
-    labels = read_grey(subject.label_path(1))
-    assert 0.25 < (mask == 255).mean() < 0.6
-    assert (labels[mask == 255] > 0).all()
-    # Exposed: neither dark nor burnt out.
-    inside = image[mask == 255]
-    assert 60 < inside.mean() < 190
-    assert (inside.max(-1) == 255).mean() < 0.05
-    assert (tmp_path / "truth" / "relit" / "overcast" / "5.npz").is_file()
-    assert (tmp_path / "truth" / "views" / "30_0" / "5.npz").is_file()
+def test_compact_radiance_is_right_to_one_part_in_256():
+    values = torch.logspace(-3, 3, 1000)[None, :, None].expand(1, 1000, 3)
+    np.testing.assert_allclose(compact(values), values, rtol=1 / 256)
