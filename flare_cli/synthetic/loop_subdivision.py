@@ -20,14 +20,15 @@ class SmoothMesh:
 
 def loop_subdivision(faces: Int[np.ndarray, "F 3"], n_vertices: int, *, levels: int) -> SmoothMesh:
     """Subdivide `levels` times (Loop's scheme with Warren's weights; open edges follow cubic B-splines)."""
-    matrix, faces = _once(faces, n_vertices)
+    matrix, faces = subdivided_once(faces, n_vertices)
     for _ in range(levels - 1):
-        finer, faces = _once(faces, matrix.shape[0])
+        finer, faces = subdivided_once(faces, matrix.shape[0])
         matrix = finer @ matrix
     return SmoothMesh(matrix.tocsr(), faces)
 
 
-def _once(faces: Int[np.ndarray, "F 3"], n: int) -> tuple[Any, Int[np.ndarray, "G 3"]]:
+def subdivided_once(faces: Int[np.ndarray, "F 3"], n: int) -> tuple[Any, Int[np.ndarray, "G 3"]]:
+    """One level: the matrix (old vertices, then the middles of edges in ascending order) and the faces, four for one."""
     half_edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     opposite = np.concatenate([faces[:, 2], faces[:, 0], faces[:, 1]])
     edges, edge_of, uses = np.unique(np.sort(half_edges, 1), axis=0, return_inverse=True, return_counts=True)
