@@ -28,7 +28,7 @@ def loop_subdivision(faces: Int[np.ndarray, "F 3"], n_vertices: int, *, levels: 
 
 
 def subdivided_once(faces: Int[np.ndarray, "F 3"], n: int) -> tuple[Any, Int[np.ndarray, "G 3"]]:
-    """One level: the matrix (old vertices, then the middles of edges in ascending order) and the faces, four for one."""
+    """One level: its matrix (old vertices first, then middles of edges in ascending order) and faces, four for one."""
     half_edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     opposite = np.concatenate([faces[:, 2], faces[:, 0], faces[:, 1]])
     edges, edge_of, uses = np.unique(np.sort(half_edges, 1), axis=0, return_inverse=True, return_counts=True)

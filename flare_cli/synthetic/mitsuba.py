@@ -23,7 +23,7 @@ from torch import Tensor
 
 from flare_cli.errors import BackendError
 from flare_cli.render.camera import Cameras, look_at
-from flare_cli.synthetic.raytrace import PaintedMesh, TracedPicture
+from flare_cli.synthetic.raytrace import USUAL_F0, PaintedMesh, TracedPicture
 
 VARIANTS = ("cuda_ad_rgb", "llvm_ad_rgb", "scalar_rgb")  # fastest first; the last needs neither a driver nor LLVM
 MISSING_HINT = "pip install flare-cli[synth]"
@@ -31,7 +31,6 @@ TRIAL = f"import sys; from {__name__} import draw_trial; draw_trial(sys.argv[1])
 TRIAL_SECONDS = 120
 # Maps are refined to so many rows: Mitsuba blends neighbouring pixels, ours are of one radiance each.
 MAP_ROWS = 512
-USUAL_F0 = 0.04  # what specular intensity is relative to
 
 
 def mitsuba_installed() -> bool:

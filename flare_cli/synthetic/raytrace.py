@@ -19,13 +19,16 @@ from flare_cli.render.camera import Cameras
 from flare_cli.render.launch import launch, vectors
 from flare_cli.synthetic.kernels import raytrace as kernels
 
+USUAL_F0 = 0.04  # reflectance straight on, to which a picture's specular intensity is relative
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaintedMesh:
     """A mesh in world space with values at its vertices. `f0` is reflectance straight on, 0 for matte.
 
     `specular` scales Schlick's reflectance (1 where not given). `sharp` is the share of a second, sharper GGX lobe (0
-    where not given); `roughness` is then the one that a single lobe would have (`mitsuba_plugins.py` says how).
+    where not given), which only the path tracer draws; `roughness` is that of the single lobe which stands for both
+    (`mitsuba_plugins.py` says how).
     """
 
     vertices: Float[Tensor, "V 3"]
@@ -34,7 +37,7 @@ class PaintedMesh:
     albedo: Float[Tensor, "V 3"]
     roughness: Float[Tensor, "V"]
     labels: Int[Tensor, "V"]
-    f0: float = 0.04
+    f0: float = USUAL_F0
     specular: Float[Tensor, "V"] | None = None
     sharp: Float[Tensor, "V"] | None = None
 
@@ -57,7 +60,7 @@ class TracedPicture:
     normal: Float[Tensor, "H W 3"]
     depth: Float[Tensor, "H W"]
     label: Int[Tensor, "H W"]
-    specular: Float[Tensor, "H W"] | None = None  # relative to F0 = 0.04
+    specular: Float[Tensor, "H W"]  # intensity of what is mirrored, relative to `USUAL_F0`
 
     def to(self, device: torch.device | str) -> TracedPicture:
         """Return the same picture on `device`."""
@@ -80,9 +83,9 @@ def trace_picture(
     bvh = wp.Mesh(_array(vertices), wp.from_torch(faces.flatten()))
     height, width = camera.height, camera.width
     radiance, albedo, normal = torch.zeros(3, height, width, 3, device=device)
-    coverage, roughness, depth = torch.zeros(3, height, width, device=device)
+    coverage, roughness, specular, depth = torch.zeros(4, height, width, device=device)
     label = torch.zeros(height, width, dtype=torch.int32, device=device)
-    outputs = [vectors(radiance), coverage, vectors(albedo), roughness, vectors(normal), depth, label]
+    outputs = [vectors(radiance), coverage, vectors(albedo), roughness, specular, vectors(normal), depth, label]
     surface, kept = _surface(mesh, bvh, faces)
     environment, kept_too = _environment(envmap.to(device))
     launch(kernels.trace, (height, width), device, [surface, environment, _pinhole(camera), samples, seed, *outputs])
@@ -96,6 +99,7 @@ def trace_picture(
         normal=normal,
         depth=depth,
         label=label.long(),
+        specular=specular * (mesh.f0 / USUAL_F0),
     )
 
 
@@ -108,7 +112,10 @@ def _surface(mesh: PaintedMesh, bvh: wp.Mesh, faces: Int[Tensor, "F 3"]) -> tupl
     surface.normals, surface.albedo = _array(normals), _array(albedo)
     surface.roughness, surface.labels = wp.from_torch(roughness), wp.from_torch(labels)
     surface.f0 = mesh.f0
-    return surface, [normals, albedo, roughness, labels]
+    surface.even = mesh.specular is None
+    specular = (mesh.roughness[:1] if mesh.specular is None else mesh.specular).float().contiguous()
+    surface.specular = wp.from_torch(specular)
+    return surface, [normals, albedo, roughness, labels, specular]
 
 
 def _environment(envmap: Float[Tensor, "H W 3"]) -> tuple[Any, list[Tensor]]:

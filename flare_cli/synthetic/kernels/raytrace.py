@@ -50,6 +50,8 @@ class Surface:
     albedo: wp.array(dtype=wp.vec3)  # (V), 0..1
     roughness: wp.array(dtype=wp.float32)  # (V), perceptual, 0..1: its square is GGX's alpha
     labels: wp.array(dtype=wp.int32)  # (V), CelebAMask-19
+    specular: wp.array(dtype=wp.float32)  # (V), a factor of the reflectance; of any length where it is 1 everywhere
+    even: wp.bool  # whether it is
     f0: wp.float32  # reflectance straight on
 
 
@@ -157,10 +159,13 @@ def smith(cosine: float, alpha: float) -> float:
 
 
 @wp.func
-def reflected(normal: wp.vec3, view: wp.vec3, light: wp.vec3, albedo: wp.vec3, roughness: float, f0: float) -> wp.vec3:
+def reflected(
+    normal: wp.vec3, view: wp.vec3, light: wp.vec3, albedo: wp.vec3, roughness: float, intensity: float, f0: float
+) -> wp.vec3:
     """Lambert plus Cook-Torrance (Schlick's Fresnel, separable Smith) per steradian, times the cosine to the light.
 
     `view` and `light` point away from the surface. `f0` of 0 is matte: without Schlick's rise at grazing angles.
+    `intensity` scales what is mirrored.
     """
     to_light = wp.dot(normal, light)
     to_view = wp.max(wp.dot(normal, view), 1e-3)
@@ -171,6 +176,7 @@ def reflected(normal: wp.vec3, view: wp.vec3, light: wp.vec3, albedo: wp.vec3, r
     fresnel = f0 + (1.0 - f0) * wp.pow(1.0 - wp.clamp(wp.dot(view, half), 0.0, 1.0), 5.0)
     if f0 == 0.0:
         fresnel = 0.0
+    fresnel = intensity * fresnel
     shape = ggx(wp.max(wp.dot(normal, half), 0.0), alpha) * smith(to_view, alpha) * smith(to_light, alpha)
     specular = fresnel * shape / (4.0 * to_view * to_light)
     return (albedo / PI + wp.vec3(specular, specular, specular)) * to_light
@@ -214,6 +220,7 @@ def arriving(
     light: wp.vec3,
     albedo: wp.vec3,
     roughness: float,
+    intensity: float,
 ) -> wp.vec3:
     """What one direction `light` brings: radiance reflected towards `view`, over the density with which it was drawn.
 
@@ -228,7 +235,8 @@ def arriving(
     pixel = environment_pixel(environment, light)
     radiance = environment.radiance[pixel[0], pixel[1]]
     density = environment.density[pixel[0], pixel[1]] + material_density(normal, view, light, roughness)
-    return wp.cw_mul(reflected(normal, view, light, albedo, roughness, surface.f0), radiance) / wp.max(density, 1e-9)
+    shaded = reflected(normal, view, light, albedo, roughness, intensity, surface.f0)
+    return wp.cw_mul(shaded, radiance) / wp.max(density, 1e-9)
 
 
 @wp.kernel
@@ -242,6 +250,7 @@ def trace(
     out_coverage: wp.array2d(dtype=wp.float32),
     out_albedo: wp.array2d(dtype=wp.vec3),
     out_roughness: wp.array2d(dtype=wp.float32),
+    out_specular: wp.array2d(dtype=wp.float32),
     out_normal: wp.array2d(dtype=wp.vec3),
     out_depth: wp.array2d(dtype=wp.float32),
     out_label: wp.array2d(dtype=wp.int32),
@@ -250,8 +259,8 @@ def trace(
 
     A ray through the pixel's centre comes first and only reads the label, that of the nearest corner. Outputs are
     (H, W) and must hold zeros. Radiance (linear, over black) and coverage (0..1) are means over all rays; albedo,
-    roughness, normal (world, unit length) and depth (metres along the camera's axis) over those that hit. The same
-    seed gives the same picture: random numbers depend on seed and pixel, sample positions also on the ray's number.
+    roughness, specular, normal (world, unit length) and depth (metres along the camera's axis) over those that hit. The
+    same seed gives the same picture: random numbers depend on seed and pixel, sample positions also on the ray's number.
     """
     i, j = wp.tid()
     state = wp.rand_init(seed, i * out_coverage.shape[1] + j)
@@ -263,6 +272,7 @@ def trace(
     albedo_sum = wp.vec3(0.0, 0.0, 0.0)
     normal_sum = wp.vec3(0.0, 0.0, 0.0)
     roughness_sum = float(0.0)
+    specular_sum = float(0.0)
     depth_sum = float(0.0)
     hits = float(0.0)
     for k in range(samples + 1):
@@ -298,13 +308,18 @@ def trace(
                     normal = -normal
                 albedo = u * surface.albedo[a] + v * surface.albedo[b] + w * surface.albedo[c]
                 roughness = u * surface.roughness[a] + v * surface.roughness[b] + w * surface.roughness[c]
+                specular = float(1.0)
+                if not surface.even:
+                    specular = u * surface.specular[a] + v * surface.specular[b] + w * surface.specular[c]
                 place = camera.centre + hit.t * ray + OFF_SURFACE * facing
                 for pair in range(PAIRS):
                     n = float(PAIRS * k + pair)
                     light = environment_direction(
                         environment, fraction(shift_u + n * R2_X), fraction(shift_v + n * R2_Y)
                     )
-                    radiance += arriving(surface, environment, place, facing, normal, toward, light, albedo, roughness)
+                    radiance += arriving(
+                        surface, environment, place, facing, normal, toward, light, albedo, roughness, specular
+                    )
                     light = material_direction(
                         normal,
                         toward,
@@ -313,10 +328,13 @@ def trace(
                         fraction(shift_t + n * R2_Y),
                         wp.randf(state),
                     )
-                    radiance += arriving(surface, environment, place, facing, normal, toward, light, albedo, roughness)
+                    radiance += arriving(
+                        surface, environment, place, facing, normal, toward, light, albedo, roughness, specular
+                    )
                 albedo_sum += albedo
                 normal_sum += normal
                 roughness_sum += roughness
+                specular_sum += specular
                 depth_sum += hit.t * wp.dot(ray, forward)
                 hits += 1.0
     out_radiance[i, j] = radiance / float(samples * PAIRS)
@@ -325,4 +343,5 @@ def trace(
         out_albedo[i, j] = albedo_sum / hits
         out_normal[i, j] = wp.normalize(normal_sum)
         out_roughness[i, j] = roughness_sum / hits
+        out_specular[i, j] = specular_sum / hits
         out_depth[i, j] = depth_sum / hits
