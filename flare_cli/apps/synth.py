@@ -11,16 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.data.hdr import load_envmap
-from flare_cli.parallel.progress import ProgressCallback
+from flare_cli.parallel.progress import ProgressCallback, one_at_a_time
 from flare_cli.show.envmaps import find_envmap
 from flare_cli.show.predictions import named_envmaps
 from flare_cli.subject.folder import load_subject, save_subject
 from flare_cli.synthetic.lighting import exposed, front_lit
 from flare_cli.synthetic.mitsuba import mitsuba_variant
 from flare_cli.synthetic.path_traced import VIDEO, PathTracedFilm, film_path_traced
-from flare_cli.synthetic.people.make import make_filmed_person
+from flare_cli.synthetic.people.person import make_filmed_person
 from flare_cli.synthetic.recipe import CameraRecipe, load_recipe
-from flare_cli.track.pipeline import preprocess
+from flare_cli.track.pipeline import make_subject
 from flare_cli.track.request import PreprocessRequest
 
 TRACKED = "tracked"  # the subject that `flare preprocess` makes of the video, inside the recording's folder
@@ -87,7 +87,7 @@ def _tracked(folder: Path, film: PathTracedFilm, progress: ProgressCallback) -> 
     """Preprocess the video as a user would; the subject then says where the truth is and which frames are held out."""
     out = folder / TRACKED
     size = film.recipe.render.size
-    preprocess(PreprocessRequest(video=folder / VIDEO, out=out, size=size), progress)
+    make_subject(PreprocessRequest(video=folder / VIDEO, out=out, size=size), one_at_a_time(progress))
     subject = load_subject(out)
     first = film.recipe.performance.training + 1
     save_subject(

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.synthetic.performance import SWAY, Performance

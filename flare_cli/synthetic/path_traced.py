@@ -140,7 +140,11 @@ class _Recording:
     def _viewed(self) -> list[int]:
         """The held-out frames that are seen from other cameras too, spread evenly."""
         first, count = self.performance.held_out, min(self.film.recipe.render.views, self.frames)
-        return [] if count == 0 else (first + (np.arange(count) + 0.5) / count * (self.frames - first)).astype(int).tolist()
+        return (
+            []
+            if count == 0
+            else (first + (np.arange(count) + 0.5) / count * (self.frames - first)).astype(int).tolist()
+        )
 
     def _last_file(self, frame: int) -> Path:
         held_out = frame >= self.performance.held_out
@@ -155,9 +159,7 @@ class _Recording:
         first = frame * (1 + len(self.lit_by) + len(self.seen_from))  # no two pictures share their random numbers
 
         def picture(number: int, camera: Cameras, envmap: Float[Tensor, "H W 3"]) -> TracedPicture:
-            return head.trace(
-                camera, envmap, samples=render.samples, seed=first + number, bounces=render.bounces
-            )
+            return head.trace(camera, envmap, samples=render.samples, seed=first + number, bounces=render.bounces)
 
         seen = picture(0, self.camera, self.film.light)
         write_png(self._path("film", frame), self._sensor_picture(seen.radiance, frame))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from flare_cli.subject.track import Track
 
-# Standard errors of one parameter, of the drift and of the noise alike. Chosen, not measured: about a pixel at the face's
-# edge at 512 x 512, and in depth four times of what it is across, as it is for every single camera.
+# Standard errors of one parameter, of the drift and of the noise alike. Chosen, not measured: about a pixel at the
+# face's edge at 512 x 512, and in depth four times of what it is across, as it is for every single camera.
 ROTATION = math.radians(0.3)  # of each joint about each axis
 ACROSS, IN_DEPTH = 0.0005, 0.002  # metres, of the translation
 EXPRESSION = 0.05  # of an expression's coefficient, whose own deviation is about 1
