@@ -14,9 +14,8 @@ from flare_cli.fit.run_folder import Run, load_run, newest_run
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
-from flare_cli.score.truth import TruthScore
 from flare_cli.show.predictions import PredictionsRequest, named_envmaps, write_predictions
-from flare_cli.show.report import score_frames, write_report
+from flare_cli.show.report import TruthScore, score_frames, write_report
 from flare_cli.subject.folder import Subject, load_subject
 from flare_cli.subject.track import Track
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from flare_cli import __version__
 from flare_cli.cli import console
 from flare_cli.cli.head import app as head_app
 from flare_cli.errors import FlareError
+
+if TYPE_CHECKING:
+    from flare_cli.apps.evaluate import EvalResult
 
 # Threads that wait for each other must sleep, not spin: on a busy machine spinning made a fit step five times slower.
 # OpenMP reads this when torch is loaded.
@@ -198,8 +201,22 @@ def _fitting(subject: Path) -> tuple[object, ...]:
 
 @app.command("eval")
 def evaluate(
-    run: RunArgument = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN]...", help="run folder, by default the newest under ./runs; with --truth several"),
+    ] = None,
     subject: Annotated[Path | None, typer.Option(help="score another recording of the same person")] = None,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="score against all that a synthetic subject was made of, beside honest rows")
+    ] = False,
+    predictions_of: Annotated[
+        list[Path] | None,
+        typer.Option(help="with --truth: score another program's predictions in this folder; may be repeated"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="with --truth: where the table goes; by default RUN/eval, or benchmark"),
+    ] = None,
     training: Annotated[bool, typer.Option(help="score the training frames instead of the held-out ones")] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="folder for pictures of the scored frames: colour, mask, albedo, normal, …")
@@ -212,7 +229,14 @@ def evaluate(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Score an avatar on frames that its fit has not seen."""
+    """Score an avatar on frames that its fit has not seen; with --truth, any number of them in one table."""
+    if truth:
+        if training or predictions is not None:
+            raise FlareError("--truth is of held-out frames, and writes no pictures of each", hint="use it on its own")
+        _evaluate_truth(runs or [], subject, predictions_of or [], out, rasterizer, device, as_json)
+        return
+    if len(runs or ()) > 1 or predictions_of or out is not None:
+        raise FlareError("several runs, --predictions-of and --out need --truth", hint="add --truth, or name one run")
     from flare_cli.apps.evaluate import EvalRequest
     from flare_cli.apps.evaluate import evaluate as run_eval
     from flare_cli.show.predictions import PredictionsRequest
@@ -223,13 +247,22 @@ def evaluate(
     if predictions is not None:
         wanted = PredictionsRequest(folder=predictions, envmaps=tuple(relight_envmap or ()), exposure=relight_exposure)
     request = EvalRequest(
-        run=run, subject=subject, training=training, predictions=wanted, rasterizer=rasterizer, device=device
+        run=runs[0] if runs else None,
+        subject=subject,
+        training=training,
+        predictions=wanted,
+        rasterizer=rasterizer,
+        device=device,
     )
     with console.progress_bars() as progress:
         result = run_eval(request, progress)
     if as_json:
         console.show_json(asdict(result))
-        return
+    else:
+        _show_scores(result)
+
+
+def _show_scores(result: EvalResult) -> None:
     rows = [(name, _number(result.mean[name]), _number(result.median[name])) for name in result.mean]
     console.show_table(
         f"{result.run}: {result.frames} frames at {result.size[1]}x{result.size[0]}", ("", "mean", "median"), rows
@@ -242,6 +275,33 @@ def evaluate(
         console.note(f"LPIPS is not available: {result.lpips_status}")
     console.show_facts("", [("report", result.report), ("per frame", result.table), ("pictures", result.pictures)])
     console.show_next(("relight", result.run, "--envmap", "studio", "-o", "relit.mp4"))
+
+
+def _evaluate_truth(
+    runs: list[Path],
+    subject: Path | None,
+    predictions_of: list[Path],
+    out: Path | None,
+    rasterizer: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    from flare_cli.apps.score_truth import TruthRequest, score_truth
+    from flare_cli.show.truth_report import attribution_table, score_tables
+
+    request = TruthRequest(
+        runs=tuple(runs), predictions_of=tuple(predictions_of), subject=subject, out=out, rasterizer=rasterizer,
+        device=device,
+    )  # fmt: skip
+    with console.progress_bars() as progress:
+        result = score_truth(request, progress)
+    if as_json:
+        console.show_json(result.report)
+        return
+    gained = attribution_table(result.rows)
+    for table in (*score_tables(result.rows), *([gained] if gained.rows else [])):
+        console.show_table(table.title, table.header, table.rows)
+    console.show_facts("", [("file", path) for path in result.files])
 
 
 @app.command()

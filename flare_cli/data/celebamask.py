@@ -30,5 +30,16 @@ class Label(IntEnum):
 
 
 BARE_SKIN = (Label.SKIN, Label.EAR_LEFT, Label.EAR_RIGHT, Label.NOSE, Label.NECK)
+# What a face is scored on: what light and expression are read from.
+FACE = (
+    Label.SKIN,
+    Label.BROW_LEFT,
+    Label.BROW_RIGHT,
+    Label.EYE_LEFT,
+    Label.EYE_RIGHT,
+    Label.NOSE,
+    Label.LIP_UPPER,
+    Label.LIP_LOWER,
+)
 # What the published protocol leaves out of scores (docs/method.md).
 CLOTHES = (Label.NECKLACE, Label.CLOTH)

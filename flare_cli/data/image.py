@@ -29,6 +29,12 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "H W"]:
     return _read(path, cv2.IMREAD_GRAYSCALE)
 
 
+def read_numbers(path: Path) -> UInt8[np.ndarray, "H W *C"] | UInt16[np.ndarray, "H W *C"]:
+    """The numbers of a picture as they are stored, of 8 or 16 bits; three channels are RGB."""
+    picture = _read(path, cv2.IMREAD_UNCHANGED)
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) if picture.ndim == 3 and picture.shape[2] == 3 else picture
+
+
 def write_png(path: Path, picture: UInt8[np.ndarray, "H W *C"] | UInt16[np.ndarray, "H W *C"]) -> None:
     """Write RGB or one-channel numbers of 8 or 16 bits as PNG; the file is whole or not there."""
     rows = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture

@@ -45,26 +45,40 @@ def score_picture(
 ) -> PictureScore:
     """Compare sRGB pictures in 0..1; both are laid over white with the recorded mask before SSIM and LPIPS."""
     scored = np.where(clothes, 0, mask)
-    weight = scored[..., None]
     error, area = _squared_error(drawn, recorded, scored)
     whole_error, whole_area = _squared_error(drawn, recorded, mask)
-    on_white = drawn * weight + (1 - weight)
-    recorded_on_white = recorded * weight + (1 - weight)
-    window = min(SSIM_WINDOW, min(mask.shape) // 2 * 2 - 1)
-    similarity: Any = structural_similarity(
-        on_white, recorded_on_white, win_size=window, channel_axis=2, data_range=1.0
-    )
+    on_white, recorded_on_white = over_white(drawn, scored), over_white(recorded, scored)
     inside, drawn_inside = mask > 0.5, drawn_mask > 0.5
     union = float((inside | drawn_inside).sum())
     return PictureScore(
-        mae=float((np.abs(drawn - recorded) * weight).sum() / area),
+        mae=float((np.abs(drawn - recorded) * scored[..., None]).sum() / area),
         psnr_foreground=psnr(error / area),
         psnr_all_pixels=psnr(error / (3 * mask.size)),
         psnr_with_clothes=psnr(whole_error / whole_area),
-        ssim=float(similarity),
+        ssim=ssim_over_white(drawn, recorded, scored),
         lpips=lpips(on_white, recorded_on_white) if lpips is not None else None,
         silhouette_iou=float((inside & drawn_inside).sum()) / union if union else 1.0,
     )
+
+
+def ssim_over_white(
+    drawn: Float[np.ndarray, "H W 3"], recorded: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]
+) -> float:
+    """SSIM over the whole picture of sRGB pictures in 0..1, both laid over white with `mask`."""
+    window = min(SSIM_WINDOW, min(mask.shape) // 2 * 2 - 1)
+    similarity: Any = structural_similarity(
+        over_white(drawn, mask),
+        over_white(recorded, mask),
+        win_size=window,
+        channel_axis=2,
+        data_range=1.0,
+    )
+    return float(similarity)
+
+
+def over_white(picture: Float[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
+    """A picture where `mask` is 1, white where it is 0."""
+    return picture * mask[..., None] + (1 - mask[..., None])
 
 
 def _squared_error(

@@ -1,13 +1,15 @@
-"""Pictures of everything an avatar predicts for a track, named by frame number, for scorers of other people.
+"""Pictures of everything that is predicted for a track, named by frame number: for other people's scorers, and theirs.
 
 Encodings are in docs/formats.md, "Predictions".
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8, UInt16
@@ -15,13 +17,15 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.hdr import load_envmap
-from flare_cli.data.image import write_png
+from flare_cli.data.image import read_numbers, write_png
 from flare_cli.data.json_file import write_json
-from flare_cli.errors import EnvmapError
+from flare_cli.errors import EnvmapError, SubjectError
 from flare_cli.parallel.progress import ProgressCallback
+from flare_cli.render.colour import linear_from_srgb
 from flare_cli.render.light.environment import prefilter
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.show.envmaps import find_envmap
+from flare_cli.show.predicted import Prediction
 from flare_cli.show.track_pictures import draw_track, to_bytes
 from flare_cli.subject.track import Track
 
@@ -84,6 +88,60 @@ def write_predictions(
         "intrinsics": cameras.intrinsics.double().tolist(),
     }
     write_json(folder / "predictions.json", index)
+
+
+def predicted_frames(folder: Path, numbers: list[int]) -> list[int]:
+    """Those of the frames that a folder of predictions holds. Raises `SubjectError` if it holds none."""
+    held = [number for number in numbers if (folder / "mask" / f"{number}.png").is_file()]
+    if not held:
+        raise SubjectError(
+            f"{folder} holds no prediction of a frame with truth: there is no mask/{numbers[0]}.png",
+            hint="write pictures as docs/formats.md says under Predictions, named by the subject's frame numbers",
+        )
+    return held
+
+
+def read_predictions(folder: Path, track: Track, lights: Collection[str], device: torch.device | str) -> Prediction:
+    """The pictures in `folder` of the frames of `track`, as large as its own; of relit ones those under `lights`.
+
+    `mask` has to be there, and of every other kind either all frames or none. Raises `SubjectError` otherwise.
+    """
+    rotation = track.camera.camera_from_world[0, :, :3].to(device)
+
+    def read(kind: str) -> Float[Tensor, "N H W *C"] | None:
+        if not (folder / kind).is_dir():
+            return None
+        pictures = [_read(folder / kind / f"{number}.png", track) for number in track.frames.tolist()]
+        return torch.from_numpy(np.stack(pictures)).to(device)
+
+    def decoded(kind: str) -> Float[Tensor, "N H W 3"] | None:
+        encoded = read(kind)
+        return None if encoded is None else linear_from_srgb(encoded)
+
+    mask, material, normal = read("mask"), read("material"), read("normal")
+    assert mask is not None
+    if normal is not None:
+        inside = (normal > 0).any(-1, keepdim=True)
+        normal = torch.where(inside, torch.nn.functional.normalize(2 * normal - 1, dim=-1) @ rotation.T, 0.0)
+    relit = {name: picture for name in lights if (picture := decoded(f"relit/{name}")) is not None}
+    return Prediction(
+        coverage=mask,
+        colour=decoded("colour"),
+        albedo=decoded("albedo"),
+        roughness=None if material is None else material[..., 0],
+        normal=normal,
+        relit=relit,
+    )
+
+
+def _read(path: Path, track: Track) -> Float[np.ndarray, "H W *C"]:
+    """A picture as 0..1, at the size of the track's."""
+    numbers = read_numbers(path)
+    picture = numbers.astype(np.float32) / np.iinfo(numbers.dtype).max
+    size = (track.camera.width, track.camera.height)
+    if picture.shape[1::-1] == size:
+        return picture
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if picture.shape[0] > size[1] else cv2.INTER_LINEAR)
 
 
 def named_envmaps(paths: tuple[Path, ...]) -> dict[str, Path]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.celebamask import CLOTHES
@@ -20,9 +19,11 @@ from flare_cli.data.json_file import write_json
 from flare_cli.fit.frames import Frames
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
-from flare_cli.score.truth import TruthScore, load_truth, score_truth
+from flare_cli.show.predicted import Prediction, predicted_maps
 from flare_cli.show.track_pictures import comparison_sheet, draw_track, to_bytes
+from flare_cli.show.truth_scores import score_against_truth
 from flare_cli.subject.folder import Subject
+from flare_cli.subject.truth import load_truth, truth_folder
 
 SHEET_FRAMES = 5
 SCORES = tuple(field.name for field in fields(PictureScore))
@@ -33,6 +34,15 @@ CONVENTIONS = {
     "ssim, lpips": "over white, clothes left out, whole picture",
     "silhouette_iou": "of the whole mask",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruthScore:
+    """What `flare eval` says of a synthetic subject even without --truth: a few of `TruthScores`."""
+
+    albedo_raw: float | None
+    albedo_aligned: float | None
+    normal_degrees: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,17 +134,17 @@ def write_report(
 
 
 def _against_truth(avatar: Avatar, subject: Subject, frames: Frames, rasterizer: Rasterizer) -> TruthScore | None:
-    """Albedo and normals of a synthetic subject, if its truth is of the size that was drawn."""
-    paths = [subject.folder / "truth" / f"{number}.npz" for number in frames.track.frames.tolist()]
-    if not all(path.is_file() for path in paths):
+    """Albedo and normals of a synthetic subject, where every frame has truth."""
+    numbers, camera = frames.track.frames.tolist(), frames.track.camera
+    if not all((truth_folder(subject) / f"{number}.npz").is_file() for number in numbers):
         return None
-    truth = [load_truth(path, label) for path, label in zip(paths, frames.pictures.label.numpy(), strict=True)]
-    if truth[0].inside.shape != frames.pictures.label.shape[1:]:
-        return None
-    albedo: list[Float[np.ndarray, "H W 3"]] = []
-    normal: list[Float[np.ndarray, "H W 3"]] = []
-    for drawn in draw_track(avatar, frames.track, rasterizer):
-        picture = drawn.picture
-        albedo += list(picture.buffer(picture.material.albedo).cpu().numpy())
-        normal += list(picture.buffer(picture.surface.normal).cpu().numpy())
-    return score_truth(albedo, normal, truth)
+    truth = load_truth(subject, numbers, camera.height, camera.width, device=avatar.device, maps_only=True)
+    maps, _ = predicted_maps(avatar, frames.track, rasterizer)
+    scores = score_against_truth(truth, Prediction.of_maps(maps))
+    assert scores.albedo is not None
+    assert scores.normal is not None
+    return TruthScore(
+        albedo_raw=scores.albedo.psnr,
+        albedo_aligned=scores.albedo.psnr_aligned,
+        normal_degrees=scores.normal.degrees,
+    )

@@ -15,6 +15,7 @@ from typing import Any, final
 
 import numpy as np
 
+from flare_cli.data.crop import Crop
 from flare_cli.data.json_file import write_json
 from flare_cli.data.video import VideoReader
 from flare_cli.errors import FlareError, SubjectError, VideoError, WorkerError
@@ -27,7 +28,7 @@ from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.parallel.threads import Beside
 from flare_cli.render.device import choose_device
 from flare_cli.subject.folder import Subject, load_subject, save_subject
-from flare_cli.track.face.head_crop import Crop, head_crop
+from flare_cli.track.face.head_crop import head_crop
 from flare_cli.track.request import PreprocessRequest, PreprocessResult
 from flare_cli.track.stages.labels import segment_frames
 from flare_cli.track.stages.landmarks import FaceLandmarks, find_face

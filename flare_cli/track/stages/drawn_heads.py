@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator
 
+from flare_cli.data.crop import Crop
 from flare_cli.head.model import HeadModel
 from flare_cli.parallel.threads import in_parallel
 from flare_cli.subject.track import Track
-from flare_cli.track.face.head_crop import Crop
 from flare_cli.track.label.head_projector import HeadProjector
 from flare_cli.track.label.projected_head import ProjectedFrame
 from flare_cli.track.stages.landmarks import FaceLandmarks

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from flare_cli.data.crop import Crop
 from flare_cli.head.model import HeadModel
 from flare_cli.parallel.processes import Processes
 from flare_cli.parallel.threads import in_parallel
 from flare_cli.subject.track import Track
-from flare_cli.track.face.head_crop import Crop
 from flare_cli.track.label.frame_worker import FrameReader, FrameSegmenter
 from flare_cli.track.label.segmentation import ColourModels, learn_colours
 from flare_cli.track.stages.drawn_heads import drawn_frames

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 
+from flare_cli.data.crop import Crop
 from flare_cli.data.image import write_png
 from flare_cli.data.video import VideoFrame, VideoReader
 from flare_cli.parallel.threads import in_parallel, one_per_thread, read_ahead
-from flare_cli.track.face.head_crop import Crop
 from flare_cli.track.label.matte import PersonMatte
 from flare_cli.track.work_folder import WorkFolder
 

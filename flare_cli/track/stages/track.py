@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from flare_cli.data.crop import Crop
 from flare_cli.head.model import HeadModel
 from flare_cli.render.camera import Cameras
 from flare_cli.subject.folder import FrameQuality
 from flare_cli.subject.track import Track
-from flare_cli.track.face.head_crop import Crop
 from flare_cli.track.solve.solver import solve
 from flare_cli.track.stages.landmarks import FaceLandmarks
 from flare_cli.track.work_folder import WorkFolder

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flare_cli.track.face.head_crop import CHIN, FOREHEAD, Crop, head_crop
+from flare_cli.data.crop import Crop
+from flare_cli.track.face.head_crop import CHIN, FOREHEAD, head_crop
 
 
 def face(x: float, y: float, tall: float) -> np.ndarray:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from flare_cli.data.crop import Crop
 from flare_cli.head.open_head import load_open_head
 from flare_cli.render.camera import Cameras
 from flare_cli.subject.track import Track
-from flare_cli.track.face.head_crop import Crop
 from flare_cli.track.label.head_projector import HeadProjector
 from flare_cli.track.stages.drawn_heads import drawn_frames
 from flare_cli.track.stages.landmarks import FaceLandmarks

@@ -1,0 +1,301 @@
+"""The truth beside a synthetic subject (docs/formats.md), on the subject's own pixels and in camera axes.
+
+A subject whose track is given has the truth's pixels. One that was tracked in the film has a crop of them, and a world
+of its own: directions are compared in the axes of the camera, which are the same.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from torch import Tensor
+
+from flare_cli.avatar.maps import SurfaceMaps
+from flare_cli.data.celebamask import CLOTHES, FACE
+from flare_cli.data.crop import Crop
+from flare_cli.data.hdr import load_envmap
+from flare_cli.data.image import read_grey
+from flare_cli.data.json_file import read_json
+from flare_cli.errors import SubjectError
+from flare_cli.render.camera import Cameras
+from flare_cli.render.light.environment import prefilter
+from flare_cli.render.light.shading import Light
+from flare_cli.render.light.turned import TurnedLight
+from flare_cli.subject.folder import Subject
+
+# The reflectance at normal incidence of the lobe whose intensity is the truth's `specular`.
+F0 = 0.04
+COVERED = 0.5  # a pixel is of the head where it covers more than this part of it
+MAKE_TRUTH = "score a subject of `flare synth`, or leave out --truth"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruePicture:
+    """N pictures of the truth: linear radiance over black, and which pixels count."""
+
+    radiance: Float[Tensor, "N H W 3"]
+    coverage: Float[Tensor, "N H W"]
+    label: UInt8[Tensor, "N H W"]
+
+    def head(self) -> Bool[Tensor, "N H W"]:
+        """Pixels that are scored: more than half of the head, and not clothes."""
+        return (self.coverage > COVERED) & ~self.clothes()
+
+    def face(self) -> Bool[Tensor, "N H W"]:
+        """Those of them on skin, brows, eyes, nose and lips."""
+        return (self.coverage > COVERED) & _is_one_of(self.label, FACE)
+
+    def clothes(self) -> Bool[Tensor, "N H W"]:
+        """Pixels of clothes and necklace, which no score counts."""
+        return _is_one_of(self.label, CLOTHES)
+
+
+def _is_one_of(label: UInt8[Tensor, "N H W"], labels: tuple[int, ...]) -> Bool[Tensor, "N H W"]:
+    return torch.isin(label, torch.tensor(labels, dtype=label.dtype, device=label.device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relit:
+    """The frames under another light. `light` is asked in camera axes, as are all below."""
+
+    light: Light
+    radiance: Float[Tensor, "N H W 3"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueView:
+    """Some of the frames, by their place among the truth's, from another camera and under the recording's light."""
+
+    frames: Int[Tensor, " M"]
+    camera: Cameras
+    picture: TruePicture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrueMesh:
+    """The person's control mesh in every frame: camera axes, metres. `labels` are the vertices'."""
+
+    vertices: Float[Tensor, "N V 3"]
+    faces: Int[Tensor, "F 3"]
+    labels: UInt8[Tensor, " V"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What the frames `numbers` of a subject were made of."""
+
+    numbers: tuple[int, ...]
+    camera: Cameras
+    picture: TruePicture
+    maps: SurfaceMaps
+    light: Light
+    relit: Mapping[str, Relit]
+    views: Mapping[str, TrueView]
+    mesh: TrueMesh | None
+
+    @cached_property
+    def inside(self) -> Bool[Tensor, "N H W"]:
+        """`TruePicture.head` of the frames."""
+        return self.picture.head()
+
+    @cached_property
+    def face(self) -> Bool[Tensor, "N H W"]:
+        """`TruePicture.face` of the frames."""
+        return self.picture.face()
+
+
+def truth_folder(subject: Subject) -> Path:
+    """Where a subject's truth is, whether or not it exists."""
+    return subject.folder / str(subject.source.get("truth", "truth"))
+
+
+def frames_with_truth(subject: Subject) -> list[int]:
+    """The held-out frames of the track that have truth. Raises `SubjectError` where the subject has none at all."""
+    folder = truth_folder(subject)
+    if not (folder / "recipe.json").is_file():
+        raise SubjectError(f"{subject.folder} has no truth: {folder / 'recipe.json'} is missing", hint=MAKE_TRUTH)
+    first = int(read_json(folder / "recipe.json", hint=MAKE_TRUTH)["held_out_from"])
+    return [n for n in subject.track.frames.tolist() if n >= first and (folder / f"{n}.npz").is_file()]
+
+
+def load_truth(
+    subject: Subject,
+    numbers: list[int],
+    height: int,
+    width: int,
+    *,
+    device: torch.device | str = "cpu",
+    maps_only: bool = False,
+) -> Truth:
+    """Read the truth of the frames `numbers`, on the pixels of the subject's pictures at `height` x `width`.
+
+    With `maps_only` without other lights, other cameras and the mesh, which training frames do not have.
+    Raises `SubjectError` for a file that is missing or damaged.
+    """
+    folder = truth_folder(subject)
+    reader = _Reader(subject, folder, height, width, device)
+    stored = reader.frames(folder, numbers)
+    camera = reader.camera(folder / "camera.json", otherwise=subject.track.camera[:1])
+    rotation = camera.camera_from_world[0, :, :3]
+    return Truth(
+        numbers=tuple(numbers),
+        camera=camera,
+        picture=reader.picture(stored),
+        maps=reader.maps(stored, rotation),
+        light=reader.light(folder, rotation),
+        relit={} if maps_only else reader.relit(numbers, rotation),
+        views={} if maps_only else reader.views(numbers),
+        mesh=None if maps_only else reader.mesh(numbers, camera),
+    )
+
+
+class _Reader:
+    """Truth files of one subject as tensors on its pixels."""
+
+    def __init__(self, subject: Subject, folder: Path, height: int, width: int, device: torch.device | str) -> None:
+        self.folder, self.device = folder, device
+        self._subject, self._height, self._width = subject, height, width
+        crop = subject.source.get("crop")
+        self._crop = None if crop is None else Crop(**crop)
+
+    def frames(self, folder: Path, numbers: list[int]) -> list[dict[str, np.ndarray]]:
+        """The buffers of these frames as float32 (labels as they are), by name."""
+
+        def read(number: int) -> dict[str, np.ndarray]:
+            arrays = read_arrays(folder / f"{number}.npz")
+            if "coverage" in arrays and "label" not in arrays:  # recordings of before had them among their pictures
+                arrays["label"] = read_grey(self._subject.label_path(number))
+            return self._on_pixels(arrays)
+
+        with ThreadPoolExecutor() as pool:  # unpacking releases the interpreter lock
+            return list(pool.map(read, numbers))
+
+    def stack(self, frames: list[dict[str, np.ndarray]], name: str) -> Tensor:
+        """One buffer of all frames."""
+        return torch.from_numpy(np.stack([frame[name] for frame in frames])).to(self.device)
+
+    def picture(self, frames: list[dict[str, np.ndarray]]) -> TruePicture:
+        """What counts in these frames."""
+        names = ("radiance", "coverage", "label")
+        return TruePicture(**{name: self.stack(frames, name) for name in names})
+
+    def maps(self, frames: list[dict[str, np.ndarray]], rotation: Float[Tensor, "3 3"]) -> SurfaceMaps:
+        """Their surface, with normals in camera axes."""
+        coverage = self.stack(frames, "coverage")
+        ones = torch.ones_like(coverage)
+        return SurfaceMaps(
+            coverage=coverage,
+            albedo=self.stack(frames, "albedo"),
+            roughness=self.stack(frames, "roughness"),
+            specular=self.stack(frames, "specular") if "specular" in frames[0] else ones,
+            f0=F0 * ones,
+            normal=torch.nn.functional.normalize(self.stack(frames, "normal") @ rotation.T, dim=-1),
+            depth=self.stack(frames, "depth"),
+        )
+
+    def light(self, folder: Path, rotation: Float[Tensor, "3 3"]) -> Light:
+        """`light.hdr` of a folder, in the axes of a camera of this `rotation`."""
+        envmap = torch.from_numpy(load_envmap(folder / "light.hdr")).to(self.device)
+        return TurnedLight(prefilter(envmap), rotation.T)
+
+    def camera(self, path: Path, *, otherwise: Cameras | None = None) -> Cameras:
+        """A camera of the truth as it films the subject's pixels."""
+        if otherwise is not None and not path.is_file():
+            return otherwise.resized(self._height, self._width).to(self.device)
+        said = read_json(path, hint=MAKE_TRUTH)
+        fx, fy, cx, cy = said["intrinsics"]
+        height, width = said["size"]
+        if self._crop is not None:
+            (cx, cy), height, width = self._crop.from_source(np.array([cx, cy])), self._crop.size, self._crop.size
+            fx, fy = np.array([fx, fy]) * self._crop.size / self._crop.side
+        intrinsics = torch.tensor([[fx, fy, cx, cy]], dtype=torch.float32, device=self.device)
+        seen = torch.tensor(said["camera_from_world"], dtype=torch.float32, device=self.device)[None]
+        cameras = Cameras(intrinsics=intrinsics, camera_from_world=seen, height=int(height), width=int(width))
+        return cameras.resized(self._height, self._width)
+
+    def relit(self, numbers: list[int], rotation: Float[Tensor, "3 3"]) -> dict[str, Relit]:
+        """The frames under every other light."""
+        return {
+            place.name: Relit(
+                light=self.light(place, rotation), radiance=self.stack(self.frames(place, numbers), "radiance")
+            )
+            for place in _folders(self.folder / "relit")
+        }
+
+    def views(self, numbers: list[int]) -> dict[str, TrueView]:
+        """What every other camera saw of these frames, if it saw any."""
+        views: dict[str, TrueView] = {}
+        for place in _folders(self.folder / "views"):
+            seen = [i for i, number in enumerate(numbers) if (place / f"{number}.npz").is_file()]
+            if seen:
+                views[place.name] = TrueView(
+                    frames=torch.tensor(seen),
+                    camera=self.camera(place / "camera.json"),
+                    picture=self.picture(self.frames(place, [numbers[i] for i in seen])),
+                )
+        return views
+
+    def mesh(self, numbers: list[int], camera: Cameras) -> TrueMesh | None:
+        """The control mesh; None of recordings that don't have it."""
+        if not (self.folder / "mesh.npz").is_file():
+            return None
+        mesh = read_arrays(self.folder / "mesh.npz")
+        world = np.stack([read_arrays(self.folder / f"{number}.npz")["vertices"] for number in numbers])
+        seen = camera.camera_from_world[0]
+        return TrueMesh(
+            vertices=torch.from_numpy(world).to(self.device) @ seen[:, :3].T + seen[:, 3],
+            faces=torch.from_numpy(mesh["faces"]).to(self.device),
+            labels=torch.from_numpy(mesh["labels"]).to(self.device),
+        )
+
+    def _on_pixels(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Pictures on the subject's pixels: means over the pixels' area, of surfaces weighted by their coverage."""
+        pictures = {name: values for name, values in arrays.items() if name != "vertices"}
+        if self._crop is not None:
+            pictures = {name: self._crop.cut(values) for name, values in pictures.items()}
+        if all(values.shape[:2] == (self._height, self._width) for values in pictures.values()):
+            return pictures
+        over_black = {"radiance": self._resized(pictures["radiance"])}
+        if "coverage" not in pictures:
+            return over_black
+        coverage = self._resized(pictures["coverage"])
+        result = {**over_black, "coverage": coverage}
+        for name, values in pictures.items():
+            if name == "label":
+                result[name] = cv2.resize(values, (self._width, self._height), interpolation=cv2.INTER_NEAREST)
+            elif name not in result:
+                layers = (1,) * (values.ndim - 2)
+                total = self._resized(values * pictures["coverage"].reshape(*values.shape[:2], *layers))
+                result[name] = total / np.maximum(coverage, 1e-6).reshape(*coverage.shape, *layers)
+        return result
+
+    def _resized(self, values: Float[np.ndarray, "H W *C"]) -> Float[np.ndarray, "h w *C"]:
+        shrinks = values.shape[0] > self._height
+        return cv2.resize(
+            values, (self._width, self._height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.glob("*") if path.is_dir())
+
+
+def read_arrays(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The arrays of an .npz file, half floats as float32. Raises `SubjectError` if it is missing or damaged."""
+    try:
+        with np.load(path) as stored:
+            arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise SubjectError(f"{path} can't be read: {error}", hint=MAKE_TRUTH) from error
+    return {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in arrays.items()}
