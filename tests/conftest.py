@@ -9,6 +9,7 @@ from support import checked_shapes  # noqa: F401 - before anything of flare_cli,
 import pytest
 import torch
 from support import flame_like
+from support.truths import make_subject_with_truth
 
 from flare_cli.config.loading import load_config
 from flare_cli.config.schema import Config
@@ -18,6 +19,7 @@ from flare_cli.head.flame.model_file import FlameReport, head_of_flame, read_fla
 from flare_cli.head.model import HeadModel
 from flare_cli.head.open_head import load_open_head
 from flare_cli.render.camera import Cameras
+from flare_cli.subject.folder import Subject
 from flare_cli.subject.track import Track
 
 if not torch.cuda.is_available():
@@ -45,6 +47,12 @@ def flame_made(tmp_path_factory: pytest.TempPathFactory) -> tuple[HeadModel, Fla
 def flame_head(flame_made: tuple[HeadModel, FlameReport]) -> HeadModel:
     """The FLAME-shaped head; `save_head` it where it has to be found by name."""
     return flame_made[0]
+
+
+@pytest.fixture(scope="session")
+def subject_with_truth(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A synthetic person with all that a truth may hold, of three held-out frames of fifteen. Leave it as it is."""
+    return make_subject_with_truth(tmp_path_factory.mktemp("truth") / "person")
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
-# From points to the place on a surface that is closest to each.
-ClosestPlaces: TypeAlias = Callable[[Float[np.ndarray, "N 3"]], Float[np.ndarray, "N 3"]]
+# From points to the place on a surface that is closest to each, and the surface's unit normal there.
+ClosestPlaces: TypeAlias = Callable[
+    [Float[np.ndarray, "N 3"]], tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"]]
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +51,23 @@ def vertex_distance(drawn: Float[np.ndarray, "N 3"], true: Float[np.ndarray, "N 
 def surface_distance(true: Float[np.ndarray, "N 3"], closest: ClosestPlaces, *, scale: float, rounds: int) -> float:
     """Mean distance of true points from a drawn surface that has no vertices of the same meaning, in true size.
 
-    The points, first made `scale` times as large, are laid onto the surface by iterated closest points (Besl and McKay
-    1992), `rounds` times; they have to start near it.
+    The points, first made `scale` times as large, are laid onto the surface by a similarity: `rounds` times towards the
+    tangent planes at the closest places (Chen and Medioni 1992), so they have to start near it.
     """
     laid = scale * true
     for _ in range(rounds):
-        step = similarity(laid, closest(laid))
+        step = _towards_planes(laid, *closest(laid))
         laid, scale = step.moved(laid), scale * step.scale
-    return float(np.linalg.norm(closest(laid) - laid, axis=1).mean()) / scale
+    return float(np.linalg.norm(closest(laid)[0] - laid, axis=1).mean()) / scale
+
+
+def _towards_planes(
+    points: Float[np.ndarray, "N 3"], places: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"]
+) -> Similarity:
+    """The small similarity that brings points closest to planes, along their normals (linear least squares)."""
+    middle = points.mean(0)
+    arms = points - middle
+    slopes = np.concatenate([np.cross(arms, normals), normals, (arms * normals).sum(1, keepdims=True)], 1)
+    motion = np.linalg.lstsq(slopes, ((places - points) * normals).sum(1), rcond=None)[0]
+    rotation, scale = Rotation.from_rotvec(motion[:3]).as_matrix(), float(1 + motion[6])
+    return Similarity(scale=scale, rotation=rotation, translation=middle + motion[3:6] - scale * rotation @ middle)

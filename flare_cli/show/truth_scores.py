@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flare_cli.data.celebamask import FACE
-from flare_cli.head.flame.surface import closest_points
+from flare_cli.head.flame.surface import IndexedSurface
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.light.shading import Light, mirrored
 from flare_cli.score.buffers import (
@@ -282,8 +282,14 @@ def _score_mesh(truth: Truth, prediction: Prediction) -> float | None:
     scale = 1.0 if prediction.depth is None else scale_of_depth(prediction.depth, truth)
 
     def distance(frame: int) -> float:
-        def closest(points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-            return closest_points(points, drawn[frame], faces).place
+        surface = IndexedSurface(drawn[frame], faces)
+        edges = surface.corners[:, 1:] - surface.corners[:, :1]
+        normals = np.cross(edges[:, 0], edges[:, 1])
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+        def closest(points: Float[np.ndarray, "N 3"]) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"]]:
+            found = surface.closest(points)
+            return found.place, normals[found.face]
 
         return surface_distance(wanted[frame][chosen], closest, scale=scale, rounds=ROUNDS)
 

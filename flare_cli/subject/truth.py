@@ -37,6 +37,8 @@ from flare_cli.subject.folder import Subject
 # The reflectance at normal incidence of the lobe whose intensity is the truth's `specular`.
 F0 = 0.04
 COVERED = 0.5  # a pixel is of the head where it covers more than this part of it
+PICTURE = ("radiance", "coverage", "label")
+SURFACE = (*PICTURE, "albedo", "roughness", "normal", "depth")
 MAKE_TRUTH = "score a subject of `flare synth`, or leave out --truth"
 
 
@@ -145,7 +147,7 @@ def load_truth(
     """
     folder = truth_folder(subject)
     reader = _Reader(subject, folder, height, width, device)
-    stored = reader.frames(folder, numbers)
+    stored = reader.frames(folder, numbers, SURFACE)
     camera = reader.camera(folder / "camera.json", otherwise=subject.track.camera[:1])
     rotation = camera.camera_from_world[0, :, :3]
     return Truth(
@@ -169,13 +171,17 @@ class _Reader:
         crop = subject.source.get("crop")
         self._crop = None if crop is None else Crop(**crop)
 
-    def frames(self, folder: Path, numbers: list[int]) -> list[dict[str, np.ndarray]]:
-        """The buffers of these frames as float32 (labels as they are), by name."""
+    def frames(self, folder: Path, numbers: list[int], names: tuple[str, ...]) -> list[dict[str, np.ndarray]]:
+        """The buffers of these frames as float32 (labels as they are), among them those called `names`."""
 
         def read(number: int) -> dict[str, np.ndarray]:
             arrays = read_arrays(folder / f"{number}.npz")
-            if "coverage" in arrays and "label" not in arrays:  # recordings of before had them among their pictures
+            if "label" not in arrays and folder == self.folder and self._crop is None:
+                # Recordings of before have their labels among the pictures alone.
                 arrays["label"] = read_grey(self._subject.label_path(number))
+            lacks = [name for name in names if name not in arrays]
+            if lacks:
+                raise SubjectError(f"{folder / f'{number}.npz'} holds no {lacks[0]}", hint=MAKE_TRUTH)
             return self._on_pixels(arrays)
 
         with ThreadPoolExecutor() as pool:  # unpacking releases the interpreter lock
@@ -187,8 +193,7 @@ class _Reader:
 
     def picture(self, frames: list[dict[str, np.ndarray]]) -> TruePicture:
         """What counts in these frames."""
-        names = ("radiance", "coverage", "label")
-        return TruePicture(**{name: self.stack(frames, name) for name in names})
+        return TruePicture(**{name: self.stack(frames, name) for name in PICTURE})
 
     def maps(self, frames: list[dict[str, np.ndarray]], rotation: Float[Tensor, "3 3"]) -> SurfaceMaps:
         """Their surface, with normals in camera axes."""
@@ -226,12 +231,11 @@ class _Reader:
 
     def relit(self, numbers: list[int], rotation: Float[Tensor, "3 3"]) -> dict[str, Relit]:
         """The frames under every other light."""
-        return {
-            place.name: Relit(
-                light=self.light(place, rotation), radiance=self.stack(self.frames(place, numbers), "radiance")
-            )
-            for place in _folders(self.folder / "relit")
-        }
+        relit: dict[str, Relit] = {}
+        for place in _folders(self.folder / "relit"):
+            radiance = self.stack(self.frames(place, numbers, ("radiance",)), "radiance")
+            relit[place.name] = Relit(light=self.light(place, rotation), radiance=radiance)
+        return relit
 
     def views(self, numbers: list[int]) -> dict[str, TrueView]:
         """What every other camera saw of these frames, if it saw any."""
@@ -242,7 +246,7 @@ class _Reader:
                 views[place.name] = TrueView(
                     frames=torch.tensor(seen),
                     camera=self.camera(place / "camera.json"),
-                    picture=self.picture(self.frames(place, [numbers[i] for i in seen])),
+                    picture=self.picture(self.frames(place, [numbers[i] for i in seen], PICTURE)),
                 )
         return views
 

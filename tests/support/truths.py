@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from flare_cli.data.hdr import save_hdr
+from flare_cli.data.image import read_grey
 from flare_cli.data.json_file import write_json
 from flare_cli.head.skinning import rest_vertices, shaped_joints, skin
 from flare_cli.render.camera import Cameras
@@ -81,7 +82,8 @@ def make_subject_with_truth(
             kept = {name: stored[name] for name in stored.files}
         specular = (kept["coverage"] > 0).astype(np.float16)
         vertices = control_vertices(person, performance, i)
-        write_buffers(truth / f"{i + 1}.npz", {**kept, "specular": specular, "vertices": vertices})
+        label = read_grey(subject.label_path(i + 1))
+        write_buffers(truth / f"{i + 1}.npz", {**kept, "specular": specular, "vertices": vertices, "label": label})
         for name, envmap in LIGHTS.items():
             relit = trace(front, torch.from_numpy(envmap))
             write_buffers(truth / "relit" / name / f"{i + 1}.npz", {"radiance": relit.radiance.half().numpy()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,32 +27,44 @@ class SurfacePoints:
     distance: Float[np.ndarray, "N"]
 
 
+@final
+class IndexedSurface:
+    """A mesh prepared for many searches of closest points."""
+
+    def __init__(self, vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> None:
+        self.corners = vertices[faces]
+        means = self.corners.mean(1)
+        samples = [means, *(TOWARD_CORNER * self.corners[:, k] + (1 - TOWARD_CORNER) * means for k in range(3))]
+        self._tree = KDTree(np.concatenate(samples))
+        self._near = min(NEAR, 4 * len(faces))
+
+    def closest(self, points: Float[np.ndarray, "N 3"]) -> SurfacePoints:
+        """The closest point of the mesh for each point, among the triangles whose middles and corners are nearest.
+
+        Exact where triangles are of similar size, as on heads: of the 121,167 queries of one registration one was not,
+        by 0.004 mm (docs/experiments.md, "Closest points").
+        """
+        near, corners = self._near, self.corners
+        _, nearest = self._tree.query(points, k=near)
+        candidates = np.asarray(nearest).reshape(len(points), near) % len(corners)
+        repeated = np.repeat(points[:, None], near, 1).reshape(-1, 3)
+        bary = barycentric_of_closest(repeated, corners[candidates.ravel()]).reshape(len(points), near, 3)
+        place = np.einsum("nmk,nmkc->nmc", bary, corners[candidates])
+        distance = np.linalg.norm(place - points[:, None], axis=2)
+        best, rows = distance.argmin(1), np.arange(len(points))
+        return SurfacePoints(
+            face=candidates[rows, best],
+            barycentric=bary[rows, best],
+            place=place[rows, best],
+            distance=distance[rows, best],
+        )
+
+
 def closest_points(
     points: Float[np.ndarray, "N 3"], vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 ) -> SurfacePoints:
-    """The closest point of the mesh for each point, among the triangles whose middles and corners are nearest.
-
-    Exact where triangles are of similar size, as on heads: of the 121,167 queries of one registration one was not, by
-    0.004 mm (docs/experiments.md, "Closest points").
-    """
-    corners = vertices[faces]
-    middles = np.concatenate(
-        [corners.mean(1), *(TOWARD_CORNER * corners[:, k] + (1 - TOWARD_CORNER) * corners.mean(1) for k in range(3))]
-    )
-    near = min(NEAR, len(middles))
-    _, nearest = KDTree(middles).query(points, k=near)
-    candidates = np.asarray(nearest).reshape(len(points), near) % len(faces)
-    repeated = np.repeat(points[:, None], near, 1).reshape(-1, 3)
-    bary = barycentric_of_closest(repeated, corners[candidates.ravel()]).reshape(len(points), near, 3)
-    place = np.einsum("nmk,nmkc->nmc", bary, corners[candidates])
-    distance = np.linalg.norm(place - points[:, None], axis=2)
-    best, rows = distance.argmin(1), np.arange(len(points))
-    return SurfacePoints(
-        face=candidates[rows, best],
-        barycentric=bary[rows, best],
-        place=place[rows, best],
-        distance=distance[rows, best],
-    )
+    """`IndexedSurface.closest` of a mesh that is asked once."""
+    return IndexedSurface(vertices, faces).closest(points)
 
 
 def barycentric_of_closest(

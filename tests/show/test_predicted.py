@@ -1,0 +1,68 @@
+"""What is predicted: cameras that move alike, and the tracked template where the truth is."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from flare_cli.head.model import HeadModel
+from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.camera import Cameras
+from flare_cli.show.predicted import camera_moved_alike, predicted_by_template, scale_of_depth
+from flare_cli.subject.folder import Subject
+from flare_cli.subject.truth import frames_with_truth, load_truth
+from flare_cli.synthetic.recording import studio_camera
+
+
+def world_turned_and_scaled(camera: Cameras, turn: torch.Tensor, shift: torch.Tensor, scale: float) -> Cameras:
+    """The camera that sees `scale * turn @ x + shift` as `camera` sees x."""
+    rotation, offset = camera.camera_from_world[0].split([3, 1], 1)
+    seen = torch.cat([rotation @ turn.T, scale * offset - rotation @ turn.T @ shift[:, None]], 1)
+    return replace(camera, camera_from_world=seen[None])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.3])
+def test_a_view_in_another_world_shows_what_the_true_one_shows(scale: float):
+    """Points of one world at their places in another, by cameras whose motion is taken over."""
+    angle = 0.4
+    turn = torch.tensor([[math.cos(angle), 0, math.sin(angle)], [0, 1, 0], [-math.sin(angle), 0, math.cos(angle)]])
+    shift = torch.tensor([0.1, -0.2, 0.3])
+    true, view = studio_camera(64), studio_camera(64, yaw=60, pitch=20)
+    own = world_turned_and_scaled(true, turn, shift, scale)
+    points = 0.1 * torch.randn(1, 20, 3, generator=torch.Generator().manual_seed(0))
+    elsewhere = scale * points @ turn.T + shift
+    torch.testing.assert_close(own.project(elsewhere), true.project(points), atol=1e-3, rtol=0)
+    moved = camera_moved_alike(own, true, view, scale)
+    torch.testing.assert_close(moved.project(elsewhere), view.project(points), atol=1e-3, rtol=0)
+
+
+def test_another_lens_is_kept_and_changes_by_the_same_ratio():
+    true, view = studio_camera(64), studio_camera(64, yaw=30)
+    zoomed = replace(view, intrinsics=view.intrinsics * torch.tensor([2.0, 2.0, 1, 1]))
+    own = replace(true, intrinsics=true.intrinsics * 1.1 + torch.tensor([0.0, 0, 3, -2]))
+    moved = camera_moved_alike(own, true, zoomed, 1.0)
+    torch.testing.assert_close(moved.intrinsics[0, :2], 2 * own.intrinsics[0, :2])
+    centre = zoomed.intrinsics[0, 2:] + 2 * (own.intrinsics[0, 2:] - true.intrinsics[0, 2:])
+    torch.testing.assert_close(moved.intrinsics[0, 2:], centre)
+
+
+def test_the_scale_of_depth_is_the_ratio_of_worlds(subject_with_truth: Subject):
+    truth = load_truth(subject_with_truth, frames_with_truth(subject_with_truth), 64, 64)
+    assert scale_of_depth(1.25 * truth.maps.depth, truth) == pytest.approx(1.25)
+    assert scale_of_depth(0 * truth.maps.depth, truth) == 1
+
+
+def test_the_template_stands_where_the_truth_is(open_head: HeadModel, subject_with_truth: Subject):
+    numbers = frames_with_truth(subject_with_truth)
+    truth = load_truth(subject_with_truth, numbers, 64, 64)
+    track = subject_with_truth.track
+    track = track[torch.isin(track.frames, torch.tensor(numbers))]
+    template = predicted_by_template(open_head, track, choose_rasterizer())
+    shared = truth.face & (template.coverage > 0)
+    assert shared.sum() > 0.95 * truth.face.sum()
+    assert (template.depth - truth.maps.depth)[shared].abs().median() < 0.003
+    cosine = (template.normal * truth.maps.normal).sum(-1)[shared]
+    assert cosine.median() > math.cos(math.radians(8))
+    assert template.mesh.vertices.shape == (3, len(open_head.template), 3)
+    assert (template.mesh.vertices[..., 2] > 0.5).all()  # before the camera, in its axes
