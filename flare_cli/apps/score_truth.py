@@ -16,9 +16,11 @@ from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
+from flare_cli.render.light.environment import prefilter
 from flare_cli.show.honest_rows import attributed, nothing_done, perfect_maps
 from flare_cli.show.predicted import Prediction, predicted_by_avatar
 from flare_cli.show.predictions import predicted_frames, read_predictions
+from flare_cli.show.true_lights import TrueLights
 from flare_cli.show.truth_report import Row, table_report, write_table
 from flare_cli.show.truth_scores import score_against_truth
 from flare_cli.show.truth_sheet import TruthSheet
@@ -134,32 +136,28 @@ def _score_group(
     size = (track.camera.height, track.camera.width)
     frames = load_frames(subject, track, size[0]).to(device)
     truth = load_truth(subject, track.frames.tolist(), *size, device=device)
+    lights = TrueLights.of(truth, prefilter)
     sheet = TruthSheet(truth)
     rows: list[Row] = []
 
-    def add(row: str, prediction: Prediction, name: str = "") -> None:
+    def add(row: str, prediction: Prediction, name: str = "", *, shown: bool = True) -> None:
         scores = score_against_truth(truth, prediction)
         rows.append(Row(subject=group.name, name=name, row=row, frames=len(track), scores=scores))
+        if shown:
+            sheet.add(name or row, prediction, scores)
 
     head = load_head(track.head).to(device)
-    nothing = nothing_done(head, frames, choose_rasterizer(rasterizer_name, device), truth)
-    add("nothing done", nothing)
-    sheet.add("nothing done", nothing, truth)
+    add("nothing done", nothing_done(head, frames, choose_rasterizer(rasterizer_name, device), truth))
     for done, contestant in enumerate(group.contestants, 1):
         report(done)
         if isinstance(contestant, Path):
-            name, prediction = str(contestant), read_predictions(contestant, track, truth.relit, device)
-            add("predictions", prediction, name)
-        else:
-            name = str(contestant.folder)
-            predicted = predicted_by_avatar(contestant.avatar, track.to(device), contestant.rasterizer(), truth)
-            prediction = predicted.prediction
-            add("avatar", prediction, name)
-            for row, replaced in attributed(predicted, truth).items():
-                add(row, replaced, name)
-        sheet.add(name, prediction, truth)
-    perfect = perfect_maps(truth)
-    add("perfect maps", perfect)
-    sheet.add("perfect maps", perfect, truth)
+            add("predictions", read_predictions(contestant, track, truth.relit, device), str(contestant))
+            continue
+        name, own_lights = str(contestant.folder), lights.in_world_of(track.camera.to(device), truth.camera)
+        predicted = predicted_by_avatar(contestant.avatar, track, contestant.rasterizer(), truth, own_lights)
+        add("avatar", predicted.prediction, name)
+        for row, replaced in attributed(predicted, truth, own_lights).items():
+            add(row, replaced, name, shown=False)
+    add("perfect maps", perfect_maps(truth, lights))
     report(count)
     return rows, sheet

@@ -44,16 +44,17 @@ class SurfaceMaps:
 
 
 def shade_maps(maps: SurfaceMaps, light: Light, camera: Cameras) -> Float[Tensor, "N H W 3"]:
-    """Linear radiance over black of maps seen by one `camera`, under a `light` given in camera axes.
+    """Linear radiance over black of maps seen by one `camera`, under a `light` in the world of that camera.
 
     The shading model of every avatar (`render/light/shading.py`); dimmed by coverage at the outline.
     """
+    world_from_camera = camera.camera_from_world[0, :, :3].T
     radiance = torch.zeros_like(maps.albedo)
     seen = torch.nonzero((maps.coverage > 0) & (maps.normal.square().sum(-1) > 0))
     rays = pixel_rays(camera)
     for part in seen.split(CHUNK):
         n, row, column = at = part.unbind(1)
-        surface = torch.cat([rays[row, column], maps.normal[at]], 1)
+        surface = torch.cat([rays[row, column] @ world_from_camera.T, maps.normal[at] @ world_from_camera.T], 1)
         normal, view = facing_normal_and_view(surface, torch.zeros_like(surface[:1, :3]), torch.zeros_like(n))
         roughness, specular, f0 = (values[at][:, None] for values in (maps.roughness, maps.specular, maps.f0))
         shaded = shade(maps.albedo[at], roughness, specular, normal, view, light, f0)

@@ -40,13 +40,14 @@ def channel_factors(
 def angle_degrees(
     drawn: Float[Tensor, "*pixels 3"], true: Float[Tensor, "*pixels 3"], inside: Bool[Tensor, "*pixels"]
 ) -> float | None:
-    """Mean angle between two directions of any length. By its tangent: the cosine of a small angle rounds to 1."""
+    """Mean angle between two directions of any length."""
     if not inside.any():
         return None
-    return float(torch.rad2deg(_angles(drawn[inside], true[inside])).mean())
+    return float(torch.rad2deg(angles(drawn[inside], true[inside])).mean())
 
 
-def _angles(a: Float[Tensor, "*pixels 3"], b: Float[Tensor, "*pixels 3"]) -> Float[Tensor, "*pixels"]:
+def angles(a: Float[Tensor, "*pixels 3"], b: Float[Tensor, "*pixels 3"]) -> Float[Tensor, "*pixels"]:
+    """Radians between directions of any length, by the tangent: the cosine of a small angle rounds to 1."""
     return torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))
 
 

@@ -18,9 +18,9 @@ from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames
 from flare_cli.head.model import HeadModel
 from flare_cli.render.camera import Cameras
-from flare_cli.render.light.shading import Light
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.show.predicted import AvatarPrediction, Prediction, View, predicted_by_template
+from flare_cli.show.true_lights import TrueLights
 from flare_cli.subject.truth import Truth
 
 Replacement: TypeAlias = Callable[[SurfaceMaps, SurfaceMaps], SurfaceMaps]
@@ -54,35 +54,37 @@ def mean_skin_colour(frames: Frames) -> Float[Tensor, "3"]:
     return pictures.radiance()[skin].mean(0)
 
 
-def perfect_maps(truth: Truth) -> Prediction:
-    """The true surface through our shading model, under the true lights: what no fit of this model can pass."""
+def perfect_maps(truth: Truth, lights: TrueLights) -> Prediction:
+    """The true surface through our shading model, under the true `lights`: what no fit of this model can pass."""
     return replace(
         Prediction.of_maps(truth.maps),
-        colour=shade_maps(truth.maps, truth.light, truth.camera),
-        relit=_relit(truth.maps, truth, truth.camera),
+        colour=shade_maps(truth.maps, lights.recording, truth.camera),
+        relit=_relit(truth.maps, lights, truth.camera),
         light=truth.light,
     )
 
 
-def attributed(avatar: AvatarPrediction, truth: Truth) -> dict[str, Prediction]:
+def attributed(avatar: AvatarPrediction, truth: Truth, lights: TrueLights) -> dict[str, Prediction]:
     """Pictures made of the avatar's maps, all its own at first, and then with one of them replaced by the true one.
 
     By shading maps without antialiasing, so they compare with "own maps" and not with the avatar's own drawing.
+    `lights` are the true ones in the avatar's world.
     """
     rows: dict[str, Prediction] = {}
     for name, replaced in REPLACEMENTS.items():
         maps = replaced(avatar.maps, truth.maps)
-        rows[name] = _shaded(maps, avatar.light, avatar.camera, truth)
-    rows[TRUE_LIGHT] = replace(rows[OWN], colour=shade_maps(avatar.maps, truth.light, avatar.camera), relit={})
+        rows[name] = Prediction(
+            coverage=maps.coverage,
+            colour=shade_maps(maps, avatar.light, avatar.camera),
+            relit=_relit(maps, lights, avatar.camera),
+        )
+    recorded = shade_maps(avatar.maps, lights.recording, avatar.camera)
+    rows[TRUE_LIGHT] = replace(rows[OWN], colour=recorded, relit={})
     return rows
 
 
-def _shaded(maps: SurfaceMaps, light: Light, camera: Cameras, truth: Truth) -> Prediction:
-    return Prediction(coverage=maps.coverage, colour=shade_maps(maps, light, camera), relit=_relit(maps, truth, camera))
-
-
-def _relit(maps: SurfaceMaps, truth: Truth, camera: Cameras) -> Mapping[str, Float[Tensor, "N H W 3"]]:
-    return {name: shade_maps(maps, relit.light, camera) for name, relit in truth.relit.items()}
+def _relit(maps: SurfaceMaps, lights: TrueLights, camera: Cameras) -> Mapping[str, Float[Tensor, "N H W 3"]]:
+    return {name: shade_maps(maps, light, camera) for name, light in lights.relit.items()}
 
 
 def _own(own: SurfaceMaps, true: SurfaceMaps) -> SurfaceMaps:

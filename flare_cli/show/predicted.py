@@ -20,6 +20,7 @@ from flare_cli.render.light.turned import TurnedLight
 from flare_cli.render.raster.fragments import foreground, scatter
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.show.track_pictures import CPU_BATCH, draw_track
+from flare_cli.show.true_lights import TrueLights
 from flare_cli.subject.track import Track
 from flare_cli.subject.truth import Truth
 
@@ -74,7 +75,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvatarPrediction:
-    """What an avatar predicts, and the maps that it was drawn from."""
+    """What an avatar predicts, the maps that it was drawn from, and camera and light in the avatar's own world."""
 
     prediction: Prediction
     maps: SurfaceMaps
@@ -107,31 +108,29 @@ def predicted_maps(
     return SurfaceMaps.joined(maps), torch.cat(colour)
 
 
-def predicted_by_avatar(avatar: Avatar, track: Track, rasterizer: Rasterizer, truth: Truth) -> AvatarPrediction:
-    """Everything that an avatar says of the frames of `truth`, which are those of `track`."""
+def predicted_by_avatar(
+    avatar: Avatar, track: Track, rasterizer: Rasterizer, truth: Truth, lights: TrueLights
+) -> AvatarPrediction:
+    """Everything that an avatar says of the frames of `truth`, which are those of `track`; `lights` in its world."""
     maps, recorded = predicted_maps(avatar, track, rasterizer)
     camera = track.camera[:1].to(avatar.device)
     rotation = camera.camera_from_world[0, :, :3]
-    relit = {
-        name: _drawn(avatar, track, rasterizer, TurnedLight(light.light, rotation))[0]
-        for name, light in truth.relit.items()
-    }
+    relit = {name: _drawn(avatar, track, rasterizer, light)[0] for name, light in lights.relit.items()}
     scale = scale_of_depth(maps.depth, truth)
     views: dict[str, View] = {}
     for name, view in truth.views.items():
         moved = camera_moved_alike(camera, truth.camera, view.camera, scale)
         colour, coverage = _drawn(avatar, track[view.frames].with_camera(moved), rasterizer, avatar.light)
         views[name] = View(colour=colour, coverage=coverage)
-    light = TurnedLight(avatar.light, rotation.T)
     prediction = replace(
         Prediction.of_maps(maps),
         colour=recorded,
         relit=relit,
         views=views,
-        light=light,
+        light=TurnedLight(avatar.light, rotation.T),
         mesh=_mesh(avatar, track, camera),
     )
-    return AvatarPrediction(prediction=prediction, maps=maps, camera=camera, light=light)
+    return AvatarPrediction(prediction=prediction, maps=maps, camera=camera, light=avatar.light)
 
 
 def _drawn(

@@ -69,9 +69,9 @@ def _is_one_of(label: UInt8[Tensor, "N H W"], labels: tuple[int, ...]) -> Bool[T
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relit:
-    """The frames under another light. `light` is asked in camera axes, as are all below."""
+    """The frames under another light: its map (linear, in the truth's world), and the pictures."""
 
-    light: Light
+    envmap: Float[Tensor, "h w 3"]
     radiance: Float[Tensor, "N H W 3"]
 
 
@@ -95,16 +95,21 @@ class TrueMesh:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What the frames `numbers` of a subject were made of."""
+    """What the frames `numbers` of a subject were made of, under the light of `envmap` (linear, in its world)."""
 
     numbers: tuple[int, ...]
     camera: Cameras
     picture: TruePicture
     maps: SurfaceMaps
-    light: Light
+    envmap: Float[Tensor, "h w 3"]
     relit: Mapping[str, Relit]
     views: Mapping[str, TrueView]
     mesh: TrueMesh | None
+
+    @cached_property
+    def light(self) -> Light:
+        """The recording's light, asked in camera axes."""
+        return TurnedLight(prefilter(self.envmap), self.camera.camera_from_world[0, :, :3].T)
 
     @cached_property
     def inside(self) -> Bool[Tensor, "N H W"]:
@@ -155,8 +160,8 @@ def load_truth(
         camera=camera,
         picture=reader.picture(stored),
         maps=reader.maps(stored, rotation),
-        light=reader.light(folder, rotation),
-        relit={} if maps_only else reader.relit(numbers, rotation),
+        envmap=reader.envmap(folder),
+        relit={} if maps_only else reader.relit(numbers),
         views={} if maps_only else reader.views(numbers),
         mesh=None if maps_only else reader.mesh(numbers, camera),
     )
@@ -209,10 +214,9 @@ class _Reader:
             depth=self.stack(frames, "depth"),
         )
 
-    def light(self, folder: Path, rotation: Float[Tensor, "3 3"]) -> Light:
-        """`light.hdr` of a folder, in the axes of a camera of this `rotation`."""
-        envmap = torch.from_numpy(load_envmap(folder / "light.hdr")).to(self.device)
-        return TurnedLight(prefilter(envmap), rotation.T)
+    def envmap(self, folder: Path) -> Float[Tensor, "H W 3"]:
+        """The light of a folder."""
+        return torch.from_numpy(load_envmap(folder / "light.hdr")).to(self.device)
 
     def camera(self, path: Path, *, otherwise: Cameras | None = None) -> Cameras:
         """A camera of the truth as it films the subject's pixels."""
@@ -229,12 +233,12 @@ class _Reader:
         cameras = Cameras(intrinsics=intrinsics, camera_from_world=seen, height=int(height), width=int(width))
         return cameras.resized(self._height, self._width)
 
-    def relit(self, numbers: list[int], rotation: Float[Tensor, "3 3"]) -> dict[str, Relit]:
+    def relit(self, numbers: list[int]) -> dict[str, Relit]:
         """The frames under every other light."""
         relit: dict[str, Relit] = {}
         for place in _folders(self.folder / "relit"):
             radiance = self.stack(self.frames(place, numbers, ("radiance",)), "radiance")
-            relit[place.name] = Relit(light=self.light(place, rotation), radiance=radiance)
+            relit[place.name] = Relit(envmap=self.envmap(place), radiance=radiance)
         return relit
 
     def views(self, numbers: list[int]) -> dict[str, TrueView]:

@@ -10,7 +10,6 @@ from support.truths import lamp
 from flare_cli.avatar.maps import SurfaceMaps, pixel_rays, shade_maps
 from flare_cli.render.camera import Cameras, look_at
 from flare_cli.render.light.environment import prefilter
-from flare_cli.render.light.turned import TurnedLight
 
 
 def test_rays_go_through_the_middles_of_pixels():
@@ -36,7 +35,7 @@ def test_maps_of_a_drawing_shade_as_it_was_drawn(toy_frames, open_head, tiny_con
             normal=picture.buffer(picture.surface.normal) @ rotation.T,
             depth=picture.surface.fragments.depth,
         )
-        shaded = shade_maps(maps, TurnedLight(drawn.avatar.light, rotation.T), camera)
+        shaded = shade_maps(maps, drawn.avatar.light, camera)
     inside = picture.coverage[..., 0] == 1
     assert inside.sum() > 100
     differs = (shaded - picture.colour)[inside].abs().amax(-1) > 2e-4
@@ -70,7 +69,7 @@ def test_a_lamp_on_the_subjects_left_lights_the_left_side_from_wherever_it_is_se
     rotation = camera.camera_from_world[0, :, :3]
     light = prefilter(torch.from_numpy(lamp(1.0, 0.0, 0.0)))
     maps = ball(camera)
-    shaded = shade_maps(maps, TurnedLight(light, rotation.T), camera)[0].mean(-1)
+    shaded = shade_maps(maps, light, camera)[0].mean(-1)
     world = maps.normal[0] @ rotation
     inside = maps.coverage[0] > 0
     left, right = inside & (world[..., 0] > 0.3), inside & (world[..., 0] < -0.3)

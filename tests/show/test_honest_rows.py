@@ -9,8 +9,10 @@ from flare_cli.avatar.maps import SurfaceMaps
 from flare_cli.fit.frames import Frames, load_frames
 from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.light.environment import prefilter
 from flare_cli.show.honest_rows import OWN, TRUE_LIGHT, attributed, mean_skin_colour, nothing_done, perfect_maps
 from flare_cli.show.predicted import AvatarPrediction, Prediction
+from flare_cli.show.true_lights import TrueLights
 from flare_cli.show.truth_scores import score_against_truth
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.truth import Truth, frames_with_truth, load_truth
@@ -26,6 +28,11 @@ def frames(subject_with_truth: Subject) -> Frames:
 @pytest.fixture(scope="module")
 def truth(subject_with_truth: Subject) -> Truth:
     return load_truth(subject_with_truth, frames_with_truth(subject_with_truth), 64, 64)
+
+
+@pytest.fixture(scope="module")
+def lights(truth: Truth) -> TrueLights:
+    return TrueLights.of(truth, prefilter)
 
 
 def test_nothing_done_is_the_template_and_the_recorded_picture(open_head: HeadModel, frames: Frames, truth: Truth):
@@ -52,8 +59,8 @@ def test_the_mean_skin_colour_is_of_skin_alone(frames: Frames):
     assert colour.tolist() == pytest.approx([0.5029, 0, 1], abs=1e-4)  # 188 of 255 is half the light
 
 
-def test_true_maps_through_our_shading_have_nothing_but_the_shading_to_lose(truth: Truth):
-    numbers = score_against_truth(truth, perfect_maps(truth)).numbers()
+def test_true_maps_through_our_shading_have_nothing_but_the_shading_to_lose(truth: Truth, lights: TrueLights):
+    numbers = score_against_truth(truth, perfect_maps(truth, lights)).numbers()
     for name in ("normal.degrees", "depth_mm", "roughness", "albedo.hue_degrees"):
         assert numbers[name] == pytest.approx(0, abs=1e-4)
     assert numbers["albedo.psnr"] == numbers["light_matte.psnr"] == 100
@@ -61,9 +68,9 @@ def test_true_maps_through_our_shading_have_nothing_but_the_shading_to_lose(trut
         assert 20 < numbers[name] < 35  # no shadows, and the noise of four samples
 
 
-def as_avatar(maps: SurfaceMaps, truth: Truth) -> AvatarPrediction:
+def as_avatar(maps: SurfaceMaps, truth: Truth, lights: TrueLights) -> AvatarPrediction:
     return AvatarPrediction(
-        prediction=Prediction.of_maps(maps), maps=maps, camera=truth.camera, light=truth.relit["left"].light
+        prediction=Prediction.of_maps(maps), maps=maps, camera=truth.camera, light=lights.relit["left"]
     )
 
 
@@ -78,10 +85,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_only_the_true_one_mends_the_map_that_is_wrong(name: str, truth: Truth):
+def test_only_the_true_one_mends_the_map_that_is_wrong(name: str, truth: Truth, lights: TrueLights):
     """Maps that are true but for one: replacing it reaches the ceiling, replacing others changes nothing."""
-    ceiling = score_against_truth(truth, perfect_maps(truth)).relit
-    rows = attributed(as_avatar(BROKEN[name](truth.maps), truth), truth)
+    ceiling = score_against_truth(truth, perfect_maps(truth, lights)).relit
+    rows = attributed(as_avatar(BROKEN[name](truth.maps), truth, lights), truth, lights)
     scores = {row: score_against_truth(truth, prediction).relit for row, prediction in rows.items() if prediction.relit}
     for light in ("left", "above"):
         before = scores[OWN][light].psnr
@@ -91,15 +98,15 @@ def test_only_the_true_one_mends_the_map_that_is_wrong(name: str, truth: Truth):
             assert scores[other][light].psnr == pytest.approx(before, abs=1e-3)
 
 
-def test_the_true_light_is_judged_by_the_recorded_picture(truth: Truth):
-    rows = attributed(as_avatar(truth.maps, truth), truth)
-    ceiling = score_against_truth(truth, perfect_maps(truth)).picture
+def test_the_true_light_is_judged_by_the_recorded_picture(truth: Truth, lights: TrueLights):
+    rows = attributed(as_avatar(truth.maps, truth, lights), truth, lights)
+    ceiling = score_against_truth(truth, perfect_maps(truth, lights)).picture
     own, mended = (score_against_truth(truth, rows[row]).picture for row in (OWN, TRUE_LIGHT))
     assert mended.psnr == pytest.approx(ceiling.psnr, abs=1e-3)
     assert own.psnr_aligned < mended.psnr_aligned - 3
 
 
-def test_the_true_silhouette_is_filled_from_the_nearest_pixel(truth: Truth):
+def test_the_true_silhouette_is_filled_from_the_nearest_pixel(truth: Truth, lights: TrueLights):
     """Maps that end at column 40, and are red in the column before: so is everything beyond."""
     seen = torch.arange(64) < 40
     last = torch.arange(64) == 39
@@ -107,9 +114,17 @@ def test_the_true_silhouette_is_filled_from_the_nearest_pixel(truth: Truth):
     maps = replace(
         truth.maps, coverage=truth.maps.coverage * seen, normal=truth.maps.normal * seen[:, None], albedo=albedo
     )
-    row = attributed(as_avatar(replace(maps, specular=0 * maps.specular), truth), truth)["true silhouette"]
+    row = attributed(as_avatar(replace(maps, specular=0 * maps.specular), truth), truth, lights)["true silhouette"]
     torch.testing.assert_close(row.coverage, truth.maps.coverage)
     beyond = row.relit["above"][0, 20, 41:][truth.maps.coverage[0, 20, 41:] > 0]
     assert len(beyond)
     assert (beyond[:, 0] > 0).all()
     assert (beyond[:, 1:] == 0).all()
+
+
+def test_a_lamp_on_the_subjects_left_lights_the_left_cheek_in_both_programs(truth: Truth, lights: TrueLights):
+    """Skin that faces the subject's left is bright, traced and in our shading of the true maps, and the right dark."""
+    world = truth.maps.normal @ truth.camera.camera_from_world[0, :, :3]
+    left, right = truth.face & (world[..., 0] > 0.6), truth.face & (world[..., 0] < -0.6)
+    for picture in (truth.relit["left"].radiance, perfect_maps(truth, lights).relit["left"]):
+        assert picture[left].mean() > 3 * picture[right].mean()
