@@ -259,8 +259,8 @@ def trace(
 
     A ray through the pixel's centre comes first and only reads the label, that of the nearest corner. Outputs are
     (H, W) and must hold zeros. Radiance (linear, over black) and coverage (0..1) are means over all rays; albedo,
-    roughness, specular, normal (world, unit length) and depth (metres along the camera's axis) over those that hit.
-    The same seed gives the same picture: random numbers depend on seed and pixel, sample positions also on the ray.
+    roughness, specular, normal (world, unit length) and depth (metres along the camera's axis) over those that hit. The
+    same seed gives the same picture: random numbers depend on seed and pixel, places of samples also on their number.
     """
     i, j = wp.tid()
     state = wp.rand_init(seed, i * out_coverage.shape[1] + j)

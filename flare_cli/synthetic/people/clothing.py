@@ -38,7 +38,7 @@ def rib(cover: Float[np.ndarray, "W"], space: FaceSpace) -> Float[np.ndarray, "W
 def cloth_relief(cover: Float[np.ndarray, "W"], space: FaceSpace, noise: Noise) -> Float[np.ndarray, "W"]:
     """How far the shirt lies off the skin, metres: folds, and a thicker hem."""
     folds = 1 + 0.35 * noise(space.places, 0.03, octaves=2, shift=1)
-    return smooth_step(cover, 0.3, 0.75) * CLOTH_DEPTH * folds + RIB_DEPTH * rib(cover, space)
+    return smooth_step(cover, 0.47, 0.65) * CLOTH_DEPTH * folds + RIB_DEPTH * rib(cover, space)
 
 
 def cloth_paint(places: Float[np.ndarray, "N 3"], ribbed: Float[np.ndarray, "N"], kind: ClothKind, seed: int) -> Paint:

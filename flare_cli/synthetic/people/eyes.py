@@ -7,13 +7,20 @@ from jaxtyping import Float
 
 from flare_cli.synthetic.paint import Noise
 from flare_cli.synthetic.people.parts import Gloss, smooth_step
+from flare_cli.synthetic.people.recipe import PersonRecipe
 
 # Linear albedo of the iris' middle tone: blue grey, brown, hazel, green.
 IRISES = ((0.10, 0.16, 0.21), (0.085, 0.040, 0.016), (0.15, 0.095, 0.035), (0.10, 0.13, 0.06))
-SCLERA, VEIN, LIMBUS = np.array([0.66, 0.60, 0.55]), np.array([0.50, 0.22, 0.18]), np.array([0.035, 0.028, 0.025])
+SCLERA, VEIN, LIMBUS = np.array([0.60, 0.54, 0.49]), np.array([0.50, 0.22, 0.18]), np.array([0.035, 0.028, 0.025])
 # Half angles seen from the ball's centre, radians: an iris is 11.8 mm wide on a ball of 24 mm, the pupil 3.5 mm.
 IRIS_EDGE, PUPIL_EDGE = np.radians(25.0), np.radians(8.0)
 WET = Gloss(roughness=0.07, specular=0.9)
+
+
+def iris_colour(recipe: PersonRecipe) -> Float[np.ndarray, "3"]:
+    """The seed's, brown where skin is dark."""
+    among = {"light": (0, 1, 2, 3), "medium": (1, 2, 3), "dark": (1, 1, 2)}[recipe.skin]
+    return np.array(IRISES[np.random.default_rng(recipe.seed + 5).choice(among)])
 
 
 def eye_colours(

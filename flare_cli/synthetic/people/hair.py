@@ -15,16 +15,17 @@ from flare_cli.data.celebamask import Label
 from flare_cli.synthetic.paint import HAIRS, Noise
 from flare_cli.synthetic.people.face_space import FaceSpace
 from flare_cli.synthetic.people.parts import Gloss, OnSkin, OnSkull, evenly, on_skin, smooth_step, tubes, unit
-from flare_cli.synthetic.people.recipe import HairKind
+from flare_cli.synthetic.people.recipe import HairKind, PersonRecipe
 
 GLOSS = Gloss(roughness=0.42, specular=0.9)
-CAP_DEPTH = 0.013  # metres
+CAP_DEPTH = 0.010  # metres
 PARTING = 0.012  # of long hair, to the subject's left, metres
 # On the template, seen from the side: by how far forward (z) a place is, how high (y) hair begins there. From before
 # the ear over the temple to the middle of the forehead.
 HAIRLINE = ((0.000, 0.022, 0.035, 0.050, 0.070, 0.090, 0.100), (0.0, -0.022, 0.018, 0.042, 0.056, 0.065, 0.069))
 # Long hair leaves the face free: before the ears it hangs at least this far to the side (x) at a height (y), metres.
 CURTAIN = ((-0.12, 0.0, 0.045, 0.075), (0.060, 0.066, 0.055, 0.0))
+FOREMOST = ((-0.16, -0.10, 0.02, 0.06, 0.075), (0.2, 0.05, 0.05, 0.09, 0.2))  # how far forward it hangs (z) at a height
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class HairStyle:
 
 STYLES: dict[HairKind, HairStyle] = {
     "cap": HairStyle(
-        count=7000, length=(0.008, 0.02), pieces=3, radius=0.00032, lift=0.5, weight=0.05, layers=(0.0, 0.004),
+        count=13000, length=(0.008, 0.02), pieces=3, radius=0.00032, lift=0.4, weight=0.05, layers=(0.0, 0.004),
         clumps=900, gather=0.5,
     ),
     "strands": HairStyle(
@@ -81,9 +82,10 @@ class Ground:
         return face, (1 - u - v) * a[face] + u * b[face] + v * c[face]
 
 
-def hair_colour(seed: int) -> Float[np.ndarray, "3"]:
-    """Linear albedo: dark brown, black, blond or auburn."""
-    return np.array(HAIRS[np.random.default_rng(seed + 3).integers(len(HAIRS))])
+def hair_colour(recipe: PersonRecipe) -> Float[np.ndarray, "3"]:
+    """Linear albedo: dark brown, black, blond or auburn, the fairer ones on fairer skin."""
+    among = {"light": (0, 1, 2, 3), "medium": (0, 1, 3), "dark": (0, 1)}[recipe.skin]
+    return np.array(HAIRS[np.random.default_rng(recipe.seed + 3).choice(among)])
 
 
 def scalp_cover(space: FaceSpace, faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "V"]:
@@ -108,7 +110,7 @@ def _under_ear(space: FaceSpace) -> Bool[np.ndarray, "V"]:
 def cap_relief(cover: Float[np.ndarray, "W"], places: Float[np.ndarray, "W 3"], noise: Noise) -> Float[np.ndarray, "W"]:
     """How far a cap of hair stands off the skull, metres: full a little inside the hairline, in combed locks."""
     locks = 1 + 0.22 * noise(places * [1, 0.4, 0.5], 0.012, octaves=3, shift=21) + 0.2 * noise(places, 0.05, shift=22)
-    return CAP_DEPTH * smooth_step(cover, 0.35, 0.95) * locks
+    return CAP_DEPTH * smooth_step(cover, 0.3, 1.0) * locks
 
 
 def cap_tone(places: Float[np.ndarray, "W 3"], noise: Noise) -> Float[np.ndarray, "W"]:
@@ -135,13 +137,15 @@ def stubble(
     )
 
 
-def hair_of_head(ground: Ground, cover: Float[np.ndarray, "W"], kind: HairKind, seed: int) -> OnSkull:
+def hair_of_head(ground: Ground, cover: Float[np.ndarray, "W"], recipe: PersonRecipe) -> OnSkull:
     """The hair of the head. `cover` as `scalp_cover`, on the ground's mesh."""
+    kind, seed = recipe.hair, recipe.seed
     style, random = STYLES[kind], np.random.default_rng(seed + 71)
     face, start = ground.roots(smooth_step(cover, 0.35, 0.7), style.count, random)
     paths = _grown(ground, face, start, kind, random)
-    guides = KDTree(start[: style.clumps])
-    guide = guides.query(start)[1]
+    # Nearest root of a lock on the same side of the parting: a hair must not be drawn through the head.
+    sided = np.c_[start, 0.2 * (start[:, 0] > PARTING)]
+    guide = KDTree(sided[: style.clumps]).query(sided)[1]
     along = np.linspace(0, 1, style.pieces + 1)
     gather = (style.gather * along**1.2)[None, :, None]
     offset = 0.25 * (start - start[guide])[:, None]
@@ -149,7 +153,7 @@ def hair_of_head(ground: Ground, cover: Float[np.ndarray, "W"], kind: HairKind, 
     thin = np.repeat((style.radius * (1.05 - along**3))[None], style.count, 0)
     vertices, faces = tubes(paths, thin * random.uniform(0.7, 1.3, (style.count, 1)))
     tone = np.exp(random.normal(0, 0.22, (style.count, 1)) + random.normal(0, 0.18, (style.clumps, 1))[guide])
-    grey = tone[:, :, None] * hair_colour(seed) * (0.75 + 0.45 * along)[None, :, None]
+    grey = tone[:, :, None] * hair_colour(recipe) * (0.75 + 0.45 * along)[None, :, None]
     colours = np.repeat(grey.reshape(-1, 3), 3, 0)
     return OnSkull(vertices=vertices, faces=faces, paint=evenly(colours, GLOSS, Label.HAIR))
 
@@ -188,18 +192,18 @@ def _grown(
 
 
 def _beside_face(place: Float[np.ndarray, "N 3"], start: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
-    """Moved to its root's side of the face where it would hang before it."""
+    """Moved to its root's side of the face, and back, where it would hang before it."""
     x, y, z = place.T
     side = np.sign(start[:, 0] - PARTING)
     free = np.interp(y, *CURTAIN) * smooth_step(z, 0.0, 0.03)
-    return np.stack([np.where(side * x < free, side * free, x), y, z], 1)
+    return np.stack([np.where(side * x < free, side * free, x), y, np.minimum(z, np.interp(y, *FOREMOST))], 1)
 
 
 def _comb(start: Float[np.ndarray, "N 3"], kind: HairKind, random: np.random.Generator) -> Float[np.ndarray, "N 3"]:
     """Which way hair is combed at its root: from a parting to the sides and back, or forward and to one side."""
     x, _, z = start.T
     if kind == "long":
-        parting = x - PARTING
+        parting = x - PARTING + 0.004 * random.standard_normal(len(x)) * (z < 0.04)
         return np.stack([1.2 * np.sign(parting), np.full(len(x), -0.5), -0.6 - 6 * np.maximum(z, 0)], 1)
     swirl = 0.25 * random.standard_normal(len(x))
     return np.stack([0.45 + swirl + 4 * x, -0.35 - 3 * np.abs(x), 0.25 + 6 * z + swirl], 1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,8 +12,7 @@ from flare_cli.synthetic.performance import Performance
 from flare_cli.synthetic.raytrace import PaintedMesh
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadParameters:
+class HeadParameters(NamedTuple):
     """Parameters of our own head model for all frames; with them it reproduces the control mesh exactly."""
 
     shape: Float[Tensor, "S"]

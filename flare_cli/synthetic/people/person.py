@@ -111,13 +111,14 @@ def make_filmed_person(recipe: PersonRecipe, head_data: Path | None) -> FilmedPe
     space = actor.space.carried(mesh.matrix)
     worn = _Worn(cover=mesh.matrix @ cover, shirt=mesh.matrix @ shirt)
     eyes = _eye_centres(actor)
+    relief = _relief(space, worn, recipe, noise)
+    dressed = rest + relief[:, None] * normals_of(rest, mesh.faces)
     skin = Skin(
         mesh=mesh,
-        relief=_relief(space, worn, recipe, noise),
+        relief=relief,
         creases=tuple(_uncovered(crease, worn, space) for crease in creases(space, noise)),
-        paint=_painted(space, rest, eyes, worn, recipe),
+        paint=_painted(space, dressed, eyes, worn, recipe),
     )
-    dressed = rest + skin.relief[:, None] * normals_of(rest, mesh.faces)
     parts = _parts(dressed, space, skin, worn, eyes, recipe)
     starts = np.cumsum([len(dressed), *(len(part.paint.albedo) for part in parts)])
     triangles = [mesh.faces, *(part.faces + start for part, start in zip(parts, starts, strict=False))]
@@ -190,16 +191,16 @@ def _uncovered(crease: Crease, worn: _Worn, space: FaceSpace) -> Crease:
 
 def _painted(
     space: FaceSpace,
-    rest: Float[np.ndarray, "W 3"],
+    dressed: Float[np.ndarray, "W 3"],
     eyes: Float[np.ndarray, "2 3"],
     worn: _Worn,
     recipe: PersonRecipe,
 ) -> Paint:
     """The skin's paint, with what is under the hair and the shirt."""
-    offsets = rest - eyes[np.where(space.places[:, 0] > 0, 0, 1)]
+    offsets = dressed - eyes[np.where(space.places[:, 0] > 0, 0, 1)]
     paint = skin_paint(space, offsets, recipe)
     noise = Noise(recipe.seed + 1100)
-    colour = hair.hair_colour(recipe.seed)
+    colour = hair.hair_colour(recipe)
     brow = 0.5 * brow_share(space)[:, None]
     paint.albedo[:] = paint.albedo * (1 - brow) + brow * colour
     hairy = smooth_step(worn.cover + 0.1 * noise(space.places, 0.003, octaves=2), 0.3, 0.5)
@@ -209,7 +210,7 @@ def _painted(
     for values, of_hair in ((paint.roughness, hair.GLOSS.roughness), (paint.specular, hair.GLOSS.specular)):
         values[:] += hairy * (of_hair - values)
     clothed = worn.shirt > 0.5
-    cloth = clothing.cloth_paint(rest[clothed], clothing.rib(worn.shirt, space)[clothed], recipe.cloth, recipe.seed)
+    cloth = clothing.cloth_paint(dressed[clothed], clothing.rib(worn.shirt, space)[clothed], recipe.cloth, recipe.seed)
     for name in ("albedo", "roughness", "specular", "sharp", "labels"):
         getattr(paint, name)[clothed] = getattr(cloth, name)
     return paint
@@ -229,12 +230,12 @@ def _parts(
     chest, normals = body.rest(dressed), normals_of(dressed, faces)
     solid = np.concatenate([dressed, chest]), np.concatenate([normals, normals_of(chest, body.faces)])
     ground = hair.Ground(vertices=dressed, normals=normals, faces=faces, space=space, obstacles=solid)
-    colour = hair.hair_colour(seed)
+    colour = hair.hair_colour(recipe)
     landmarks = load_head("open-head")
     points = landmark_points(landmarks, landmarks.template[None])[0].double().numpy()
     parts: list[Part] = [
         body,
-        hair.hair_of_head(ground, worn.cover, recipe.hair, seed),
+        hair.hair_of_head(ground, worn.cover, recipe),
         brow_hairs(ground, colour, seed),
         *lashes(ground, points, colour, seed),
     ]

@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-WAVELENGTHS = np.array([610.0, 550.0, 464.0])  # nm
+WAVELENGTHS = np.array([610.0, 550.0, 450.0])  # nm: where sRGB's matching functions for linear light peak
 # Molar extinction at these wavelengths, 1 / (cm M), with oxygen and without (Prahl).
-OXYGENATED, DEOXYGENATED = np.array([1506.0, 43016.0, 39807.2]), np.array([9443.6, 53412.0, 19260.8])
+OXYGENATED, DEOXYGENATED = np.array([1506.0, 43016.0, 62816.0]), np.array([9443.6, 53412.0, 103292.0])
 BLOOD_GRAMS, MOLAR_GRAMS = 150.0, 64500.0  # haemoglobin in a litre of blood, and in a mole (Prahl)
 OXYGEN = 0.75  # share of haemoglobin that carries oxygen in skin, between veins and arteries
-EUMELANIN = 0.35  # share of melanin; Donner and Jensen: 0.3 to 0.7
+EUMELANIN = 0.5  # share of melanin; Donner and Jensen: 0.3 to 0.7
 EPIDERMIS = 0.006  # cm (Jacques)
 # Of light through a scattering layer, Kubelka and Munk's coefficients: diffuse light goes twice as far, and three
 # quarters of the reduced scattering turn it back.

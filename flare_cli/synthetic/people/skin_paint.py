@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 
 from flare_cli.data.celebamask import Label
 from flare_cli.synthetic.paint import ALBEDO_RANGE, ROUGHNESS_RANGE, Noise
-from flare_cli.synthetic.people.eyes import IRISES, WET, eye_colours
+from flare_cli.synthetic.people.eyes import WET, eye_colours, iris_colour
 from flare_cli.synthetic.people.face_space import FaceSpace
 from flare_cli.synthetic.people.parts import Gloss, Paint, smooth_step
 from flare_cli.synthetic.people.recipe import PersonRecipe, SkinKind
@@ -15,8 +15,8 @@ from flare_cli.synthetic.people.skin_colour import skin_albedo
 from flare_cli.synthetic.people.skin_detail import pore_share
 
 # Volume fraction of melanosomes (skin_colour.py: Jacques' light, medium, dark), and of blood.
-MELANIN: dict[SkinKind, float] = {"light": 0.045, "medium": 0.13, "dark": 0.34}
-BLOOD = 0.010
+MELANIN: dict[SkinKind, float] = {"light": 0.038, "medium": 0.12, "dark": 0.32}
+BLOOD = 0.009
 TEETH, TONGUE, INNER_MOUTH = np.array([0.66, 0.58, 0.45]), np.array([0.45, 0.17, 0.15]), np.array([0.30, 0.09, 0.08])
 SKIN = Gloss(roughness=0.5, specular=0.7, sharp=0.35)
 LIP, TOOTH, MOUTH = (
@@ -34,14 +34,13 @@ def skin_paint(space: FaceSpace, eyes: Float[np.ndarray, "W 3"], recipe: PersonR
     albedo = skin_albedo(*pigments(space, noise, recipe))
     albedo = albedo * (1 - (recipe.stubble * _beard_shade(space, noise))[:, None] * (1 - STUBBLE_TINT))
     gloss = skin_gloss(space, noise)
-    iris = np.array(IRISES[np.random.default_rng(recipe.seed + 5).integers(len(IRISES))])
     tone = 1 + 0.08 * noise(space.places, 0.004, octaves=2)[:, None]
     materials = (
         ("inner_mouth", INNER_MOUTH * tone, MOUTH),
         ("tongue", TONGUE * tone, MOUTH),
         ("teeth", TEETH * tone, TOOTH),
         ("eye_sockets", np.array([0.45, 0.2, 0.17]) * tone, MOUTH),
-        ("eyes", eye_colours(eyes, noise, iris), WET),
+        ("eyes", eye_colours(eyes, noise, iris_colour(recipe)), WET),
     )
     for name, colours, material in materials:
         where = regions[name] > 0.5
@@ -75,7 +74,7 @@ def pigments(
     spots = smooth_step(noise(places, 0.0032, shift=3) + 0.4 * noise(places, 0.02, shift=4), 0.62, 0.85)
     light = recipe.skin == "light"
     melanin = MELANIN[recipe.skin] * np.exp(patches + 0.25 * around_eye - 0.25 * lips)
-    melanin = melanin * (1 + (0.9 if light else 0.35) * freckled * spots + 4 * _moles(space, recipe.seed))
+    melanin = melanin * (1 + (0.9 if light else 0.35) * freckled * spots + 3 * _moles(space, recipe.seed))
 
     flush = 0.022 * cheek + 0.028 * tip + 0.02 * regions["ears"] + 0.01 * chin + 0.012 * around_eye
     patchy = np.exp(0.3 * noise(places, 0.018, octaves=2, shift=6) + 0.2 * noise(places, 0.0025, octaves=2, shift=7))
@@ -143,7 +142,7 @@ def _moles(space: FaceSpace, seed: int) -> Float[np.ndarray, "W"]:
     random = np.random.default_rng(seed + 31)
     candidates = np.nonzero((space.regions["face"] > 0.9) | (space.regions["neck"] > 0.9))[0]
     total = np.zeros(len(space.places))
-    for centre in space.places[random.choice(candidates, random.integers(4, 10))]:
+    for centre in space.places[random.choice(candidates, random.integers(2, 6))]:
         radius = random.uniform(0.0006, 0.0014)
         total += np.exp(-((np.linalg.norm(space.places - centre, axis=1) / radius) ** 4))
     return total
