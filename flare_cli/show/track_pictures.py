@@ -15,9 +15,8 @@ from flare_cli.avatar.picture import Picture, draw
 from flare_cli.fit.frames import Frames
 from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.parallel.blocks import threads_for_blocks
-from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
-from flare_cli.render.light.environment import EnvironmentLight
+from flare_cli.render.light.environment import EnvironmentLight, environment_background
 from flare_cli.render.light.shading import Light
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.subject.track import Track
@@ -120,18 +119,3 @@ def comparison_sheet(avatar: Avatar, frames: Frames, rasterizer: Rasterizer) -> 
         ]
         rows += [[recorded[drawn.start + i], *(c[i] for c in columns)] for i in range(len(picture.colour))]
     return sheet(rows)
-
-
-def environment_background(light: EnvironmentLight, cameras: Cameras) -> Float[Tensor, "B H W 3"]:
-    """What cameras see of an environment behind the head: linear radiance."""
-    device = cameras.intrinsics.device
-    fx, fy, cx, cy = cameras.intrinsics[:, :, None, None].unbind(1)
-    v, u = torch.meshgrid(
-        torch.arange(cameras.height, device=device) + 0.5,
-        torch.arange(cameras.width, device=device) + 0.5,
-        indexing="ij",
-    )
-    across, down = (u - cx) / fx, (v - cy) / fy
-    in_camera = torch.stack([across, down, torch.ones_like(across)], -1).flatten(1, 2)
-    direction = torch.nn.functional.normalize(in_camera @ cameras.camera_from_world[:, :, :3], dim=-1)
-    return light.radiance(direction.flatten(0, 1)).view(*across.shape, 3)

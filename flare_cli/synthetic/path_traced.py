@@ -27,6 +27,7 @@ from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import SubjectError
 from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
+from flare_cli.render.light.environment import environment_background, prefilter
 from flare_cli.subject.folder import FrameQuality, Subject, save_subject
 from flare_cli.subject.track import Track
 from flare_cli.synthetic.acting import act
@@ -101,6 +102,7 @@ class _Recording:
     def __init__(self, folder: Path, film: PathTracedFilm, performance: Performance) -> None:
         self.folder, self.film, self.performance = folder, film, performance
         self.camera = studio_camera(film.recipe.render.size)
+        self.background = environment_background(prefilter(film.light), self.camera)[0]
         self.truth = folder / "truth"
         self.frames = len(performance.arkit)
         self.seen_from = {
@@ -162,7 +164,8 @@ class _Recording:
             return head.trace(camera, envmap, samples=render.samples, seed=first + number, bounces=render.bounces)
 
         seen = picture(0, self.camera, self.film.light)
-        write_png(self._path("film", frame), self._sensor_picture(seen.radiance, frame))
+        shown = seen.radiance + (1 - seen.coverage[..., None]) * self.background
+        write_png(self._path("film", frame), self._sensor_picture(shown, frame))
         write_png(self._path("mask", frame), _as_bytes(seen.coverage))
         write_png(self._path("semantic", frame), seen.label.to(torch.uint8).numpy())
         for number, place in enumerate(self._extra(frame), 1):

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flare_cli.render.camera import Cameras
+
 # Half as fine as the published relighting, whose cubes have 512 texels along a side (docs/method.md). What that costs
 # was not measured.
 MAX_ROWS = 512
@@ -94,6 +96,21 @@ def prefilter(envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
         specular_maps=tuple(_bordered(level, envmap) for level in (sharp, *lobes)),
         roughness_levels=tuple(level for level, _ in _LEVELS),
     )
+
+
+def environment_background(light: EnvironmentLight, cameras: Cameras) -> Float[Tensor, "B H W 3"]:
+    """What cameras see of an environment behind the head: linear radiance."""
+    device = cameras.intrinsics.device
+    fx, fy, cx, cy = cameras.intrinsics[:, :, None, None].unbind(1)
+    v, u = torch.meshgrid(
+        torch.arange(cameras.height, device=device) + 0.5,
+        torch.arange(cameras.width, device=device) + 0.5,
+        indexing="ij",
+    )
+    across, down = (u - cx) / fx, (v - cy) / fy
+    in_camera = torch.stack([across, down, torch.ones_like(across)], -1).flatten(1, 2)
+    direction = torch.nn.functional.normalize(in_camera @ cameras.camera_from_world[:, :, :3], dim=-1)
+    return light.radiance(direction.flatten(0, 1)).view(*across.shape, 3)
 
 
 def solid_angles(rows: int) -> Float[np.ndarray, " rows"]:
