@@ -72,9 +72,9 @@ class Ground:
     def roots(
         self, share: Float[np.ndarray, "W"], count: int, random: np.random.Generator
     ) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 3"]]:
-        """Faces and places in them, drawn by area times `share`."""
+        """Faces and places in them, drawn by area times `share`, of which what is below 0 counts as 0."""
         a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
-        mass = np.linalg.norm(np.cross(b - a, c - a), axis=1) * share[self.faces].min(1)
+        mass = np.linalg.norm(np.cross(b - a, c - a), axis=1) * share[self.faces].min(1).clip(0)
         face = random.choice(len(mass), count, p=mass / mass.sum())
         u, v = random.uniform(size=(2, count, 1))
         flip = u + v > 1
