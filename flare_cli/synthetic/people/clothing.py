@@ -18,6 +18,7 @@ GLOSS = Gloss(roughness=0.8, specular=0.4)
 COLLAR_WIDTH, CLOTH_DEPTH = 0.040, 0.0045  # metres that the shirt covers above the cut, and how thick it lies
 RIB_WIDTH, RIB_DEPTH = 0.012, 0.0016  # the hem's band and how much thicker it is
 STRIPE, CHECK = 0.022, 0.026  # periods, metres
+FINER, ROWS = 3, 72  # vertices of the body for an edge of the cut, and from it down: patterns need them
 # The body below the cut: distance from the axis grows by these factors while it goes down by these lengths (metres).
 BODY = ((1.12, 0.004), (1.3, 0.014), (1.5, 0.034), (1.66, 0.07), (1.74, 0.12), (1.76, 0.2))
 
@@ -61,14 +62,15 @@ def cloth_paint(places: Float[np.ndarray, "N 3"], ribbed: Float[np.ndarray, "N"]
 
 def _band(t: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
     """Bands of half a period with soft edges."""
-    return smooth_step(np.abs(t % 1 - 0.5), 0.28, 0.22)
+    return smooth_step(np.abs(t % 1 - 0.5), 0.29, 0.21)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
     """Shoulders and chest in the shirt. The first ring is the cut of the skin's mesh, so that nothing gapes."""
 
-    rim: Int[np.ndarray, "R"]  # vertices of the skin, around
+    rim: Int[np.ndarray, "R 2"]  # vertices of the skin, around: the ends of the cut's edges
+    share: Float[np.ndarray, "R 1"]  # of the second end
     offsets: Float[np.ndarray, "K R 3"]
     faces: Int[np.ndarray, "F 3"]
     paint: Paint
@@ -80,19 +82,20 @@ class Body:
 
     def rest(self, skin: Float[np.ndarray, "W 3"]) -> Float[np.ndarray, "V 3"]:
         """Hung from the cut of a skin that has not moved."""
-        return (skin[self.rim] + self.offsets).reshape(-1, 3)
+        return (_between(skin, self.rim, self.share) + self.offsets).reshape(-1, 3)
 
 
 def body(
     skin: Float[np.ndarray, "W 3"], faces: Int[np.ndarray, "F 3"], space: FaceSpace, kind: ClothKind, seed: int
 ) -> Body:
     """The body of a person whose skin, dressed, is here at rest."""
-    rim = _around(faces, space.rim)
-    ring = skin[rim]
+    loop = _around(faces, space.rim)
+    rim = np.repeat(np.stack([loop, np.roll(loop, -1)], 1), FINER, 0)
+    share = np.tile(np.arange(FINER) / FINER, len(loop))[:, None]
+    ring = _between(skin, rim, share)
     outward = (ring - ring.mean(0)) * [1, 0, 1]
     noise = Noise(seed + 2100)
-    # More rows than BODY has, by a smooth curve: patterns need vertices.
-    rows = np.linspace(0, len(BODY), 64)
+    rows = np.linspace(0, len(BODY), ROWS)
     factors = np.interp(rows, np.arange(len(BODY) + 1), [1.0, *(factor for factor, _ in BODY)])
     drops = np.interp(rows, np.arange(len(BODY) + 1), [0.0, *(drop for _, drop in BODY)])
     offsets = (factors - 1)[:, None, None] * outward - drops[:, None, None] * np.array([0.0, 1.0, 0.0])
@@ -104,7 +107,16 @@ def body(
     a, b = k * count + i, k * count + (i + 1) % count
     quads = np.stack([a, a + count, b + count, a, b + count, b], -1).reshape(-1, 3)
     places = (ring + offsets).reshape(-1, 3)
-    return Body(rim=rim, offsets=offsets, faces=quads, paint=cloth_paint(places, np.zeros(len(places)), kind, seed))
+    return Body(
+        rim=rim, share=share, offsets=offsets, faces=quads, paint=cloth_paint(places, np.zeros(len(places)), kind, seed)
+    )
+
+
+def _between(
+    skin: Float[np.ndarray, "W 3"], ends: Int[np.ndarray, "R 2"], share: Float[np.ndarray, "R 1"]
+) -> Float[np.ndarray, "R 3"]:
+    """Places on edges of the skin."""
+    return (1 - share) * skin[ends[:, 0]] + share * skin[ends[:, 1]]
 
 
 def _around(faces: Int[np.ndarray, "F 3"], rim: np.ndarray) -> Int[np.ndarray, "R"]:

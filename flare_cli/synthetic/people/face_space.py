@@ -17,7 +17,7 @@ from flare_cli.head.skinning import landmark_points
 
 # Regions that the open head gives to skin; what else there is (eyes, teeth) has no place on a face.
 SKIN_REGIONS = ("face", "lips", "brows", "nose", "scalp", "ears", "neck", "eyelids")
-INNER_REGIONS = ("skin", "eyes", "teeth", "tongue", "inner_mouth", "eye_sockets", "lashes")
+INNER_REGIONS = ("skin", "eyes", "teeth", "tongue", "inner_mouth", "eye_sockets")
 NEAREST = 4  # vertices among which a carried value is blended
 RIM_POINTS = 24
 
@@ -43,7 +43,6 @@ def open_head_space(head: HeadModel) -> FaceSpace:
     """The open head's own."""
     regions = {name: mask.cpu().numpy().astype(float) for name, mask in head.regions.items()}
     rim = head.regions["boundary"] & head.regions["skin"]
-    regions["lashes"] = np.zeros(len(head.template))
     kept = {name: regions[name] for name in (*SKIN_REGIONS, *INNER_REGIONS)}
     return FaceSpace(places=head.template.double().numpy(), regions=kept, rim=rim.numpy())
 

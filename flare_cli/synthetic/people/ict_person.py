@@ -99,7 +99,11 @@ def ball_centre(points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "3"]:
 
 
 def _kept(ict: IctHead) -> tuple[Bool[np.ndarray, "V"], Int[np.ndarray, "F 3"]]:
-    """Which vertices are filmed, and their triangles: no wet layers, no inner irises behind a cornea."""
+    """Which vertices are filmed, and their triangles.
+
+    Not what is there for a game's shader: wet layers, irises behind a cornea (it is painted instead), and cards of
+    lashes (people get hairs).
+    """
     kept = np.ones(len(ict.template), bool)
     for first, last in (ict_head.WET_LAYERS, ict_head.LASHES, *ict_head.IRISES):
         kept[first:last] = False
@@ -135,7 +139,6 @@ def _inner_regions(n: int) -> dict[str, Bool[np.ndarray, "V"]]:
         "tongue": between(ict_head.GUMS_TONGUE),
         "inner_mouth": between(ict_head.MOUTH_SOCKET),
         "eye_sockets": between(ict_head.EYE_SOCKETS),
-        "lashes": between(ict_head.LASHES),
     }
 
 

@@ -16,7 +16,7 @@ from flare_cli.synthetic.people.interface import HeadParameters
 from flare_cli.synthetic.performance import Performance
 
 # Deviation of the shape's components (of unit variance) and how many are not 0: a person near the average.
-SHAPE_SIGMA, SHAPE_COMPONENTS = 0.7, 40
+SHAPE_SIGMA, SHAPE_COMPONENTS = 0.6, 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
