@@ -172,11 +172,13 @@ def aligned(
 
 def score_relit(drawn: Float[Tensor, "N H W 3"], true: Float[Tensor, "N H W 3"], truth: Truth) -> RelitScore:
     """Linear radiance of the truth's frames."""
-    shown, after = display(true), display(aligned(drawn, true, truth.inside))
+    drawn, true, face = drawn[truth.inside], true[truth.inside], truth.face[truth.inside]
+    everywhere = torch.ones_like(face)
+    shown, after = display(true), display(aligned(drawn, true, everywhere))
     return RelitScore(
-        psnr=psnr_inside(display(drawn), shown, truth.inside),
-        psnr_aligned=psnr_inside(after, shown, truth.inside),
-        psnr_face_aligned=psnr_inside(after, shown, truth.face),
+        psnr=psnr_inside(display(drawn), shown, everywhere),
+        psnr_aligned=psnr_inside(after, shown, everywhere),
+        psnr_face_aligned=psnr_inside(after, shown, face),
     )
 
 

@@ -114,7 +114,8 @@ def test_the_true_silhouette_is_filled_from_the_nearest_pixel(truth: Truth, ligh
     maps = replace(
         truth.maps, coverage=truth.maps.coverage * seen, normal=truth.maps.normal * seen[:, None], albedo=albedo
     )
-    row = attributed(as_avatar(replace(maps, specular=0 * maps.specular), truth), truth, lights)["true silhouette"]
+    matte = replace(maps, specular=0 * maps.specular)
+    row = attributed(as_avatar(matte, truth, lights), truth, lights)["true silhouette"]
     torch.testing.assert_close(row.coverage, truth.maps.coverage)
     beyond = row.relit["above"][0, 20, 41:][truth.maps.coverage[0, 20, 41:] > 0]
     assert len(beyond)
