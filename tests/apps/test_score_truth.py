@@ -4,20 +4,23 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.apps.score_truth import TruthRequest, TruthResult, score_truth
 from flare_cli.cli.main import main
-from flare_cli.data.image import read_rgb
+from flare_cli.data.crop import Crop
+from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.errors import SubjectError
 from flare_cli.parallel.progress import quiet
 from flare_cli.show.predictions import PredictionsRequest
-from flare_cli.subject.folder import Subject
+from flare_cli.subject.folder import Subject, save_subject
 from flare_cli.subject.truth import truth_folder
 
 SETTINGS = ("data.size=64", "stage.steps=20", "material.log2_entries=10")
@@ -140,6 +143,39 @@ def test_several_avatars_of_several_subjects_make_one_table(run: Path, subject_w
     assert first == pytest.approx(second, abs=1e-4)
     other = score_truth(TruthRequest(runs=(runs[1],), subject=twin, out=tmp_path / "out"), quiet)
     assert {row.subject for row in other.rows} == {"twin"}
+
+
+def test_a_subject_tracked_in_a_crop_of_the_film_scores_alike(
+    run: Path, scored: TruthResult, subject_with_truth: Subject, tmp_path: Path
+):
+    """Beside the film's folder, on a part of its pixels: truth is cut out, and the camera is the crop's."""
+    person, crop = tmp_path / "person", Crop(x=8, y=4, side=48, size=48)
+    shutil.copytree(truth_folder(subject_with_truth), person / "truth")
+    camera = subject_with_truth.track.camera
+    centre = torch.from_numpy(crop.from_source(camera.intrinsics[0, 2:].numpy()))
+    lens = torch.cat([camera.intrinsics[:, :2], centre[None].float()], 1)
+    tracked = replace(
+        subject_with_truth,
+        folder=person / "tracked",
+        source={"truth": "../truth", "crop": asdict(crop)},
+        track=subject_with_truth.track.with_camera(replace(camera, intrinsics=lens, height=48, width=48)),
+    )
+    for number in tracked.track.frames.tolist():
+        for kind, read in (("image", read_rgb), ("mask", read_grey), ("semantic", read_grey)):
+            film = read(subject_with_truth.folder / kind / f"{number}.png")
+            write_png(tracked.folder / kind / f"{number}.png", crop.cut(film))
+    save_subject(tracked)
+    result = score_truth(TruthRequest(runs=(run,), subject=tracked.folder, out=tmp_path / "out"), quiet)
+    assert {row.subject for row in result.rows} == {"person/tracked"}
+    for row in ("nothing done", "avatar", "perfect maps"):
+        cut, whole = scores_of(result, row), scores_of(scored, row)
+        assert cut["silhouette_iou"] == pytest.approx(whole["silhouette_iou"], abs=0.02)
+        assert cut["normal.degrees_face"] == pytest.approx(whole["normal.degrees_face"], abs=0.2)
+        assert cut["relit.left.psnr_face_aligned"] == pytest.approx(whole["relit.left.psnr_face_aligned"], abs=0.5)
+    for row in ("nothing done", "avatar"):
+        cut, whole = scores_of(result, row), scores_of(scored, row)
+        assert cut["vertices_mm"] == pytest.approx(whole["vertices_mm"], abs=0.01)
+        assert cut["views.30_0.psnr"] == pytest.approx(whole["views.30_0.psnr"], abs=1)
 
 
 def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:

@@ -5,12 +5,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.model import HeadModel
+from flare_cli.head.skinning import shaped_joints
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import Cameras
-from flare_cli.show.predicted import camera_moved_alike, predicted_by_template, scale_of_depth
+from flare_cli.render.light.environment import prefilter
+from flare_cli.show.predicted import camera_moved_alike, predicted_by_avatar, predicted_by_template, scale_of_depth
+from flare_cli.show.true_lights import TrueLights
 from flare_cli.subject.folder import Subject
+from flare_cli.subject.track import Track
 from flare_cli.subject.truth import frames_with_truth, load_truth
 from flare_cli.synthetic.recording import studio_camera
 
@@ -66,3 +73,40 @@ def test_the_template_stands_where_the_truth_is(open_head: HeadModel, subject_wi
     assert cosine.median() > math.cos(math.radians(8))
     assert template.mesh.vertices.shape == (3, len(open_head.template), 3)
     assert (template.mesh.vertices[..., 2] > 0.5).all()  # before the camera, in its axes
+
+
+def in_another_world(head: HeadModel, track: Track, turn: torch.Tensor) -> Track:
+    """The same film of the same head, tracked in a world that is turned: as a subject that is tracked by itself."""
+    rotation = Rotation.from_matrix(turn.double().numpy())
+    pose = track.pose.clone()
+    root = rotation * Rotation.from_rotvec(track.pose[:, 0].double().numpy())
+    pose[:, 0] = torch.from_numpy(root.as_rotvec()).float()
+    joint = shaped_joints(head, track.shape, track.expression)[:, 0]
+    translation = (joint + track.translation) @ turn.T - joint
+    seen, lens = track.camera.camera_from_world[0], track.camera
+    turned = torch.cat([seen[:, :3] @ turn.T, seen[:, 3:]], 1)[None]
+    return replace(track, pose=pose, translation=translation, camera=replace(lens, camera_from_world=turned))
+
+
+def test_an_avatar_in_another_world_predicts_the_same(open_head, subject_with_truth: Subject, tiny_config):
+    """Its normals, its pictures under the true lights and from the true cameras, and its mesh."""
+    numbers = frames_with_truth(subject_with_truth)
+    truth = load_truth(subject_with_truth, numbers, 64, 64)
+    lights = TrueLights.of(truth, prefilter)
+    track = subject_with_truth.track
+    track = track[torch.isin(track.frames, torch.tensor(numbers))]
+    avatar = Avatar(open_head, track.shape, stage_spec(tiny_config, tiny_config.stage[0], subdivisions=0)).eval()
+    turn = torch.from_numpy(Rotation.from_euler("xyz", [0.2, 0.7, -0.1]).as_matrix()).float()
+    elsewhere = in_another_world(open_head, track, turn)
+    ours, theirs = (
+        predicted_by_avatar(avatar, t, choose_rasterizer(), truth, lights.in_world_of(t.camera, truth.camera))
+        for t in (track, elsewhere)
+    )
+    one, other = ours.prediction, theirs.prediction
+    torch.testing.assert_close(other.mesh.vertices, one.mesh.vertices, atol=1e-5, rtol=0)
+    inside = one.coverage == 1
+    for a, b in ((one.normal, other.normal), *((one.relit[name], other.relit[name]) for name in one.relit)):
+        assert (a - b)[inside].abs().quantile(0.98) < 1e-3
+    for name in ("30_0", "0_-20"):
+        torch.testing.assert_close(other.views[name].coverage, one.views[name].coverage, atol=0.02, rtol=0)
+        assert float(one.views[name].coverage.mean()) > 0.1
