@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from flare_cli.data.celebamask import FACE
+from flare_cli.data.celebamask import FACE, Label
 from flare_cli.head.flame.surface import IndexedSurface
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.light.shading import Light, mirrored
@@ -33,6 +33,8 @@ from flare_cli.score.shape import surface_distance, vertex_distance
 from flare_cli.show.predicted import Prediction, View, scale_of_depth
 from flare_cli.subject.truth import COVERED, TruePicture, Truth
 
+# Eyeballs are left out of a face's shape: most of one is hidden, and its vertices turn with the gaze.
+SHAPED = tuple(label for label in FACE if label not in (Label.EYE_LEFT, Label.EYE_RIGHT))
 MILLIMETRES = 1000.0  # in a metre
 BALL_SIZE = 128  # pixels across the balls that show the lights
 # Smooth enough to show where lamps are, and not so smooth that a pixel's shift decides.
@@ -132,7 +134,7 @@ def score_against_truth(truth: Truth, prediction: Prediction) -> TruthScores:
     matte, mirror = _score_light(truth.light, prediction.light, truth.camera.intrinsics)
     return TruthScores(
         covered=float((covered & truth.inside).sum() / truth.inside.sum().clamp(min=1)),
-        silhouette_iou=intersection_over_union(covered & ~truth.picture.clothes(), truth.inside),
+        silhouette_iou=intersection_over_union(covered & truth.picture.counted(), truth.inside),
         picture=_score_recorded(truth, prediction.colour),
         normal=_score_normals(truth, prediction.normal),
         depth_mm=None
@@ -228,7 +230,7 @@ def _score_view(view: View, true: TruePicture) -> ViewScore:
     inside = true.head()
     return ViewScore(
         psnr=psnr_inside(display(view.colour), display(true.radiance), inside),
-        silhouette_iou=intersection_over_union((view.coverage > COVERED) & ~true.clothes(), inside),
+        silhouette_iou=intersection_over_union((view.coverage > COVERED) & true.counted(), inside),
     )
 
 
@@ -273,7 +275,9 @@ def _score_mesh(truth: Truth, prediction: Prediction) -> float | None:
     true, mesh = truth.mesh, prediction.mesh
     if true is None or mesh is None:
         return None
-    face = np.isin(true.labels.cpu().numpy(), FACE)
+    face = np.isin(true.labels.cpu().numpy(), SHAPED)
+    if not face.any():
+        return None
     wanted = true.vertices.double().cpu().numpy()[:, face]
     drawn = mesh.vertices.double().cpu().numpy()
     if mesh.n_head == len(face) and torch.equal(mesh.head_faces.long(), true.faces.long()):

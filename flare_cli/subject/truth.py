@@ -44,23 +44,27 @@ MAKE_TRUTH = "score a subject of `flare synth`, or leave out --truth"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TruePicture:
-    """N pictures of the truth: linear radiance over black, and which pixels count."""
+    """N pictures of the truth: linear radiance over black, and which pixels count.
+
+    `filmed` is false where a subject's crop reaches beyond the film.
+    """
 
     radiance: Float[Tensor, "N H W 3"]
     coverage: Float[Tensor, "N H W"]
     label: UInt8[Tensor, "N H W"]
+    filmed: Bool[Tensor, "N H W"]
 
     def head(self) -> Bool[Tensor, "N H W"]:
         """Pixels that are scored: more than half of the head, and not clothes."""
-        return (self.coverage > COVERED) & ~self.clothes()
+        return (self.coverage > COVERED) & self.counted()
 
     def face(self) -> Bool[Tensor, "N H W"]:
         """Those of them on skin, brows, eyes, nose and lips."""
         return (self.coverage > COVERED) & _is_one_of(self.label, FACE)
 
-    def clothes(self) -> Bool[Tensor, "N H W"]:
-        """Pixels of clothes and necklace, which no score counts."""
-        return _is_one_of(self.label, CLOTHES)
+    def counted(self) -> Bool[Tensor, "N H W"]:
+        """Pixels that may count: not of clothes or necklace, nor of a crop beyond the film's border."""
+        return ~_is_one_of(self.label, CLOTHES) & self.filmed
 
 
 def _is_one_of(label: UInt8[Tensor, "N H W"], labels: tuple[int, ...]) -> Bool[Tensor, "N H W"]:
@@ -128,12 +132,20 @@ def truth_folder(subject: Subject) -> Path:
 
 
 def frames_with_truth(subject: Subject) -> list[int]:
-    """The held-out frames of the track that have truth. Raises `SubjectError` where the subject has none at all."""
+    """The held-out frames of the track that have truth. Raises `SubjectError` where there are none."""
     folder = truth_folder(subject)
-    if not (folder / "recipe.json").is_file():
-        raise SubjectError(f"{subject.folder} has no truth: {folder / 'recipe.json'} is missing", hint=MAKE_TRUTH)
-    first = int(read_json(folder / "recipe.json", hint=MAKE_TRUTH)["held_out_from"])
-    return [n for n in subject.track.frames.tolist() if n >= first and (folder / f"{n}.npz").is_file()]
+    recipe = folder / "recipe.json"
+    if not recipe.is_file():
+        raise SubjectError(f"{subject.folder} has no truth: {recipe} is missing", hint=MAKE_TRUTH)
+    first = read_json(recipe, hint=MAKE_TRUTH).get("held_out_from")
+    if not isinstance(first, int):
+        raise SubjectError(f"{recipe} does not say from which frame on frames are held out", hint=MAKE_TRUTH)
+    numbers = [n for n in subject.track.frames.tolist() if n >= first and (folder / f"{n}.npz").is_file()]
+    if not numbers:
+        raise SubjectError(
+            f"{subject.folder} has no tracked frame with truth from {first} on", hint="finish it with `flare synth`"
+        )
+    return numbers
 
 
 def load_truth(
@@ -187,7 +199,8 @@ class _Reader:
             lacks = [name for name in names if name not in arrays]
             if lacks:
                 raise SubjectError(f"{folder / f'{number}.npz'} holds no {lacks[0]}", hint=MAKE_TRUTH)
-            return self._on_pixels(arrays)
+            filmed = np.ones(arrays["radiance"].shape[:2], bool)
+            return self._on_pixels({**arrays, "filmed": filmed})
 
         with ThreadPoolExecutor() as pool:  # unpacking releases the interpreter lock
             return list(pool.map(read, numbers))
@@ -198,7 +211,7 @@ class _Reader:
 
     def picture(self, frames: list[dict[str, np.ndarray]]) -> TruePicture:
         """What counts in these frames."""
-        return TruePicture(**{name: self.stack(frames, name) for name in PICTURE})
+        return TruePicture(**{name: self.stack(frames, name) for name in (*PICTURE, "filmed")})
 
     def maps(self, frames: list[dict[str, np.ndarray]], rotation: Float[Tensor, "3 3"]) -> SurfaceMaps:
         """Their surface, with normals in camera axes."""
@@ -280,8 +293,10 @@ class _Reader:
         coverage = self._resized(pictures["coverage"])
         result = {**over_black, "coverage": coverage}
         for name, values in pictures.items():
-            if name == "label":
-                result[name] = cv2.resize(values, (self._width, self._height), interpolation=cv2.INTER_NEAREST)
+            if name in ("label", "filmed"):
+                size = (self._width, self._height)
+                nearest = cv2.resize(values.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+                result[name] = nearest.astype(values.dtype)
             elif name not in result:
                 layers = (1,) * (values.ndim - 2)
                 total = self._resized(values * pictures["coverage"].reshape(*values.shape[:2], *layers))

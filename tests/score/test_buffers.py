@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flare_cli.score.buffers import (
@@ -29,6 +29,7 @@ def colours() -> torch.Tensor:
     return 0.1 + 0.8 * torch.rand(2, 6, 8, 3, generator=torch.Generator().manual_seed(0))
 
 
+@settings(max_examples=25, deadline=None)
 @given(error=st.floats(0.001, 1))
 def test_psnr_of_a_constant_error_is_its_logarithm(error: float):
     true = torch.zeros(2, 6, 8, 3)
@@ -58,6 +59,7 @@ def test_nothing_to_compare_is_no_number(colours):
         assert score(grey, grey, NOTHING) is None
 
 
+@settings(max_examples=25, deadline=None)
 @given(factors=st.lists(st.floats(0.1, 10), min_size=3, max_size=3))
 def test_channel_factors_undo_what_was_multiplied(factors: list[float]):
     true = 0.1 + torch.rand(2, 6, 8, 3, generator=torch.Generator().manual_seed(1))
@@ -77,6 +79,7 @@ def test_a_black_channel_keeps_its_factor():
     assert channel_factors(torch.zeros(2, 6, 8, 3), torch.ones(2, 6, 8, 3), ALL).tolist() == [1, 1, 1]
 
 
+@settings(max_examples=25, deadline=None)
 @given(degrees=st.floats(0.001, 179.9), length=st.floats(0.1, 10))
 def test_turned_directions_score_their_angle_whatever_their_length(degrees: float, length: float):
     angle = math.radians(degrees)
@@ -85,6 +88,7 @@ def test_turned_directions_score_their_angle_whatever_their_length(degrees: floa
     assert angle_degrees(drawn, true, ALL) == pytest.approx(degrees, rel=1e-3)
 
 
+@settings(max_examples=25, deadline=None)
 @given(degrees=st.floats(-179, 179), brightness=st.floats(0.1, 3))
 def test_a_turn_about_the_grey_axis_is_the_hue_error(degrees: float, brightness: float):
     axis = torch.ones(3) / math.sqrt(3)
@@ -108,6 +112,7 @@ def test_grey_has_no_hue_to_miss():
     assert hue_degrees(drawn, true, ALL) == pytest.approx(0, abs=1e-4)
 
 
+@settings(max_examples=25, deadline=None)
 @given(offsets=st.tuples(st.floats(-1, 1), st.floats(-1, 1)))
 def test_relief_forgives_how_far_each_picture_is_and_nothing_else(offsets: tuple[float, float]):
     true = torch.rand(2, 6, 8, generator=torch.Generator().manual_seed(2))

@@ -194,7 +194,7 @@ def test_showing_only_what_is_easy_costs_cover_and_outline(truth: Truth):
 
 
 def test_clothes_do_not_count(truth: Truth):
-    clothes = truth.picture.clothes()
+    clothes = ~truth.picture.counted()
     assert clothes.any()
     colour = torch.where(clothes[..., None], 9.0, truth.picture.radiance)
     wrong = replace(predicted_by_truth(truth), colour=colour, coverage=truth.maps.coverage * ~clothes)

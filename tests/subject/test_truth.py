@@ -77,6 +77,9 @@ def test_a_crop_of_the_same_scale_is_cut_out(subject_with_truth: Subject, tmp_pa
     whole = stored(subject_with_truth, "albedo")
     np.testing.assert_array_equal(truth.maps.albedo[1, 4:], whole[:36, 10:50])
     assert (truth.maps.albedo[1, :4] == 0).all()
+    assert truth.picture.filmed[:, 4:].all()  # beyond the film nothing counts
+    assert not truth.picture.filmed[:, :4].any()
+    assert not truth.picture.counted()[:, :4].any()
     film = load_truth(subject_with_truth, NUMBERS, 64, 64)
     point = torch.tensor([[[0.03, -0.02, 0.1]]])
     (u, v), (film_u, film_v) = (t.camera.project(point)[0, 0].tolist() for t in (truth, film))
@@ -106,6 +109,16 @@ def test_a_subject_without_truth_is_one_error(subject_with_truth: Subject, tmp_p
     with pytest.raises(SubjectError, match=r"has no truth: .*recipe.json is missing") as caught:
         frames_with_truth(replace(subject_with_truth, folder=tmp_path))
     assert "flare synth" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"), [({}, "does not say"), ({"held_out_from": 99}, "no tracked frame with truth")]
+)
+def test_a_truth_of_no_held_out_frame_is_one_error(recipe: dict, message: str, subject_with_truth: Subject, tmp_path):
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(SubjectError, match=message):
+        frames_with_truth(replace(subject_with_truth, folder=tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "text"])
