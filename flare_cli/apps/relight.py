@@ -53,7 +53,9 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
     envmap = torch.from_numpy(load_envmap(find_envmap(request.envmap)))
     run = load_run(request.run or newest_run(), device, rasterizer=request.rasterizer)
     stops = automatic_exposure(envmap) if request.exposure is None else request.exposure
-    light = prefilter((envmap * 2.0**stops).to(device)).rotate(math.radians(request.yaw_degrees))
+    envmap, yaw = (envmap * 2.0**stops).to(device), math.radians(request.yaw_degrees)
+    light = run.avatar.light.of_environment(envmap).rotate(yaw)
+    behind = prefilter(envmap).rotate(yaw) if request.background else None
     track = run.subject().track
     track = track if request.frames is None else track[: request.frames]
     size = request.size or run.config.data.size
@@ -63,7 +65,6 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
     with open_output(request.out, track.fps) as output:
         for shot in track.resized(height, width).to(device).shots():
             turned = turns[output.count : output.count + len(shot)] if request.turn_light else None
-            behind = light if request.background else None
             for drawn in draw_track(run.avatar, shot, rasterizer, light=light, behind=behind, turned=turned):
                 output.add(drawn.picture.colour)
                 progress("relight", output.count, len(track))

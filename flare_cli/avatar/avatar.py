@@ -10,14 +10,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flare_cli.avatar.deformer import Corrections, Deformer
-from flare_cli.avatar.light import NeuralLight
+from flare_cli.avatar.light import new_light
 from flare_cli.avatar.material import MaterialField
 from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.avatar.spec import AvatarSpec, MaterialSpec
+from flare_cli.avatar.visibility import PosedVisibility
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_features, pose_vertices, shaped_joints
 from flare_cli.render.geometry import vertex_normals
+from flare_cli.render.light.visibility import trace_visibility
 
 # Room around the head in the cube on which materials live, as a part of its longest side: more than the jitter of
 # positions (0.01) in the smoothness term reaches. Not tuned.
@@ -26,10 +28,14 @@ MARGIN = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Posed:
-    """The mesh in B poses: world positions in metres and unit vertex normals."""
+    """The mesh in B poses: world positions in metres, unit vertex normals, and what vertices see of the light.
+
+    `visibility` are nine harmonics (`trace_visibility`); None where everything sees all.
+    """
 
     vertices: Float[Tensor, "B V 3"]
     normals: Float[Tensor, "B V 3"]
+    visibility: Float[Tensor, "B V 9"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,10 @@ class Motion:
             transforms=self.transforms[index],
             translation=self.translation[index],
         )
+
+    def head_rotation(self) -> Float[Tensor, "B 3 3"]:
+        """How the head is turned in the world: the neck joint's rotation."""
+        return self.transforms[:, Joint.NECK, :, :3]
 
     def turned(self, rotation: Float[Tensor, "B 3 3"]) -> Motion:
         """The same motion after the whole world is turned about its origin."""
@@ -89,6 +99,7 @@ class Avatar(nn.Module):
             n_joints=len(head.parents),
         ).to(device)
         self.restart_appearance(spec.material)
+        self.visibility = _new_visibility(head, spec)
         self._template = head.template + head.shape_dirs @ self.shape
         self._directions = torch.cat([head.expression_dirs, head.pose_dirs], 2).flatten(0, 1)
         # The addend keeps the logarithm of a zero weight finite, and small enough for the network to raise. Not tuned.
@@ -103,9 +114,9 @@ class Avatar(nn.Module):
 
     def restart_appearance(self, material: MaterialSpec) -> None:
         """Begin new materials and a new light, as the published second stage does."""
-        device, light = self.head.template.device, self.spec.light
+        device = self.head.template.device
         self.material = MaterialField(material, device=device)
-        self.light = NeuralLight(width=light.width, depth=light.depth, floor=light.floor).to(device)
+        self.light = new_light(self.spec.light, device)
         self.spec = replace(self.spec, material=material)
 
     def subdivide_mesh(self) -> None:
@@ -148,7 +159,32 @@ class Avatar(nn.Module):
         rest = self.mesh.topology.carried(base) + self.mesh.offsets
         weights = self.skinning_weights_at_vertices(corrections)
         vertices = blend_transforms(rest, motion.transforms, weights) + motion.translation[:, None]
-        return Posed(vertices, vertex_normals(vertices, self.mesh.topology.faces))
+        visibility = None
+        if self.visibility is not None:
+            visibility = self.mesh.topology.carried(self.visibility(motion.factors, motion.head_rotation()))
+        return Posed(vertices, vertex_normals(vertices, self.mesh.topology.faces), visibility)
+
+    @torch.no_grad()
+    def learn_visibility(self, motion: Motion, *, poses: int, rays: int) -> None:
+        """Trace what the vertices see in `poses` moments of a track, and learn from them what they see in any.
+
+        Nothing for an avatar without visibility. Changes buffers in place, which a captured step reads.
+        """
+        if self.visibility is None:
+            return
+        moves = self.head.expression_dirs.flatten(0, 1).norm(dim=0)
+        self.visibility.follow(motion.factors, moves)
+        chosen = motion[self.visibility.spread_out(motion.factors, poses)]
+        corrections = self.corrections()
+        # The head model's own vertices come first. Those between them interpolate: what they see changes little.
+        own = len(self.head.template)
+        traced = [
+            trace_visibility(
+                posed.vertices[0, :own], posed.normals[0, :own], posed.vertices[0], self.mesh.topology.faces, rays
+            )
+            for posed in (self.move(chosen[i : i + 1], corrections) for i in range(len(chosen.factors)))
+        ]
+        self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.stack(traced))
 
     def posed(
         self,
@@ -213,3 +249,14 @@ class Avatar(nn.Module):
         low, high = positions.amin(0), positions.amax(0)
         side = (high - low).max() * (1 + MARGIN)
         return (positions - 0.5 * (low + high)) / side + 0.5
+
+
+def _new_visibility(head: HeadModel, spec: AvatarSpec) -> PosedVisibility | None:
+    if spec.light.visibility_factors == 0:
+        return None
+    return PosedVisibility(
+        vertices=len(head.template),
+        n_motion=head.n_expression + head.pose_dirs.shape[-1],
+        factors=spec.light.visibility_factors,
+        device=head.template.device,
+    )

@@ -1,7 +1,8 @@
-"""The unknown light of a recording: distant, prefiltered, as a network on (direction, roughness)."""
+"""The unknown light of a recording: distant; a network on (direction, roughness), or radiance from all around."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -9,8 +10,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flare_cli.avatar.networks.mlp import evaluate, layered
+from flare_cli.avatar.spec import LightSpec
+from flare_cli.render.light.environment import EnvironmentLight, prefilter
 from flare_cli.render.light.integrated_directional import ENCODING_WIDTH, directional_encoding
 from flare_cli.render.light.octahedral_map import octahedral_lookup
+from flare_cli.render.light.samples import LightSamples, even_samples, sample_environment
+from flare_cli.render.light.sphere import neighbours
+
+WHITE = 0.54  # softplus(0.54) = 1: a fit starts under white light of radiance 1
+# Directions to which an environment map is reduced. TODO: measured
+GPU_DIRECTIONS, CPU_DIRECTIONS = 512, 256
 
 
 @final
@@ -24,8 +33,7 @@ class NeuralLight(nn.Module):
     def __init__(self, *, width: int, depth: int, floor: float) -> None:
         super().__init__()
         self.floor = floor
-        white = torch.full((3,), 0.54)  # softplus(0.54) = 1: the fit starts under white light of radiance 1
-        self.network = layered([ENCODING_WIDTH, *[width] * depth, 3], white)
+        self.network = layered([ENCODING_WIDTH, *[width] * depth, 3], torch.full((3,), WHITE))
 
     def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
         """Radiance from around `direction`, blurred by `roughness`."""
@@ -39,3 +47,50 @@ class NeuralLight(nn.Module):
         alone and not at every pixel (docs/experiments.md, "Two CPU cores").
         """
         return octahedral_lookup(lambda direction: self.specular(direction, torch.ones_like(direction[:, :1])), normal)
+
+    def of_environment(self, envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
+        """Another light (linear, equirectangular) for this avatar: prefiltered, as this one is."""
+        return prefilter(envmap)
+
+
+@final
+class ExplicitLight(nn.Module):
+    """Radiance from even directions, softplus of three numbers each: one environment for matte and glossy light.
+
+    Positive for every input, as the neural light is. It can be written down as a map (`LightSamples.to_map`).
+    """
+
+    def __init__(self, *, directions: int, device: torch.device) -> None:
+        super().__init__()
+        self.raw = nn.Parameter(torch.full((directions, 3), WHITE, device=device))
+        self._white = even_samples(directions).to(device)
+        self._neighbours = neighbours(self._white.direction)
+
+    def samples(self) -> LightSamples:
+        """Its directions and their radiance."""
+        return replace(self._white, radiance=nn.functional.softplus(self.raw))
+
+    def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
+        """Irradiance over pi at a unit normal, nothing in the way."""
+        return self.samples().diffuse(normal)
+
+    def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
+        """Radiance averaged over the GGX lobe about a mirror direction."""
+        return self.samples().specular(direction, roughness)
+
+    def log_contrast(self) -> Float[Tensor, ""]:
+        """Mean squared difference of log radiance between each direction and its six nearest."""
+        log = self.samples().radiance.log()
+        return (log[self._neighbours] - log[:, None]).square().mean()
+
+    def of_environment(self, envmap: Float[Tensor, "H W 3"]) -> LightSamples:
+        """Another light (linear, equirectangular) for this avatar: reduced to directions, as this one is."""
+        directions = GPU_DIRECTIONS if self.raw.device.type == "cuda" else CPU_DIRECTIONS
+        return sample_environment(envmap, directions).to(self.raw.device)
+
+
+def new_light(spec: LightSpec, device: torch.device) -> NeuralLight | ExplicitLight:
+    """White light of radiance 1 of the kind that `spec` asks for."""
+    if spec.kind == "explicit":
+        return ExplicitLight(directions=spec.directions, device=device)
+    return NeuralLight(width=spec.width, depth=spec.depth, floor=spec.floor).to(device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.material import Material
 from flare_cli.render.camera import Projections
+from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light, Shaded, facing_normal_and_view, shade
 from flare_cli.render.raster.antialias import antialias
 from flare_cli.render.raster.fragments import Fragments, Pixels, foreground, scatter
@@ -19,7 +20,10 @@ from flare_cli.render.raster.interface import Rasterizer
 
 @dataclass(frozen=True, slots=True)
 class VisibleSurface:
-    """What the foreground pixels see, before light: unit normals face the viewer."""
+    """What the foreground pixels see, before light: unit normals face the viewer.
+
+    `visibility` is what arrives there of the light, in nine harmonics; None: all.
+    """
 
     pixels: Pixels
     fragments: Fragments
@@ -27,6 +31,7 @@ class VisibleSurface:
     view: Float[Tensor, "P 3"]
     canonical: Float[Tensor, "P 3"]
     f0: Float[Tensor, "P 1"]
+    visibility: Float[Tensor, "P 9"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ def draw(
     posed: Posed,
     projections: Projections,
     *,
-    light: Light,
+    light: Light | SummedLight,
     rasterizer: Rasterizer,
     background: Float[Tensor, "B H W 3"] | None = None,
     capacity: int | None = None,
@@ -81,6 +86,7 @@ def draw(
         view=surface.view,
         light=light,
         f0=surface.f0,
+        visibility=surface.visibility,
     )
     shape = (len(projections), projections.height, projections.width)
     one = torch.ones_like(shaded.colour[:, :1])
@@ -103,4 +109,8 @@ def visible_surface(
     normal, view = facing_normal_and_view(
         rasterizer.interpolate(moving, faces, fragments, pixels), projections.centres, pixels.batch
     )
-    return VisibleSurface(pixels, fragments, normal, view, canonical, f0)
+    visibility = None
+    if posed.visibility is not None:
+        with torch.no_grad():  # what is shadowed does not pull on the mesh
+            visibility = rasterizer.interpolate(posed.visibility, faces, fragments, pixels)
+    return VisibleSurface(pixels, fragments, normal, view, canonical, f0, visibility)

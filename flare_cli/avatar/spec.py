@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+# What files of before version 3 leave unsaid.
+_NEURAL: dict[str, Any] = {"kind": "neural", "directions": 0, "visibility_factors": 0}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeformerSpec:
@@ -36,11 +39,18 @@ class MaterialSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightSpec:
-    """Hidden width and depth of the light's network, and the least radiance that it can give."""
+    """The light: "neural" is a network of hidden width and depth whose radiance is at least `floor`.
 
+    "explicit" is radiance from so many `directions`, and `visibility_factors` is the number of factors of motion in
+    which what each vertex sees of them is linear; 0: it sees all.
+    """
+
+    kind: Literal["neural", "explicit"]
     width: int
     depth: int
     floor: float
+    directions: int
+    visibility_factors: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +98,11 @@ def spec_from_dict(values: dict[str, Any]) -> AvatarSpec:
     )
 
 
+def spec_of_version_2(values: dict[str, Any]) -> AvatarSpec:
+    """The spec of an avatar file of version 2, which knew one kind of light."""
+    return spec_from_dict({**values, "light": {**values["light"], **_NEURAL}})
+
+
 def spec_of_version_1(header: dict[str, Any]) -> AvatarSpec:
     """The spec of an avatar file of version 1, which held all settings of the fit instead."""
     config, structure = header["config"], header["structure"]
@@ -101,6 +116,6 @@ def spec_of_version_1(header: dict[str, Any]) -> AvatarSpec:
         jaw_open=float(config["mesh"]["jaw_open"]),
         deformer=DeformerSpec(**config["deformer"]),
         material=MaterialSpec(encoding=structure["encoding"], hash_grid=config["run"]["hash_grid"], **sizes),
-        light=LightSpec(**config["light"]),
+        light=LightSpec(**{name: config["light"][name] for name in ("width", "depth", "floor")}, **_NEURAL),
         f0=F0(skin=float(skin), other=float(other)),
     )

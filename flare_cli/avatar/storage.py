@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.spec import AvatarSpec, spec_from_dict, spec_of_version_1, spec_to_dict
+from flare_cli.avatar.spec import AvatarSpec, spec_from_dict, spec_of_version_1, spec_of_version_2, spec_to_dict
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
 
-# 2: `spec` in place of `config`, `structure` and `fresnel`. Files of version 1 are still read.
-AVATAR_VERSION = 2
+# 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. Older files are still read.
+AVATAR_VERSION = 3
 
 
 def avatar_header(avatar: Avatar, extra: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def load_avatar(path: Path, *, device: torch.device | str = "cpu") -> tuple[Avat
 
 def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device | str) -> Avatar:
     """Rebuild the module that `avatar_header` describes and fill it with `tensors`."""
-    if header.get("version") not in (1, AVATAR_VERSION):
+    if header.get("version") not in (1, 2, AVATAR_VERSION):
         raise AvatarError(
             f"{path} is of version {header.get('version')}, this program reads 1 to {AVATAR_VERSION}",
             hint="install the flare version that wrote it, or fit again",
@@ -61,4 +61,6 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
 
 
 def _spec(header: dict[str, Any]) -> AvatarSpec:
-    return spec_of_version_1(header) if header["version"] == 1 else spec_from_dict(header["spec"])
+    if header["version"] == 1:
+        return spec_of_version_1(header)
+    return spec_of_version_2(header["spec"]) if header["version"] == 2 else spec_from_dict(header["spec"])

@@ -70,11 +70,24 @@ class MaterialSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightSettings:
-    """[light] The unknown light of the recording, as a network on (direction, roughness)."""
+    """[light] The unknown light of the recording: a network on (direction, roughness), or radiance from all around."""
 
-    width: int = setting(64, "hidden width", unit="units", low=8, high=1024)
-    depth: int = setting(2, "hidden layers", low=1, high=16)
-    floor: float = setting(0.01, "least radiance that the light can have: it can't collapse to zero", low=1e-6, high=1)
+    kind: Literal["neural", "explicit"] = setting("neural", "a network (FLARE), or radiance from a set of directions")
+    width: int = setting(64, "neural: hidden width", unit="units", low=8, high=1024)
+    depth: int = setting(2, "neural: hidden layers", low=1, high=16)
+    floor: float = setting(
+        0.01, "neural: least radiance that the light can have: it can't collapse to zero", low=1e-6, high=1
+    )
+    directions: int = setting(256, "explicit: directions that light comes from", low=16, high=4096)
+    visibility: bool = setting(False, "explicit: trace what shadows each vertex, in poses of the track")
+    visibility_poses: int = setting(32, "poses that are traced, spread over the track", low=1, high=1024)
+    visibility_rays: int = setting(256, "rays a vertex and pose, over the sphere", low=32, high=4096)
+    visibility_every: int = setting(
+        500, "traced anew after so many steps of a stage, and at its end", unit="steps", low=1, high=10**7
+    )
+    visibility_expressions: int = setting(
+        6, "components of the track's expressions that visibility follows, beside neck and jaw", low=0, high=64
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +120,9 @@ class LossSettings:
     white_light: float = setting(0.01, "L1 of diffuse light to its own grey", low=0, high=1e6)
     light_level: float = setting(
         0.0, "squared log of the mean diffuse light: fixes the light/albedo scale", low=0, high=1e6
+    )
+    light_smoothness: float = setting(
+        0.0, "squared log ratio of radiance between neighbouring directions of an explicit light", low=0, high=1e6
     )
     roughness_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.5, 0.1)", low=0, high=1e6)
     specular_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.3753, 0.1655)", low=0, high=1e6)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flare_cli.avatar.spec import F0, AvatarSpec, DeformerSpec, LightSpec, MaterialSpec
-from flare_cli.config.schema import Config, StageSettings
+from flare_cli.avatar.visibility import FIXED_FACTORS
+from flare_cli.config.schema import Config, LightSettings, StageSettings
 
 
 def stage_spec(config: Config, stage: StageSettings, *, subdivisions: int = 0) -> AvatarSpec:
@@ -13,8 +14,20 @@ def stage_spec(config: Config, stage: StageSettings, *, subdivisions: int = 0) -
         jaw_open=config.mesh.jaw_open,
         deformer=DeformerSpec(width=config.deformer.width, depth=config.deformer.depth),
         material=_material_spec(config, stage),
-        light=LightSpec(width=config.light.width, depth=config.light.depth, floor=config.light.floor),
+        light=_light_spec(config.light),
         f0=F0(skin=stage.fresnel_skin, other=stage.fresnel_other),
+    )
+
+
+def _light_spec(light: LightSettings) -> LightSpec:
+    is_explicit = light.kind == "explicit"
+    return LightSpec(
+        kind=light.kind,
+        width=light.width,
+        depth=light.depth,
+        floor=light.floor,
+        directions=light.directions if is_explicit else 0,
+        visibility_factors=FIXED_FACTORS + light.visibility_expressions if is_explicit and light.visibility else 0,
     )
 
 

@@ -94,6 +94,7 @@ def fit_avatar(
                 step = until
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, done)
+            runner.learn_visibility()
     return avatar, position.seconds + time.monotonic() - started
 
 

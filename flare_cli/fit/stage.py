@@ -67,6 +67,8 @@ class StageRunner:
         if self.stage.subdivide_at and step == self.stage.subdivide_at:
             self.avatar.subdivide_mesh()
             self._prepare()
+        if step % self.config.light.visibility_every == 0:
+            self.learn_visibility()
         self.number.fill_(step)
         with torch.cuda.stream(self.stream), threads_for_blocks():
             if self.stream is not None:
@@ -85,10 +87,16 @@ class StageRunner:
 
     def next_stop(self, step: int) -> int:
         """Where `advance` from `step` has to stop at the latest."""
-        limits = [step + self.block, self.stage.steps]
+        every = self.config.light.visibility_every
+        limits = [step + self.block, self.stage.steps, (step // every + 1) * every]
         if step < self.stage.subdivide_at:
             limits.append(self.stage.subdivide_at)
         return min(limits)
+
+    def learn_visibility(self) -> None:
+        """Trace what the vertices see of the light, on the mesh as it is now."""
+        light = self.config.light
+        self.avatar.learn_visibility(self.motion, poses=light.visibility_poses, rays=light.visibility_rays)
 
     def _prepare(self) -> None:
         """Begin on a mesh that is new: its neighbours, the optimiser's state, room for the losses and the pixels."""

@@ -22,7 +22,6 @@ from flare_cli.data.json_file import write_json
 from flare_cli.errors import EnvmapError, SubjectError
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.colour import linear_from_srgb
-from flare_cli.render.light.environment import prefilter
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.show.envmaps import find_envmap
 from flare_cli.show.predicted import Prediction
@@ -71,7 +70,8 @@ def write_predictions(
                 write_png(folder / name / f"{numbers[drawn.start + i]}.png", one)
         progress("predictions", drawn.start + len(picture.colour), len(track))
     for name, path in envmaps.items():
-        light = prefilter(torch.from_numpy(load_envmap(path)).to(avatar.device)).scale(2.0**request.exposure)
+        envmap = torch.from_numpy(load_envmap(path)).to(avatar.device)
+        light = avatar.light.of_environment(envmap).scale(2.0**request.exposure)
         for drawn in draw_track(avatar, track, rasterizer, light=light):
             for i, one in enumerate(to_bytes(drawn.picture.colour)):
                 write_png(folder / "relit" / name / f"{numbers[drawn.start + i]}.png", one)

@@ -17,6 +17,7 @@ from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.light.environment import EnvironmentLight, environment_background
+from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.subject.track import Track
@@ -39,7 +40,7 @@ def draw_track(
     track: Track,
     rasterizer: Rasterizer,
     *,
-    light: Light | None = None,
+    light: Light | SummedLight | None = None,
     behind: EnvironmentLight | None = None,
     turned: Float[Tensor, " N"] | None = None,
     batch: int | None = None,

@@ -88,9 +88,9 @@ def prefilter(envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
     Made on the CPU, without gradients; the maps end where `envmap` is.
     """
     picture = envmap.detach().cpu().numpy()
-    sharp = _shrunk(picture, MAX_ROWS)
-    lobes = [_convolved(_shrunk(sharp, rows), _ggx_lobe(roughness)) for roughness, rows in _LEVELS[1:]]
-    diffuse = _convolved(_shrunk(sharp, DIFFUSE_ROWS), lambda cosine: np.maximum(cosine, 0))
+    sharp = shrunk(picture, MAX_ROWS)
+    lobes = [_convolved(shrunk(sharp, rows), _ggx_lobe(roughness)) for roughness, rows in _LEVELS[1:]]
+    diffuse = _convolved(shrunk(sharp, DIFFUSE_ROWS), lambda cosine: np.maximum(cosine, 0))
     return EnvironmentLight(
         diffuse_map=_bordered(diffuse, envmap),
         specular_maps=tuple(_bordered(level, envmap) for level in (sharp, *lobes)),
@@ -153,7 +153,7 @@ def _convolved(
     return np.maximum(np.stack(result), 0).astype(np.float32)
 
 
-def _shrunk(envmap: Float[np.ndarray, "H W 3"], rows: int) -> Float[np.ndarray, "h w 3"]:
+def shrunk(envmap: Float[np.ndarray, "H W 3"], rows: int) -> Float[np.ndarray, "h w 3"]:
     """The map in at most `rows` rows, each texel the mean over its solid angle."""
     if rows >= len(envmap):
         return envmap

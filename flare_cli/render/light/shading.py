@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from flare_cli.render.kernels import shading as kernels
 from flare_cli.render.launch import Each, launch, vectors
+from flare_cli.render.light.samples import SummedLight, sum_light
 
 # The table starts here: at 0 the integrands are singular and the lobes thinner than any quadrature.
 MIN_N_DOT_V = 1e-3
@@ -39,7 +40,11 @@ class Light(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shaded:
-    """Linear radiance toward the camera, and the light that made it (before the material)."""
+    """Linear radiance toward the camera, and the light that made it.
+
+    `diffuse` is before the material. `specular` is too where the light is already integrated over lobes; of a light
+    that is summed it is what the surface reflects at specular intensity 1.
+    """
 
     colour: Float[Tensor, "P 3"]
     diffuse: Float[Tensor, "P 3"]
@@ -52,18 +57,23 @@ def shade(
     specular: Float[Tensor, "P 1"],
     normal: Float[Tensor, "P 3"],
     view: Float[Tensor, "P 3"],
-    light: Light,
+    light: Light | SummedLight,
     f0: Float[Tensor, "P 1"] | float,
+    visibility: Float[Tensor, "P 9"] | None = None,
 ) -> Shaded:
-    """Colour = albedo * diffuse light + specular * specular light * (f0 * A + B).
+    """Colour = albedo * diffuse light + specular * specular light * (f0 * A + B), or this BRDF summed over directions.
 
     `normal` and `view` (from the surface to the camera) are unit, on one side of the surface, as
     `facing_normal_and_view` gives them. `specular` is the intensity 0..1, `f0` the reflectance at normal incidence.
-    Gradients go to all of them and to the light.
+    Gradients go to all of them and to the light. `visibility` (harmonics, `sum_light`) shadows light that is summed; it
+    has no gradient.
     """
+    reflectance = f0 if isinstance(f0, Tensor) else torch.full_like(roughness, f0)
+    if isinstance(light, SummedLight):
+        diffuse_light, reflected = sum_light(light.samples(), normal, view, roughness, reflectance, visibility)
+        return Shaded(albedo * diffuse_light + specular * reflected, diffuse_light, reflected)
     diffuse_light = light.diffuse(normal)
     specular_light = light.specular(mirrored(normal, view), roughness)
-    reflectance = f0 if isinstance(f0, Tensor) else torch.full_like(roughness, f0)
     colour = _Compose.apply(albedo, roughness, specular, reflectance, normal, view, diffuse_light, specular_light)
     return Shaded(colour, diffuse_light, specular_light)
 

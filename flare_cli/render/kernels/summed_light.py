@@ -1,0 +1,238 @@
+"""Kernels that sum a light's directions at every pixel: Lambert's lobe and GGX's, each times what can be seen there.
+
+GGX as glTF has it: alpha = roughness^2, height-correlated Smith masking, Schlick's Fresnel term. With h = (v + l) /
+|v + l| and s = |v + l|^2 = 2 + 2 v.l, both (n.h)^2 = (n.v + n.l)^2 / s and (v.h)^2 = s / 4 come without a half vector.
+
+Each direction widens the lobe by its own size: alpha^2 + r^2. A disc of solid angle pi R^2 around l covers pi r^2 =
+pi R^2 / (4 v.h) of the half vectors; its light's mean square angle, `spread` (`LightSamples`), is R^2 / 2, so that
+r^2 = spread / (2 v.h) = spread / |v + l|. Padding has zero normals, from which no
+direction is above the horizon.
+"""
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+PI = wp.constant(3.14159265358979)
+# Squared length of v + l below which l looks straight at the viewer from behind: divisions stay finite.
+LEAST_S = wp.constant(1.0e-4)
+# alpha^2 of roughness 0.1 without spread: sharper lobes are a mirror's, and float32 loses (n.h)^2 (alpha^2 - 1) + 1.
+LEAST_ALPHA2 = wp.constant(1.0e-4)
+# Pixels whose part of the light's gradient is summed by one thread. A warp's threads are neighbouring directions, which
+# read the same pixel; on a CPU so many pixels stay in the first-level cache.
+CHUNK = wp.constant(256)
+
+harmonics = wp.types.vector(length=9, dtype=wp.float32)
+
+
+@wp.func
+def smith(cosine: float, alpha2: float) -> float:
+    """cosine times (1 + 2 Lambda) of Smith's masking for GGX."""
+    return wp.sqrt(cosine * cosine * (1.0 - alpha2) + alpha2)
+
+
+@wp.func
+def lobe(n_dot_l: float, n_dot_v: float, s: float, alpha2: float) -> float:
+    """D G / (4 n.l n.v) times n.l; `s` is |v + l|^2."""
+    both = n_dot_l + n_dot_v
+    q = s + (alpha2 - 1.0) * both * both
+    masking = n_dot_l * smith(n_dot_v, alpha2) + n_dot_v * smith(n_dot_l, alpha2)
+    return alpha2 * s * s * n_dot_l / (2.0 * PI * q * q * masking)
+
+
+@wp.func
+def schlick(root: float) -> float:
+    """(1 - v.h)^5; `root` is |v + l|."""
+    rest = 1.0 - 0.5 * root
+    squared = rest * rest
+    return squared * squared * rest
+
+
+@wp.func
+def seen(visibility: harmonics, basis: harmonics) -> float:
+    """The part of a direction's light that arrives, 0..1."""
+    return wp.clamp(wp.dot(visibility, basis), 0.0, 1.0)
+
+
+@wp.kernel
+def sum_light(
+    normal: wp.array(dtype=wp.vec3),
+    view: wp.array(dtype=wp.vec3),
+    roughness: wp.array(dtype=wp.float32),
+    f0: wp.array(dtype=wp.float32),
+    visibility: wp.array(dtype=harmonics),
+    is_shadowed: bool,
+    direction: wp.array(dtype=wp.vec3),
+    flux: wp.array(dtype=wp.vec3),
+    spread: wp.array(dtype=wp.float32),
+    basis: wp.array(dtype=harmonics),
+    least_n_dot_v: float,
+    diffuse: wp.array(dtype=wp.vec3),
+    reflected: wp.array(dtype=wp.vec3),
+):
+    """One thread per pixel: irradiance over pi, and the radiance that a surface of specular intensity 1 reflects.
+
+    `flux` is radiance times solid angle of each `direction`, and `basis` the harmonics there. `visibility` (read only
+    where `is_shadowed`) are the pixel's coefficients. Normal and view are unit vectors on one side of the surface.
+    """
+    pixel = wp.tid()
+    n = normal[pixel]
+    v = view[pixel]
+    reflectance = f0[pixel]
+    alpha = roughness[pixel] * roughness[pixel]
+    n_dot_v = wp.max(wp.dot(n, v), least_n_dot_v)
+    occluded = harmonics()
+    if is_shadowed:
+        occluded = visibility[pixel]
+    cosine_sum = wp.vec3()
+    lobe_sum = wp.vec3()
+    for k in range(direction.shape[0]):
+        to_light = direction[k]
+        n_dot_l = wp.dot(n, to_light)
+        if n_dot_l > 0.0:
+            arriving = flux[k]
+            if is_shadowed:
+                arriving = arriving * seen(occluded, basis[k])
+            s = wp.max(2.0 + 2.0 * wp.dot(v, to_light), LEAST_S)
+            root = wp.sqrt(s)
+            alpha2 = wp.max(alpha * alpha + spread[k] / root, LEAST_ALPHA2)
+            fresnel = reflectance + (1.0 - reflectance) * schlick(root)
+            cosine_sum += n_dot_l * arriving
+            lobe_sum += (lobe(n_dot_l, n_dot_v, s, alpha2) * fresnel) * arriving
+    diffuse[pixel] = cosine_sum / PI
+    reflected[pixel] = lobe_sum
+
+
+@wp.kernel
+def sum_light_backward(
+    normal: wp.array(dtype=wp.vec3),
+    view: wp.array(dtype=wp.vec3),
+    roughness: wp.array(dtype=wp.float32),
+    f0: wp.array(dtype=wp.float32),
+    visibility: wp.array(dtype=harmonics),
+    is_shadowed: bool,
+    direction: wp.array(dtype=wp.vec3),
+    flux: wp.array(dtype=wp.vec3),
+    spread: wp.array(dtype=wp.float32),
+    basis: wp.array(dtype=harmonics),
+    least_n_dot_v: float,
+    grad_diffuse: wp.array(dtype=wp.vec3),
+    grad_reflected: wp.array(dtype=wp.vec3),
+    grad_normal: wp.array(dtype=wp.vec3),
+    grad_view: wp.array(dtype=wp.vec3),
+    grad_roughness: wp.array(dtype=wp.float32),
+    grad_f0: wp.array(dtype=wp.float32),
+):
+    """Adjoint of `sum_light`, one thread per pixel: gradients to material, normal and view (three free numbers each).
+
+    Visibility counts as constant; the light's gradient is `sum_light_backward_to_flux`. With R the lobe times Fresnel's
+    term, each derivative of R is R times that of log R, which is a sum of a few quotients.
+    """
+    pixel = wp.tid()
+    n = normal[pixel]
+    v = view[pixel]
+    reflectance = f0[pixel]
+    alpha = roughness[pixel] * roughness[pixel]
+    facing = wp.dot(n, v)
+    n_dot_v = wp.max(facing, least_n_dot_v)
+    occluded = harmonics()
+    if is_shadowed:
+        occluded = visibility[pixel]
+    g_diffuse = grad_diffuse[pixel] / PI
+    g_reflected = grad_reflected[pixel]
+    g_normal = wp.vec3()
+    g_view = wp.vec3()
+    g_n_dot_v = float(0.0)
+    g_alpha2 = float(0.0)
+    g_f0 = float(0.0)
+    for k in range(direction.shape[0]):
+        to_light = direction[k]
+        n_dot_l = wp.dot(n, to_light)
+        if n_dot_l > 0.0:
+            arriving = flux[k]
+            if is_shadowed:
+                arriving = arriving * seen(occluded, basis[k])
+            s = wp.max(2.0 + 2.0 * wp.dot(v, to_light), LEAST_S)
+            root = wp.sqrt(s)
+            alpha2 = wp.max(alpha * alpha + spread[k] / root, LEAST_ALPHA2)
+            both = n_dot_l + n_dot_v
+            q = s + (alpha2 - 1.0) * both * both
+            of_view = smith(n_dot_v, alpha2)
+            of_light = smith(n_dot_l, alpha2)
+            per_masking = 1.0 / (n_dot_l * of_view + n_dot_v * of_light)
+            per_q = 1.0 / q
+            per_cosine = alpha2 * s * s * per_q * per_q * per_masking / (2.0 * PI)  # the lobe over n.l
+            rest = 1.0 - 0.5 * root
+            rest4 = rest * rest * rest * rest
+            fresnel = reflectance + (1.0 - reflectance) * rest4 * rest
+
+            lit = wp.dot(g_reflected, arriving) * per_cosine
+            weight = lit * n_dot_l
+            whole = weight * fresnel
+            toward = 4.0 * (alpha2 - 1.0) * both * per_q  # -d log D by n.l, and by n.v
+            between = n_dot_l * n_dot_v * (1.0 - alpha2)
+            g_n_dot_l = lit * fresnel - whole * (toward + per_masking * (of_view + between / of_light))
+            g_n_dot_v -= whole * (toward + per_masking * (of_light + between / of_view))
+            widened = n_dot_l * (1.0 - n_dot_v * n_dot_v) / of_view + n_dot_v * (1.0 - n_dot_l * n_dot_l) / of_light
+            by_alpha2 = whole * (1.0 / alpha2 - 2.0 * both * both * per_q - 0.5 * per_masking * widened)
+            by_root = by_alpha2 * spread[k] / s + weight * (1.0 - reflectance) * 2.5 * rest4
+            g_s = whole * (2.0 / s - 2.0 * per_q) - 0.5 * by_root / root
+            g_alpha2 += by_alpha2
+            g_f0 += weight * (1.0 - rest4 * rest)
+            g_view += (2.0 * g_s) * to_light
+            g_normal += (g_n_dot_l + wp.dot(g_diffuse, arriving)) * to_light
+    if facing > least_n_dot_v:
+        g_normal += g_n_dot_v * v
+        g_view += g_n_dot_v * n
+    grad_normal[pixel] = g_normal
+    grad_view[pixel] = g_view
+    grad_roughness[pixel] = g_alpha2 * 4.0 * alpha * roughness[pixel]
+    grad_f0[pixel] = g_f0
+
+
+@wp.kernel
+def sum_light_backward_to_flux(
+    first: wp.array(dtype=wp.int32),
+    normal: wp.array(dtype=wp.vec3),
+    view: wp.array(dtype=wp.vec3),
+    roughness: wp.array(dtype=wp.float32),
+    f0: wp.array(dtype=wp.float32),
+    visibility: wp.array(dtype=harmonics),
+    is_shadowed: bool,
+    direction: wp.array(dtype=wp.vec3),
+    flux: wp.array(dtype=wp.vec3),
+    spread: wp.array(dtype=wp.float32),
+    basis: wp.array(dtype=harmonics),
+    least_n_dot_v: float,
+    grad_diffuse: wp.array(dtype=wp.vec3),
+    grad_reflected: wp.array(dtype=wp.vec3),
+    grad_flux: wp.array2d(dtype=wp.vec3),
+):
+    """Adjoint of `sum_light` to the light: one thread per chunk of CHUNK pixels from `first` on, and direction.
+
+    Arguments as those of `sum_light`; `flux` is not read.
+    grad_flux[chunk, direction] is the part of that chunk: nothing is added by two threads, and the sum has one order.
+    """
+    chunk, k = wp.tid()
+    to_light = direction[k]
+    widening = spread[k]
+    harmonics_there = basis[k]
+    start = first[chunk]
+    total = wp.vec3()
+    for pixel in range(start, wp.min(start + CHUNK, normal.shape[0])):
+        n = normal[pixel]
+        n_dot_l = wp.dot(n, to_light)
+        if n_dot_l > 0.0:
+            v = view[pixel]
+            alpha = roughness[pixel] * roughness[pixel]
+            n_dot_v = wp.max(wp.dot(n, v), least_n_dot_v)
+            s = wp.max(2.0 + 2.0 * wp.dot(v, to_light), LEAST_S)
+            root = wp.sqrt(s)
+            alpha2 = wp.max(alpha * alpha + widening / root, LEAST_ALPHA2)
+            fresnel = f0[pixel] + (1.0 - f0[pixel]) * schlick(root)
+            mirrored = lobe(n_dot_l, n_dot_v, s, alpha2) * fresnel
+            part = (n_dot_l / PI) * grad_diffuse[pixel] + mirrored * grad_reflected[pixel]
+            if is_shadowed:
+                part = part * seen(visibility[pixel], harmonics_there)
+            total += part
+    grad_flux[chunk, k] = total
