@@ -15,9 +15,8 @@ from flare_cli.render.light.environment import EnvironmentLight, prefilter
 from flare_cli.render.light.integrated_directional import ENCODING_WIDTH, directional_encoding
 from flare_cli.render.light.octahedral_map import octahedral_lookup
 from flare_cli.render.light.samples import LightSamples, even_samples, sample_environment
-from flare_cli.render.light.sphere import neighbours
+from flare_cli.render.light.sphere import ONE, neighbours
 
-WHITE = 0.54  # softplus(0.54) = 1: a fit starts under white light of radiance 1
 # Directions to which an environment map is reduced. TODO: measured
 GPU_DIRECTIONS, CPU_DIRECTIONS = 512, 256
 
@@ -33,7 +32,8 @@ class NeuralLight(nn.Module):
     def __init__(self, *, width: int, depth: int, floor: float) -> None:
         super().__init__()
         self.floor = floor
-        self.network = layered([ENCODING_WIDTH, *[width] * depth, 3], torch.full((3,), WHITE))
+        white = torch.full((3,), 0.54)  # softplus(0.54) = 1: the fit starts under white light of radiance 1
+        self.network = layered([ENCODING_WIDTH, *[width] * depth, 3], white)
 
     def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
         """Radiance from around `direction`, blurred by `roughness`."""
@@ -55,20 +55,28 @@ class NeuralLight(nn.Module):
 
 @final
 class ExplicitLight(nn.Module):
-    """Radiance from even directions, softplus of three numbers each: one environment for matte and glossy light.
+    """Radiance from even directions, as its logarithm: one environment for matte and glossy light.
 
-    Positive for every input, as the neural light is. It can be written down as a map (`LightSamples.to_map`).
+    It is positive, and lamps are a thousand times as bright as dark walls: steps of the logarithm suit both. The
+    logarithm is nine harmonics, which move all directions at once, and what these leave of each: alone, directions
+    follow so slowly that mesh and albedo take up the light first (docs/experiments.md). It can be written down as a map
+    (`LightSamples.to_map`).
     """
 
     def __init__(self, *, directions: int, device: torch.device) -> None:
         super().__init__()
-        self.raw = nn.Parameter(torch.full((directions, 3), WHITE, device=device))
+        self.coarse = nn.Parameter(torch.zeros(9, 3, device=device))
+        self.detail = nn.Parameter(torch.zeros(directions, 3, device=device))
         self._white = even_samples(directions).to(device)
         self._neighbours = neighbours(self._white.direction)
 
+    def log_radiance(self) -> Float[Tensor, "K 3"]:
+        """Natural logarithm of the radiance from each direction."""
+        return ONE * self._white.basis @ self.coarse + self.detail
+
     def samples(self) -> LightSamples:
         """Its directions and their radiance."""
-        return replace(self._white, radiance=nn.functional.softplus(self.raw))
+        return replace(self._white, radiance=self.log_radiance().exp())
 
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         """Irradiance over pi at a unit normal, nothing in the way."""
@@ -80,13 +88,13 @@ class ExplicitLight(nn.Module):
 
     def log_contrast(self) -> Float[Tensor, ""]:
         """Mean squared difference of log radiance between each direction and its six nearest."""
-        log = self.samples().radiance.log()
+        log = self.log_radiance()
         return (log[self._neighbours] - log[:, None]).square().mean()
 
     def of_environment(self, envmap: Float[Tensor, "H W 3"]) -> LightSamples:
         """Another light (linear, equirectangular) for this avatar: reduced to directions, as this one is."""
-        directions = GPU_DIRECTIONS if self.raw.device.type == "cuda" else CPU_DIRECTIONS
-        return sample_environment(envmap, directions).to(self.raw.device)
+        directions = GPU_DIRECTIONS if self.detail.device.type == "cuda" else CPU_DIRECTIONS
+        return sample_environment(envmap, directions).to(self.detail.device)
 
 
 def new_light(spec: LightSpec, device: torch.device) -> NeuralLight | ExplicitLight:

@@ -1,8 +1,12 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flare_cli.avatar.light import NeuralLight
+from flare_cli.avatar.light import ExplicitLight, NeuralLight
+from flare_cli.render.light.environment import EnvironmentLight
+from flare_cli.render.light.samples import LightSamples
+from flare_cli.render.light.sphere import even_directions
 
 
 @settings(max_examples=20, deadline=None)
@@ -49,3 +53,43 @@ def test_diffuse_light_is_the_network_at_roughness_one():
     exact = light.specular(normal, torch.ones(2000, 1))
     assert exact.std(0).min() > 0.03
     torch.testing.assert_close(light.diffuse(normal), exact, rtol=2e-3, atol=2e-3)
+
+
+def test_new_explicit_light_is_white_and_of_radiance_one():
+    light = ExplicitLight(directions=128, device=torch.device("cpu"))
+    normal = torch.nn.functional.normalize(torch.randn(50, 3), dim=1)
+    torch.testing.assert_close(light.diffuse(normal), torch.ones(50, 3), rtol=0, atol=0.01)
+    torch.testing.assert_close(light.specular(normal, torch.rand(50, 1)), torch.ones(50, 3))
+    assert light.log_contrast() == 0
+
+
+def test_contrast_of_an_explicit_light_is_its_squared_log_steps():
+    light = ExplicitLight(directions=4000, device=torch.device("cpu"))
+    direction = light.samples().direction
+    with torch.no_grad():
+        light.detail.copy_(3 * direction[:, 1:2].expand(-1, 3))
+    # The slope of 3 y along the surface is 3 sin(theta), its mean square 6; half of it lies along any one way.
+    spacing2 = (direction[light._neighbours] - direction[:, None]).square().sum(-1).mean()
+    assert light.log_contrast().item() == pytest.approx((3 * spacing2).item(), rel=0.15)
+
+
+def test_explicit_light_finds_a_lamp():
+    torch.manual_seed(0)
+    light, normal = ExplicitLight(directions=64, device=torch.device("cpu")), even_directions(400)
+    lamp = normal[[57]]
+    optimiser = torch.optim.Adam(light.parameters(), lr=5e-2)
+    for _ in range(400):
+        loss = (light.diffuse(normal) - 3 * (normal @ lamp.T).clamp(min=0)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    samples = light.samples()
+    mean = torch.nn.functional.normalize((samples.flux().sum(1, keepdim=True) * samples.direction).sum(0), dim=0)
+    assert loss < 1e-2
+    assert (mean @ lamp[0]).item() > 0.995
+
+
+def test_other_lights_come_in_the_form_that_the_avatar_was_fitted_with():
+    envmap = torch.rand(16, 32, 3)
+    assert isinstance(ExplicitLight(directions=16, device=torch.device("cpu")).of_environment(envmap), LightSamples)
+    assert isinstance(NeuralLight(width=8, depth=1, floor=0.01).of_environment(envmap), EnvironmentLight)

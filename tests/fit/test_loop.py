@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.config.schema import Config
+from flare_cli.config.schema import Config, LightSettings
 from flare_cli.errors import AvatarError, FitError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames
@@ -54,6 +54,22 @@ def test_interrupted_fit_ends_in_the_same_avatar(toy_frames, open_head, tiny_con
         run(toy_frames, open_head, config, tmp_path / "cut", stop_after=stop_after)
     resumed, losses = run(toy_frames, open_head, config, tmp_path / "cut")
     assert len(losses) == 8 - stop_after
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_fit_with_explicit_light_resumes_exactly(toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int):
+    """Visibility is traced at steps 0 and 2 and at the end: what lies between is in the checkpoint."""
+    light = LightSettings(
+        kind="explicit", directions=32, visibility=True, visibility_poses=2, visibility_rays=32, visibility_every=2
+    )
+    config = replace(tiny_config, light=light, stage=(replace(tiny_config.stage[0], steps=4, subdivide_at=2),))
+    whole, _ = run(toy_frames, open_head, config, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        run(toy_frames, open_head, config, tmp_path / "cut", stop_after=stop_after)
+    resumed, _ = run(toy_frames, open_head, config, tmp_path / "cut")
+    assert whole.visibility.coefficients[0, :, 1:].any()
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
