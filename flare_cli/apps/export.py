@@ -1,20 +1,24 @@
-"""`flare export`: the avatar as GLB or OBJ with textures."""
+"""`flare export`: the avatar as GLB or OBJ with textures, or the light that it was fitted with as an HDR picture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from flare_cli.avatar.bake import bake_mesh, bake_rig, bake_textures
 from flare_cli.data.gltf import write_glb
+from flare_cli.data.hdr import save_hdr
 from flare_cli.data.obj import write_obj
 from flare_cli.errors import AvatarError
-from flare_cli.fit.run_folder import load_run, newest_run
+from flare_cli.fit.run_folder import Run, load_run, newest_run
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
 
-FORMATS = ("glb", "obj")
+FORMATS = ("glb", "obj", "hdr")
+MAP_ROWS = 64  # of an exported light: four times as fine along each side as 256 directions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:
-    """The main file, everything that was written, and its counts."""
+    """The main file, everything that was written, and the counts of its mesh: a light has none."""
 
     run: Path
     file: Path
@@ -42,11 +46,13 @@ class ExportResult:
 
 @gpu_memory("close other programs that use the GPU, or use --device cpu")
 def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
-    """Bake textures and write the avatar, named after its run. Raises `AvatarError` for other formats."""
+    """Write the avatar with baked textures, or its light, named after its run. Raises `AvatarError` for other kinds."""
     if request.kind not in FORMATS:
         raise AvatarError(f"{request.kind!r} is not an export format", hint=f"use one of {', '.join(FORMATS)}")
     run = load_run(request.run or newest_run(), choose_device(request.device))
     name = run.folder.resolve().name
+    if request.kind == "hdr":
+        return _export_light(run, request.out / f"{name}.hdr")
     progress(f"export {request.kind}", 0, 2)
     textures = bake_textures(run.avatar, request.texture_size)
     progress(f"export {request.kind}", 1, 2)
@@ -69,3 +75,10 @@ def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
         triangles=len(mesh.faces),
         morph_targets=morphs,
     )
+
+
+def _export_light(run: Run, file: Path) -> ExportResult:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        save_hdr(file, run.avatar.light.to_map(MAP_ROWS).cpu().numpy())
+    return ExportResult(run=run.folder, file=file, files=[file], vertices=0, triangles=0, morph_targets=0)

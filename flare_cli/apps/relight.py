@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,10 +19,15 @@ from flare_cli.show.envmaps import automatic_exposure, find_envmap
 from flare_cli.show.output import open_output
 from flare_cli.show.track_pictures import draw_track
 
+RAYS = 256  # a vertex and frame, over the sphere: as the fit's default
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelightRequest:
-    """What `flare relight` was asked. `exposure` None scales the light so that its mean over all directions is 1."""
+    """What `flare relight` was asked. `exposure` None scales the light so that its mean over all directions is 1.
+
+    `quality` "high" traces shadows in every frame, where the avatar's light is explicit.
+    """
 
     envmap: Path
     out: Path
@@ -30,6 +36,7 @@ class RelightRequest:
     yaw_degrees: float = 0.0
     turn_light: bool = False
     background: bool = True
+    quality: Literal["normal", "high"] = "normal"
     frames: int | None = None
     size: int | None = None
     rasterizer: str | None = None
@@ -60,12 +67,13 @@ def relight(request: RelightRequest, progress: ProgressCallback) -> RelightResul
     track = track if request.frames is None else track[: request.frames]
     size = request.size or run.config.data.size
     height, width = size, round(track.camera.width * size / track.camera.height)
+    rays = RAYS if request.quality == "high" else 0
     turns = torch.linspace(0, 2 * math.pi, len(track) + 1)[:-1]
     rasterizer = run.rasterizer()
     with open_output(request.out, track.fps) as output:
         for shot in track.resized(height, width).to(device).shots():
             turned = turns[output.count : output.count + len(shot)] if request.turn_light else None
-            for drawn in draw_track(run.avatar, shot, rasterizer, light=light, behind=behind, turned=turned):
+            for drawn in draw_track(run.avatar, shot, rasterizer, light=light, behind=behind, turned=turned, rays=rays):
                 output.add(drawn.picture.colour)
                 progress("relight", output.count, len(track))
     return RelightResult(run=run.folder, out=request.out, frames=len(track), exposure=stops)

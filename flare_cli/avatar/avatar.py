@@ -179,12 +179,20 @@ class Avatar(nn.Module):
         # The head model's own vertices come first. Those between them interpolate: what they see changes little.
         own = len(self.head.template)
         traced = [
-            trace_visibility(
-                posed.vertices[0, :own], posed.normals[0, :own], posed.vertices[0], self.mesh.topology.faces, rays
-            )
-            for posed in (self.move(chosen[i : i + 1], corrections) for i in range(len(chosen.factors)))
+            self.traced_visibility(self.move(chosen[i : i + 1], corrections), rays, own)
+            for i in range(len(chosen.factors))
         ]
-        self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.stack(traced))
+        self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.cat(traced))
+
+    def traced_visibility(self, posed: Posed, rays: int, n: int | None = None) -> Float[Tensor, "B N 9"]:
+        """What the first `n` vertices (all by default) see of the light in these very poses, by `rays` each."""
+        faces = self.mesh.topology.faces
+        return torch.stack(
+            [
+                trace_visibility(vertices[:n], normals[:n], vertices, faces, rays)
+                for vertices, normals in zip(posed.vertices, posed.normals, strict=True)
+            ]
+        )
 
     def posed(
         self,

@@ -14,7 +14,7 @@ from flare_cli.avatar.spec import LightSpec
 from flare_cli.render.light.environment import EnvironmentLight, prefilter
 from flare_cli.render.light.integrated_directional import ENCODING_WIDTH, directional_encoding
 from flare_cli.render.light.octahedral_map import octahedral_lookup
-from flare_cli.render.light.samples import LightSamples, even_samples, sample_environment
+from flare_cli.render.light.samples import LightSamples, even_samples, map_directions, sample_environment
 from flare_cli.render.light.sphere import ONE, neighbours
 
 # Directions to which an environment map is reduced. TODO: measured
@@ -47,6 +47,11 @@ class NeuralLight(nn.Module):
         alone and not at every pixel (docs/experiments.md, "Two CPU cores").
         """
         return octahedral_lookup(lambda direction: self.specular(direction, torch.ones_like(direction[:, :1])), normal)
+
+    def to_map(self, height: int) -> Float[Tensor, "H W 3"]:
+        """As an equirectangular picture of `height` rows: what it shows to a mirror."""
+        looking = map_directions(height).to(next(self.network.parameters()))
+        return torch.stack([self.specular(row, torch.zeros_like(row[:, :1])) for row in looking])
 
     def of_environment(self, envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
         """Another light (linear, equirectangular) for this avatar: prefiltered, as this one is."""
@@ -85,6 +90,10 @@ class ExplicitLight(nn.Module):
     def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
         """Radiance averaged over the GGX lobe about a mirror direction."""
         return self.samples().specular(direction, roughness)
+
+    def to_map(self, height: int) -> Float[Tensor, "H W 3"]:
+        """As an equirectangular picture of `height` rows, blended between directions."""
+        return self.samples().to_map(height)
 
     def log_contrast(self) -> Float[Tensor, ""]:
         """Mean squared difference of log radiance between each direction and its six nearest."""

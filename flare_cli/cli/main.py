@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,13 @@ RasterizerName = Annotated[
     str | None, typer.Option("--rasterizer", help="auto, warp, nvdiffrast or pytorch3d; by default as it was fitted")
 ]
 FrameLimit = Annotated[int | None, typer.Option("--frames", help="only the first so many frames", min=1)]
+
+
+class Quality(str, Enum):
+    """How shadows are drawn: learned in a few poses, or traced in each frame."""
+
+    NORMAL = "normal"
+    HIGH = "high"
 
 
 def _version(value: bool) -> bool:
@@ -315,6 +323,7 @@ def relight(
     yaw: Annotated[float, typer.Option(help="turn the light about the vertical, in degrees")] = 0.0,
     turn_light: Annotated[bool, typer.Option(help="turn the light once around during the video")] = False,
     background: Annotated[bool, typer.Option(help="show the environment behind the head")] = True,
+    quality: Annotated[Quality, typer.Option(help="high traces shadows in every frame")] = Quality.NORMAL,
     frames: FrameLimit = None,
     size: PictureSize = None,
     rasterizer: RasterizerName = None,
@@ -327,7 +336,7 @@ def relight(
 
     request = RelightRequest(
         run=run, envmap=envmap, out=out, exposure=exposure, yaw_degrees=yaw, turn_light=turn_light,
-        background=background, frames=frames, size=size, rasterizer=rasterizer, device=device,
+        background=background, quality=quality.value, frames=frames, size=size, rasterizer=rasterizer, device=device,
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run_relight(request, progress)
@@ -373,7 +382,7 @@ def animate(
 @app.command()
 def export(
     run: RunArgument = None,
-    kind: Annotated[str, typer.Option("--format", help="glb or obj")] = "glb",
+    kind: Annotated[str, typer.Option("--format", help="glb, obj, or hdr for the light of the recording")] = "glb",
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
     texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 1024,
     device: Device = "auto",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,12 +43,14 @@ def draw_track(
     light: Light | SummedLight | None = None,
     behind: EnvironmentLight | None = None,
     turned: Float[Tensor, " N"] | None = None,
+    rays: int = 0,
     batch: int | None = None,
 ) -> Iterator[DrawnFrames]:
     """Draw every frame of `track` under `light` (the recording's own by default), before what is `behind`.
 
-    Light and background are `turned` by so many radians about +y in each frame. `batch` is how many frames are drawn at
-    once, by default what suits the device.
+    Light and background are `turned` by so many radians about +y in each frame. With `rays` what shadows each vertex is
+    traced anew in each frame, by so many; the avatar's own visibility is of a few poses. `batch` is how many frames are
+    drawn at once, by default what suits the device.
     """
     track = track.to(avatar.device)
     if batch is None:
@@ -71,9 +73,12 @@ def draw_track(
             if behind is not None and not still:
                 background = environment_background(behind, cameras[part])
             with threads_for_blocks():
+                posed = avatar.move(motion[part], corrections)
+                if rays:
+                    posed = replace(posed, visibility=avatar.traced_visibility(posed, rays))
                 picture = draw(
                     avatar,
-                    avatar.move(motion[part], corrections),
+                    posed,
                     views[part],
                     light=light or avatar.light,
                     rasterizer=rasterizer,

@@ -18,6 +18,7 @@ from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.fit import FitRequest, FitResult, fit
 from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.cli.main import main
+from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import read_rgb
 from flare_cli.errors import AvatarError, BackendError, SubjectError
 from flare_cli.fit.run_folder import newest_run
@@ -135,6 +136,38 @@ def test_relight_writes_a_video(run: Path, tmp_path: Path):
     relight(RelightRequest(run=run, envmap=Path("overcast"), out=out, turn_light=True), quiet)
     video = cv2.VideoCapture(str(out))
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 10
+
+
+@pytest.fixture(scope="module")
+def explicit(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a fit with explicit light and visibility."""
+    settings = ("kind=explicit", "directions=64", "visibility=true", "visibility_poses=3", "visibility_rays=64")
+    overrides = (*SETTINGS, *(f"light.{setting}" for setting in settings))
+    run = tmp_path_factory.mktemp("runs") / "explicit"
+    return fit(FitRequest(subject=subject.folder, run=run, config="demo", overrides=overrides), quiet).avatar.parent
+
+
+def test_explicit_light_goes_through_every_command(subject: Subject, explicit: Path, tmp_path: Path):
+    assert evaluate(EvalRequest(run=explicit), quiet).mean["psnr_foreground"] > 15
+    animate(AnimateRequest(run=explicit, driver=subject.folder, out=tmp_path / "own"), quiet)
+    assert len(list((tmp_path / "own").glob("*.png"))) == 10
+    light = load_envmap(export(ExportRequest(run=explicit, kind="hdr", out=tmp_path), quiet).file)
+    assert light.shape == (64, 128, 3)
+    assert light.min() > 0
+
+
+def test_traced_shadows_are_close_to_learned_ones_and_not_the_same(explicit: Path, tmp_path: Path):
+    pictures = []
+    for quality in ("normal", "high"):
+        out = tmp_path / quality
+        request = RelightRequest(
+            run=explicit, envmap=Path("night_street"), out=out, frames=1, background=False, quality=quality
+        )
+        relight(request, quiet)
+        pictures.append(read_rgb(next(out.glob("*.png"))).astype(float))
+    difference = np.abs(pictures[0] - pictures[1])
+    assert difference.max() > 0
+    assert difference.mean() < 2
 
 
 def test_animating_by_the_own_recording_gives_the_own_performance(subject: Subject, run: Path, tmp_path: Path):
