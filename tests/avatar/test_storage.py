@@ -83,3 +83,16 @@ def test_files_of_version_1_are_read(encoding: str, open_head, tmp_path: Path):
     assert header["seconds"] == 12.5
     for name, tensor in avatar.state_dict().items():
         assert (loaded.state_dict()[name] == tensor).all()
+
+
+def test_files_of_version_2_are_read(avatar: Avatar, tmp_path: Path):
+    """They knew one kind of light."""
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {})
+    tensors, header = load_tensors(path)
+    light = {name: header["spec"]["light"][name] for name in ("width", "depth", "floor")}
+    save_tensors(path, tensors, header | {"version": 2, "spec": header["spec"] | {"light": light}})
+    loaded, _ = load_avatar(path)
+    assert loaded.spec == avatar.spec
+    for name, tensor in avatar.state_dict().items():
+        assert (loaded.state_dict()[name] == tensor).all()

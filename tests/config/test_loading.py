@@ -49,6 +49,7 @@ def test_line_of_a_mistake_in_the_second_stage(tmp_path: Path):
     [
         ("[data]\nsize = 'big'\n", "'big' is not a whole number"),
         ("[data]\nsize = true\n", "is not a whole number"),
+        ("[light]\nvisibility = 1\n", "1 is not true or false"),
         ("[data]\nholdout = 1.5\n", "is outside 0 to 0.9"),
         ("[loss]\nmask = nan\n", "is outside"),
         ("[dta]\n", "unknown table"),

@@ -54,6 +54,22 @@ def seen(visibility: harmonics, basis: harmonics) -> float:
     return wp.clamp(wp.dot(visibility, basis), 0.0, 1.0)
 
 
+@wp.func
+def openness_of(visibility: harmonics, n: wp.vec3) -> float:
+    """The part of even light that arrives at a matte surface with this normal, 0..1.
+
+    Clamped cosines have 1, 2/3 and 1/4 of the harmonics of degree 0, 1 and 2 (Ramamoorthi and Hanrahan 2001).
+    """
+    one = 0.2820948
+    two = 0.4886025 * 2.0 / 3.0
+    four = 1.0925484 / 4.0
+    part = one * visibility[0] + two * (visibility[1] * n[1] + visibility[2] * n[2] + visibility[3] * n[0])
+    part += four * (visibility[4] * n[0] * n[1] + visibility[5] * n[1] * n[2] + visibility[7] * n[0] * n[2])
+    part += four * visibility[6] * (3.0 * n[2] * n[2] - 1.0) * 0.2886751
+    part += four * visibility[8] * (n[0] * n[0] - n[1] * n[1]) * 0.5
+    return wp.clamp(part, 0.0, 1.0)
+
+
 @wp.kernel
 def sum_light(
     normal: wp.array(dtype=wp.vec3),
@@ -69,8 +85,9 @@ def sum_light(
     least_n_dot_v: float,
     diffuse: wp.array(dtype=wp.vec3),
     reflected: wp.array(dtype=wp.vec3),
+    openness: wp.array(dtype=wp.float32),
 ):
-    """One thread per pixel: irradiance over pi, and the radiance that a surface of specular intensity 1 reflects.
+    """One thread per pixel: irradiance over pi, the radiance that a surface of specular intensity 1 reflects, openness.
 
     `flux` is radiance times solid angle of each `direction`, and `basis` the harmonics there. `visibility` (read only
     where `is_shadowed`) are the pixel's coefficients. Normal and view are unit vectors on one side of the surface.
@@ -101,6 +118,7 @@ def sum_light(
             lobe_sum += (lobe(n_dot_l, n_dot_v, s, alpha2) * fresnel) * arriving
     diffuse[pixel] = cosine_sum / PI
     reflected[pixel] = lobe_sum
+    openness[pixel] = wp.where(is_shadowed, openness_of(occluded, n), 1.0)
 
 
 @wp.kernel

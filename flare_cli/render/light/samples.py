@@ -158,8 +158,10 @@ def sum_light(
     roughness: Float[Tensor, "P 1"],
     f0: Float[Tensor, "P 1"],
     visibility: Float[Tensor, "P 9"] | None = None,
-) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
-    """Irradiance over pi, and the radiance that the surface reflects toward `view` at specular intensity 1.
+) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"], Float[Tensor, "P 1"]]:
+    """Irradiance over pi; radiance that the surface reflects toward `view` at specular intensity 1; openness.
+
+    Openness is the part of even light that arrives at a matte surface, without gradients.
 
     `normal` and `view` are unit, on one side of the surface. `visibility` are harmonics; clamped to 0..1 they multiply
     each direction's light. Gradients go to all but visibility, directions and spreads.
@@ -170,16 +172,18 @@ def sum_light(
 
 class _SumLight(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
         flux, *surface, visibility, is_shadowed, samples = inputs
         surface = [values.contiguous() for values in surface]
-        diffuse, reflected = (torch.empty_like(surface[0]) for _ in range(2))
+        diffuse, reflected, openness = (torch.empty_like(surface[i]) for i in (0, 0, 2))
         shadows = [_each(visibility) if is_shadowed else vectors(visibility), is_shadowed]
         arguments = [*map(_each, surface), *shadows, *_light_arguments(samples, flux)]
-        launch(kernels.sum_light, len(diffuse), flux.device, [*arguments, _each(diffuse), _each(reflected)])
+        arguments += map(_each, (diffuse, reflected, openness))
+        launch(kernels.sum_light, len(diffuse), flux.device, arguments)
         ctx.save_for_backward(flux, *surface, visibility)
         ctx.is_shadowed, ctx.samples = is_shadowed, samples
-        return diffuse, reflected
+        ctx.mark_non_differentiable(openness)
+        return diffuse, reflected, openness
 
     @staticmethod
     @once_differentiable
@@ -187,7 +191,7 @@ class _SumLight(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         flux, *surface, visibility = ctx.saved_tensors
-        grads = [grad.contiguous() for grad in grad_outputs]
+        grads = [grad.contiguous() for grad in grad_outputs[:2]]
         light = _light_arguments(ctx.samples, flux)
         surface_grads = [torch.empty_like(values) for values in surface]
         shadows = [_each(visibility) if ctx.is_shadowed else vectors(visibility), ctx.is_shadowed]

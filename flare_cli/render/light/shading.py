@@ -23,6 +23,9 @@ from flare_cli.render.light.samples import SummedLight, sum_light
 # The table starts here: at 0 the integrands are singular and the lobes thinner than any quadrature.
 MIN_N_DOT_V = 1e-3
 MIN_ROUGHNESS = 0.02
+LEAST_ESCAPE = (
+    0.2  # of the light in a cavity, that is not reflected back into it: bounces add up to five times it at most
+)
 
 
 @runtime_checkable
@@ -66,12 +69,15 @@ def shade(
     `normal` and `view` (from the surface to the camera) are unit, on one side of the surface, as
     `facing_normal_and_view` gives them. `specular` is the intensity 0..1, `f0` the reflectance at normal incidence.
     Gradients go to all of them and to the light. `visibility` (harmonics, `sum_light`) shadows light that is summed; it
-    has no gradient.
+    has no gradient. What it hides is taken to be of the same albedo and as brightly lit, and so on: light that bounces
+    adds up to 1 / (1 - albedo * (1 - openness)) of what arrives (Jimenez et al. 2016 fit a curve to the same thought).
     """
     reflectance = f0 if isinstance(f0, Tensor) else torch.full_like(roughness, f0)
     if isinstance(light, SummedLight):
-        diffuse_light, reflected = sum_light(light.samples(), normal, view, roughness, reflectance, visibility)
-        return Shaded(albedo * diffuse_light + specular * reflected, diffuse_light, reflected)
+        samples = light.samples()
+        diffuse_light, reflected, openness = sum_light(samples, normal, view, roughness, reflectance, visibility)
+        bounced = diffuse_light / (1 - albedo * (1 - openness)).clamp(min=LEAST_ESCAPE)
+        return Shaded(albedo * bounced + specular * reflected, diffuse_light, reflected)
     diffuse_light = light.diffuse(normal)
     specular_light = light.specular(mirrored(normal, view), roughness)
     colour = _Compose.apply(albedo, roughness, specular, reflectance, normal, view, diffuse_light, specular_light)

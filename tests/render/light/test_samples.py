@@ -61,7 +61,7 @@ def test_the_sum_and_its_gradients_match_the_twin(shadowed):
         leaves = [values.to(dtype).requires_grad_() for values in inputs]
         seen = None if visibility is None else visibility.to(dtype)
         if dtype == torch.float32:
-            sums = sum_light(replace(light, radiance=leaves[0]), *leaves[1:], seen)
+            sums = sum_light(replace(light, radiance=leaves[0]), *leaves[1:], seen)[:2]
         else:
             sums = twin(light, *leaves, seen)
         grads = list(
@@ -76,7 +76,7 @@ def test_the_sum_and_its_gradients_match_the_twin(shadowed):
 
 def test_white_light_is_one_on_a_matte_surface():
     for n, error in ((64, 0.02), (256, 0.004), (1024, 0.001)):
-        diffuse, _ = sum_light(even_samples(n), *surface(500))
+        diffuse, *_ = sum_light(even_samples(n), *surface(500))
         torch.testing.assert_close(diffuse, torch.ones_like(diffuse), rtol=0, atol=error)
 
 
@@ -84,7 +84,7 @@ def test_white_light_is_one_on_a_matte_surface():
 def test_white_light_shows_the_closed_form_of_the_brdf(roughness, error):
     normal, view, rough, f0 = surface(500, least_n_dot_v=0.3)
     rough, f0 = torch.full_like(rough, roughness), torch.full_like(f0, 0.04)
-    _, reflected = sum_light(even_samples(512), normal, view, rough, f0)
+    _, reflected, _ = sum_light(even_samples(512), normal, view, rough, f0)
     scale, bias = integrate_brdf((normal * view).sum(1).numpy(), roughness)
     closed = torch.from_numpy(0.04 * scale + bias).float()
     assert (reflected[:, 0] / closed - 1).square().mean().sqrt() < error
@@ -93,7 +93,7 @@ def test_white_light_shows_the_closed_form_of_the_brdf(roughness, error):
 def test_a_surface_reflects_little_more_than_it_receives():
     normal, view, rough, f0 = surface(3000, least_n_dot_v=0.0)
     for roughness in (0.1, 0.3, 0.6, 1.0):
-        _, reflected = sum_light(even_samples(256), normal, view, torch.full_like(rough, roughness), f0 * 0 + 1)
+        _, reflected, _ = sum_light(even_samples(256), normal, view, torch.full_like(rough, roughness), f0 * 0 + 1)
         assert reflected.mean() < 1.0
 
 
@@ -102,8 +102,17 @@ def test_shading_is_the_sums_times_the_material():
     albedo, specular = torch.rand(100, 3), torch.rand(100, 1)
     light = replace(even_samples(32), radiance=torch.rand(32, 3))
     shaded = shade(albedo, roughness, specular, normal, view, light, f0, shadows(100))
-    diffuse, reflected = sum_light(light, normal, view, roughness, f0, shadows(100))
-    torch.testing.assert_close(shaded.colour, albedo * diffuse + specular * reflected)
+    diffuse, reflected, openness = sum_light(light, normal, view, roughness, f0, shadows(100))
+    bounced = diffuse / (1 - albedo * (1 - openness)).clamp(min=0.2)
+    torch.testing.assert_close(shaded.colour, albedo * bounced + specular * reflected)
+
+
+def test_openness_is_what_arrives_of_white_light_where_visibility_needs_no_clamp():
+    normal, view, roughness, f0 = surface(200)
+    visibility = 0.1 * torch.randn(200, 9, generator=torch.Generator().manual_seed(2))
+    visibility[:, 0] += 0.5 * ONE
+    diffuse, _, openness = sum_light(even_samples(2048), normal, view, roughness, f0, visibility)
+    torch.testing.assert_close(openness, diffuse[:, :1], rtol=0, atol=2e-3)
 
 
 def test_all_seen_is_no_shadow_and_padding_is_black_with_finite_gradients():
@@ -113,7 +122,7 @@ def test_all_seen_is_no_shadow_and_padding_is_black_with_finite_gradients():
     everything[:, 0] = ONE
     torch.testing.assert_close(sum_light(light, *points, everything), sum_light(light, *points))
     padding = [torch.zeros(3, n, requires_grad=True) for n in (3, 3, 1, 1)]
-    diffuse, reflected = sum_light(light, *padding, torch.zeros(3, 9))
+    diffuse, reflected, _ = sum_light(light, *padding, torch.zeros(3, 9))
     grads = torch.autograd.grad((diffuse + reflected).sum(), padding)
     assert not diffuse.any()
     assert not reflected.any()
@@ -123,7 +132,7 @@ def test_all_seen_is_no_shadow_and_padding_is_black_with_finite_gradients():
 def test_an_empty_picture_is_shaded_and_has_gradients():
     light = replace(even_samples(32), radiance=torch.ones(32, 3, requires_grad=True))
     points = [torch.zeros(0, n, requires_grad=True) for n in (3, 3, 1, 1)]
-    diffuse, reflected = sum_light(light, *points)
+    diffuse, reflected, _ = sum_light(light, *points)
     (diffuse.sum() + reflected.sum()).backward()
     assert not light.radiance.grad.any()
 
