@@ -148,6 +148,12 @@ class StageSettings:
     )
     subdivide_at: int = setting(0, "step at which the mesh is subdivided; 0 = never", unit="steps", low=0, high=10**7)
     mesh_rate_after: float = setting(0.75, "factor on mesh_rate after subdividing", low=0, high=10)
+    mesh_smoothing: int = setting(
+        0,
+        "rounds that spread the offsets' gradients over neighbours; four times as many after subdividing",
+        low=0,
+        high=1000,
+    )
     fresnel_skin: float = setting(0.04, "reflectance at normal incidence on skin", low=0, high=1)
     fresnel_other: float = setting(0.04, "reflectance at normal incidence elsewhere", low=0, high=1)
 
