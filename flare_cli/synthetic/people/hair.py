@@ -181,7 +181,8 @@ def _grown(
         normal = solid_normals[index]
         height = ((place - solid[index]) * normal).sum(1)
         wanted = layer * min(1, (piece + 1) / 3)
-        place = place + np.maximum(wanted - height, 0)[:, None] * normal
+        # No farther than a piece is long: beside the ears the nearest place may face anywhere.
+        place = place + np.clip(wanted - height, 0, length[:, 0])[:, None] * normal
         if kind == "long":
             place = _beside_face(place, start)
         went = unit(place - points[-1])

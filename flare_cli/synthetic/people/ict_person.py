@@ -29,6 +29,10 @@ LANDMARKS = (
     *(5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841),
     *(5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966),
 )
+# How far a cornea may stand out of its ball, relative to the ball's radius: the scans' own, 1.1, pierces closed lids.
+CORNEA = 1.03
+# The blinks, and points on the lids that meet (of the 68): the upper ones and those below them.
+BLINKS = (("eyeBlink_R", (37, 38), (41, 40)), ("eyeBlink_L", (43, 44), (47, 46)))
 INNER_FACE = slice(17, 68)  # of the 68 points: all but the jaw, which slides
 WEIGHT_ROUNDS = 20  # of smoothing, so that the neck bends evenly
 
@@ -73,8 +77,10 @@ def ict_actor(seed: int, data: Path) -> IctActor:
     skinning = _head_weights(skinning, inner, faces)
     centres = joints.joints.clone()
     for joint, (first, last) in zip((Joint.EYE_LEFT, Joint.EYE_RIGHT), ict_head.SCLERAS, strict=True):
-        centres[joint] = torch.from_numpy(ball_centre(neutral[first:last]))
-    matrix = arkit_matrix(ict.names)
+        centre = ball_centre(neutral[first:last])
+        neutral[first:last] = flatter_ball(neutral[first:last], centre)
+        centres[joint] = torch.from_numpy(centre)
+    matrix = arkit_matrix(ict.names) * expression_gains(ict, template, neutral)
     return IctActor(
         joints=joints,
         faces=torch.from_numpy(_renumbered(faces, kept)),
@@ -96,6 +102,33 @@ def ball_centre(points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "3"]:
     offsets = points - middle
     system = np.c_[2 * offsets, np.ones(len(offsets))]
     return middle + np.linalg.lstsq(system, (offsets**2).sum(1), rcond=None)[0][:3]
+
+
+def flatter_ball(ball: Float[np.ndarray, "N 3"], centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, "N 3"]:
+    """An eyeball whose front stays within `CORNEA` of its radius beside the cornea, 40 to 60 degrees off the axis."""
+    offsets = ball - centre
+    radius = np.linalg.norm(offsets, axis=1)
+    angle = np.degrees(np.arccos(offsets[:, 2] / radius))
+    longest = CORNEA * np.median(radius[(angle > 40) & (angle < 60)])
+    scale = np.where(angle < 60, np.minimum(longest / radius, 1), 1)
+    return centre + scale[:, None] * offsets
+
+
+def expression_gains(
+    ict: IctHead, template: Float[np.ndarray, "V 3"], neutral: Float[np.ndarray, "V 3"]
+) -> Float[np.ndarray, "E"]:
+    """Factors of the expressions: a blink goes as much farther as this person's lids are farther apart."""
+    gains = np.ones(len(ict.names), np.float32)
+    for name, upper, lower in BLINKS:
+        up, low = ([LANDMARKS[k] for k in points] for points in (upper, lower))
+
+        def opening(places: Float[np.ndarray, "V 3"], up: list[int] = up, low: list[int] = low) -> float:
+            return float((places[up] - places[low])[:, 1].mean())
+
+        column = ict.names.index(name)
+        closing = -opening(ict.expression[column])
+        gains[column] = max(1.0, 1 + (opening(neutral) - opening(template)) / closing)
+    return gains
 
 
 def _kept(ict: IctHead) -> tuple[Bool[np.ndarray, "V"], Int[np.ndarray, "F 3"]]:

@@ -33,8 +33,8 @@ from flare_cli.synthetic.performance import Performance
 from flare_cli.synthetic.raytrace import PaintedMesh
 
 # Edges of the control mesh (the longest at a vertex, metres) are halved until they are no longer: on all skin, and on
-# the face.
-COARSE, FINE = 0.005, 0.0018
+# the face. Teeth of one piece (the open head's) are told apart by paint.
+COARSE, FINE, TOOTH = 0.005, 0.0018, 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ def make_filmed_person(recipe: PersonRecipe, head_data: Path | None) -> FilmedPe
     noise = Noise(recipe.seed)
     faces = actor.faces.numpy()
     cover, shirt = hair.scalp_cover(actor.space, faces), clothing.shirt_cover(actor.space, noise)
-    mesh = _refined(actor, cover, shirt)
+    mesh = _refined(actor, cover, shirt, one_piece_teeth=recipe.head == "open-head")
     rest = mesh.matrix @ actor.neutral.double().numpy()
     space = actor.space.carried(mesh.matrix)
     worn = _Worn(cover=mesh.matrix @ cover, shirt=mesh.matrix @ shirt)
@@ -155,7 +155,9 @@ def _actor(recipe: PersonRecipe, head_data: Path | None) -> Actor:
     return ict_actor(recipe.seed, head_data)
 
 
-def _refined(actor: Actor, cover: Float[np.ndarray, "V"], shirt: Float[np.ndarray, "V"]) -> SmoothMesh:
+def _refined(
+    actor: Actor, cover: Float[np.ndarray, "V"], shirt: Float[np.ndarray, "V"], *, one_piece_teeth: bool
+) -> SmoothMesh:
     """The control mesh, its edges halved until they are short: shortest on the face and where hair and shirt end."""
     faces, regions = actor.faces.numpy(), actor.space.regions
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
@@ -164,7 +166,9 @@ def _refined(actor: Actor, cover: Float[np.ndarray, "V"], shirt: Float[np.ndarra
     np.maximum.at(longest, edges, lengths[:, None])
     ends = [(values > 0.05) & (values < 0.95) for values in (cover, shirt)]
     fine = (regions["face"] > 0.5) & (cover < 0.5) | (regions["eyes"] > 0.5) | ends[0] | ends[1]
-    wanted = np.where(fine, FINE, COARSE) + np.where(regions["skin"] + regions["eyes"] > 0.5, 0.0, np.inf)
+    wanted = np.where(fine, FINE, COARSE)
+    wanted[regions["skin"] + regions["eyes"] < 0.5] = np.inf
+    wanted[regions["teeth"] > 0.5] = TOOTH if one_piece_teeth else np.inf
     levels = int(np.ceil(np.log2((longest / wanted).max())))
     return refined(faces, len(longest), [(longest > wanted * 2**level).astype(float) for level in range(levels)])
 
@@ -228,7 +232,11 @@ def _parts(
     faces, seed = skin.mesh.faces, recipe.seed
     body = clothing.body(dressed, faces, space, recipe.cloth, seed)
     chest, normals = body.rest(dressed), normals_of(dressed, faces)
-    solid = np.concatenate([dressed, chest]), np.concatenate([normals, normals_of(chest, body.faces)])
+    skull = space.regions["ears"] < 0.5  # hair falls over ears, and lets them through
+    solid = (
+        np.concatenate([dressed[skull], chest]),
+        np.concatenate([normals[skull], normals_of(chest, body.faces)]),
+    )
     ground = hair.Ground(vertices=dressed, normals=normals, faces=faces, space=space, obstacles=solid)
     colour = hair.hair_colour(recipe)
     landmarks = load_head("open-head")

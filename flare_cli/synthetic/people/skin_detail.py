@@ -36,11 +36,11 @@ class Crease:
 
 
 def grain(space: FaceSpace, noise: Noise, seed: int) -> Float[np.ndarray, "W"]:
-    """Height of pores and grain over the smooth skin, metres, the same in every frame."""
+    """Height of grain, pores and the neck's lines over the smooth skin, metres, the same in every frame."""
     places, regions = space.places, space.regions
     bumps = sum(height * noise(places, size, octaves=2, shift=5 + i) for i, (size, height) in enumerate(GRAIN))
     soft = 1 - 0.7 * regions["eyelids"] - 0.5 * regions["lips"]
-    return bumps * soft - PORE_DEPTH * _pores(places, seed) * pore_share(space)
+    return bumps * soft - PORE_DEPTH * _pores(places, seed) * pore_share(space) - _neck_lines(space)
 
 
 def pore_share(space: FaceSpace) -> Float[np.ndarray, "W"]:
@@ -61,7 +61,6 @@ def creases(space: FaceSpace, noise: Noise) -> tuple[Crease, ...]:
     found = [
         Crease(depth=forehead, units=("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), rest=0.15),
         Crease(depth=_frown(x, y) * skin, units=("browDownLeft", "browDownRight"), rest=0.12),
-        Crease(depth=_neck_lines(space), units=("jawOpen",), rest=1.0),
     ]
     for name in ("Left", "Right"):
         here = skin * (side == name)

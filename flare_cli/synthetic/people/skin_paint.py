@@ -24,6 +24,13 @@ LIP, TOOTH, MOUTH = (
     Gloss(roughness=0.22, specular=1.0),
     Gloss(roughness=0.35, specular=0.9),
 )
+# Of the template's rows of teeth: middle of the arch (z) and its radius; where teeth meet along it, from the midline
+# (metres; mean crown widths: Wheeler's Dental Anatomy).
+TOOTH_ARCH = (0.075, 0.0285)
+UPPER_GAPS, LOWER_GAPS = (
+    np.array([0, 8.5, 15.0, 22.5, 29.5, 36.5]) / 1000,
+    np.array([0, 5, 10.5, 17.5, 24.5, 31.5]) / 1000,
+)
 STUBBLE_TINT = np.array([0.62, 0.66, 0.72])  # of skin over dark roots: greyer and bluer
 
 
@@ -38,7 +45,7 @@ def skin_paint(space: FaceSpace, eyes: Float[np.ndarray, "W 3"], recipe: PersonR
     materials = (
         ("inner_mouth", INNER_MOUTH * tone, MOUTH),
         ("tongue", TONGUE * tone, MOUTH),
-        ("teeth", TEETH * tone, TOOTH),
+        ("teeth", TEETH * tone * (1 - 0.6 * _between_teeth(space, recipe))[:, None], TOOTH),
         ("eye_sockets", np.array([0.45, 0.2, 0.17]) * tone, MOUTH),
         ("eyes", eye_colours(eyes, noise, iris_colour(recipe)), WET),
     )
@@ -135,6 +142,16 @@ def beard_area(space: FaceSpace) -> Float[np.ndarray, "W"]:
 def _beard_shade(space: FaceSpace, noise: Noise) -> Float[np.ndarray, "W"]:
     roots = smooth_step(noise(space.places, 0.0011, octaves=2, shift=9), -0.3, 0.6)
     return beard_area(space) * (0.55 + 0.45 * roots)
+
+
+def _between_teeth(space: FaceSpace, recipe: PersonRecipe) -> Float[np.ndarray, "W"]:
+    """1 where two teeth of the open head meet, whose rows are of one piece; an ICT head's teeth are apart."""
+    x, y, z = space.places.T
+    if recipe.head == "ict":
+        return np.zeros(len(x))
+    along = TOOTH_ARCH[1] * np.arctan2(np.abs(x), z - TOOTH_ARCH[0])
+    gaps = np.where(y[:, None] > -0.066, UPPER_GAPS, LOWER_GAPS)
+    return np.exp(-((np.abs(along[:, None] - gaps).min(1) / 0.0005) ** 2))
 
 
 def _moles(space: FaceSpace, seed: int) -> Float[np.ndarray, "W"]:
