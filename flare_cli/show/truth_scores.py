@@ -76,10 +76,11 @@ class ViewScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NormalScore:
-    """Mean angle to the true normals."""
+    """Mean angle to the true normals, and the part of the head on which there are predicted ones."""
 
     degrees: float | None
     degrees_face: float | None
+    covered: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +132,9 @@ def score_against_truth(truth: Truth, prediction: Prediction) -> TruthScores:
     """Score everything that `prediction` says."""
     covered = prediction.coverage > COVERED
     depth = prediction.depth
-    matte, mirror = _score_light(truth.light, prediction.light, truth.camera.intrinsics)
+    matte, mirror = _score_light(truth.light, prediction.light, truth.picture.radiance.device)
     return TruthScores(
-        covered=float((covered & truth.inside).sum() / truth.inside.sum().clamp(min=1)),
+        covered=_part(covered, truth.inside),
         silhouette_iou=intersection_over_union(covered & truth.picture.counted(), truth.inside),
         picture=_score_recorded(truth, prediction.colour),
         normal=_score_normals(truth, prediction.normal),
@@ -158,6 +159,10 @@ def score_against_truth(truth: Truth, prediction: Prediction) -> TruthScores:
             if name in truth.views
         },
     )
+
+
+def _part(shown: Bool[Tensor, "N H W"], inside: Bool[Tensor, "N H W"]) -> float:
+    return float((shown & inside).sum() / inside.sum().clamp(min=1))
 
 
 def display(linear: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
@@ -209,6 +214,7 @@ def _score_normals(truth: Truth, normal: Float[Tensor, "N H W 3"] | None) -> Nor
     return NormalScore(
         degrees=angle_degrees(normal, truth.maps.normal, truth.inside & seen),
         degrees_face=angle_degrees(normal, truth.maps.normal, truth.face & seen),
+        covered=_part(seen, truth.inside),
     )
 
 
@@ -234,12 +240,12 @@ def _score_view(view: View, true: TruePicture) -> ViewScore:
     )
 
 
-def _score_light(true: Light, light: Light | None, like: Tensor) -> tuple[LightScore | None, LightScore | None]:
+def _score_light(true: Light, light: Light | None, device: torch.device) -> tuple[LightScore | None, LightScore | None]:
     """On a white matte ball, and on a mirror ball of MIRROR_ROUGHNESS, both seen from afar along the camera's axis."""
     if light is None:
         return None, None
     scores: list[LightScore] = []
-    for drawn, wanted in zip(light_on_balls(light, like), light_on_balls(true, like), strict=True):
+    for drawn, wanted in zip(light_on_balls(light, device), light_on_balls(true, device), strict=True):
         everywhere = torch.ones(len(wanted), dtype=torch.bool, device=wanted.device)
         shown, after = display(wanted), display(aligned(drawn, wanted, everywhere))
         scores.append(
@@ -251,9 +257,9 @@ def _score_light(true: Light, light: Light | None, like: Tensor) -> tuple[LightS
     return scores[0], scores[1]
 
 
-def light_on_balls(light: Light, like: Tensor) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
+def light_on_balls(light: Light, device: torch.device) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
     """Radiance of the matte and of the mirror ball, at the pixels of their discs (`ball_normals`)."""
-    normal, _ = ball_normals(like)
+    normal, _ = ball_normals(device)
     view = normal.new_tensor([0.0, 0.0, -1.0]).expand_as(normal).contiguous()
     with torch.no_grad():
         return light.diffuse(normal), light.specular(
@@ -261,13 +267,13 @@ def light_on_balls(light: Light, like: Tensor) -> tuple[Float[Tensor, "P 3"], Fl
         )
 
 
-def ball_normals(like: Tensor) -> tuple[Float[Tensor, "P 3"], Bool[Tensor, "size size"]]:
+def ball_normals(device: torch.device) -> tuple[Float[Tensor, "P 3"], Bool[Tensor, "size size"]]:
     """Unit normals in camera axes of the half of a ball that the camera sees, and the pixels of its disc."""
-    place = (torch.arange(BALL_SIZE, device=like.device) + 0.5) / BALL_SIZE * 2 - 1
+    place = (torch.arange(BALL_SIZE, device=device) + 0.5) / BALL_SIZE * 2 - 1
     y, x = torch.meshgrid(place, place, indexing="ij")
     disc = x.square() + y.square() < 1
     normal = torch.stack([x, y, -(1 - x.square() - y.square()).clamp(min=0).sqrt()], -1)[disc]
-    return normal.to(like.dtype), disc
+    return normal, disc
 
 
 def _score_mesh(truth: Truth, prediction: Prediction) -> float | None:

@@ -20,7 +20,6 @@ from flare_cli.subject.truth import Truth
 
 TILE = 224  # pixels across a picture of the sheet
 MARGIN = 18  # pixels above a picture for its title
-VIEWS_SHOWN = 2
 # What the brightest colour of an error map means: sRGB or roughness (mean over the channels), and degrees of normals.
 BRIGHTEST, BRIGHTEST_DEGREES = 0.25, 45.0
 # Columns, by the name of the score that is written above an error.
@@ -31,11 +30,12 @@ PICTURE, ALBEDO, NORMALS, ROUGHNESS = "picture", "albedo", "normal", "roughness"
 class TruthSheet:
     """Rows of tiles: the truth, then two for everybody that is added, what is predicted and the error of it.
 
-    Shown is the middle one of the frames that other cameras saw, or of all.
+    Shown is the middle one of the frames that other cameras saw, or of all, and the first and the last of the cameras.
     """
 
     def __init__(self, truth: Truth) -> None:
-        seen = [(f"views.{name}", view) for name, view in list(truth.views.items())[:VIEWS_SHOWN]]
+        views = list(truth.views.items())
+        seen = [(f"views.{name}", view) for name, view in dict([*views[:1], *views[-1:]]).items()]
         places = seen[0][1].frames.tolist() if seen else list(range(len(truth.numbers)))
         self._frame: int = places[len(places) // 2]
         self._places = {column: view.frames.tolist().index(self._frame) for column, view in seen}

@@ -51,7 +51,7 @@ def test_an_avatar_stands_between_honest_rows_with_every_number(scored: TruthRes
     assert {row.frames for row in scored.rows} == {3}
     assert {row.name for row in scored.rows} == {"", str(run)}
     avatar = scores_of(scored, "avatar")
-    assert len(avatar) == 29
+    assert len(avatar) == 30
     assert avatar["silhouette_iou"] > 0.9
     assert 3 < avatar["normal.degrees"] < 30
     assert avatar["vertices_mm"] < 5
