@@ -3,9 +3,9 @@
 GGX as glTF has it: alpha = roughness^2, height-correlated Smith masking, Schlick's Fresnel term. With h = (v + l) /
 |v + l| and s = |v + l|^2 = 2 + 2 v.l, both (n.h)^2 = (n.v + n.l)^2 / s and (v.h)^2 = s / 4 come without a half vector.
 
-Each direction widens the lobe by its own size: alpha^2 + r^2. A disc of solid angle pi R^2 around l covers pi r^2 =
-pi R^2 / (4 v.h) of the half vectors; its light's mean square angle, `spread` (`LightSamples`), is R^2 / 2, so that
-r^2 = spread / (2 v.h) = spread / |v + l|. Padding has zero normals, from which no
+Each direction widens the distribution D by its own size: alpha^2 + r^2. A disc of solid angle pi R^2 around l covers
+pi r^2 = pi R^2 / (4 v.h) of the half vectors; its light's mean square angle, `spread` (`LightSamples`), is R^2 / 2, so
+that r^2 = spread / (2 v.h) = spread / |v + l|. Masking is the surface's alone. Padding has zero normals, from which no
 direction is above the horizon.
 """
 
@@ -32,12 +32,11 @@ def smith(cosine: float, alpha2: float) -> float:
 
 
 @wp.func
-def lobe(n_dot_l: float, n_dot_v: float, s: float, alpha2: float) -> float:
-    """D G / (4 n.l n.v) times n.l; `s` is |v + l|^2."""
+def lobe(n_dot_l: float, n_dot_v: float, s: float, wide: float, masking: float) -> float:
+    """D G / (4 n.l n.v) times n.l. `s` is |v + l|^2, `wide` the widened alpha^2, 0.5 / `masking` is G / (4 n.l n.v)."""
     both = n_dot_l + n_dot_v
-    q = s + (alpha2 - 1.0) * both * both
-    masking = n_dot_l * smith(n_dot_v, alpha2) + n_dot_v * smith(n_dot_l, alpha2)
-    return alpha2 * s * s * n_dot_l / (2.0 * PI * q * q * masking)
+    q = s + (wide - 1.0) * both * both
+    return wide * s * s * n_dot_l / (2.0 * PI * q * q * masking)
 
 
 @wp.func
@@ -49,9 +48,13 @@ def schlick(root: float) -> float:
 
 
 @wp.func
-def seen(visibility: harmonics, basis: harmonics) -> float:
-    """The part of a direction's light that arrives, 0..1."""
-    return wp.clamp(wp.dot(visibility, basis), 0.0, 1.0)
+def arriving_part(n_dot_l: float, is_shadowed: bool, visibility: harmonics, basis: harmonics) -> float:
+    """The part of a direction's light that arrives, 0..1; 0 below the horizon."""
+    if n_dot_l <= 0.0:
+        return 0.0
+    if is_shadowed:
+        return wp.clamp(wp.dot(visibility, basis), 0.0, 1.0)
+    return 1.0
 
 
 @wp.func
@@ -97,28 +100,30 @@ def sum_light(
     v = view[pixel]
     reflectance = f0[pixel]
     alpha = roughness[pixel] * roughness[pixel]
+    alpha2 = alpha * alpha
     n_dot_v = wp.max(wp.dot(n, v), least_n_dot_v)
-    occluded = harmonics()
+    of_view = smith(n_dot_v, alpha2)
+    shadows = harmonics()
     if is_shadowed:
-        occluded = visibility[pixel]
+        shadows = visibility[pixel]
     cosine_sum = wp.vec3()
     lobe_sum = wp.vec3()
     for k in range(direction.shape[0]):
         to_light = direction[k]
         n_dot_l = wp.dot(n, to_light)
-        if n_dot_l > 0.0:
-            arriving = flux[k]
-            if is_shadowed:
-                arriving = arriving * seen(occluded, basis[k])
+        part = arriving_part(n_dot_l, is_shadowed, shadows, basis[k])
+        if part > 0.0:
+            arriving = part * flux[k]
             s = wp.max(2.0 + 2.0 * wp.dot(v, to_light), LEAST_S)
             root = wp.sqrt(s)
-            alpha2 = wp.max(alpha * alpha + spread[k] / root, LEAST_ALPHA2)
+            wide = wp.max(alpha2 + spread[k] / root, LEAST_ALPHA2)
+            masking = n_dot_l * of_view + n_dot_v * smith(n_dot_l, alpha2)
             fresnel = reflectance + (1.0 - reflectance) * schlick(root)
             cosine_sum += n_dot_l * arriving
-            lobe_sum += (lobe(n_dot_l, n_dot_v, s, alpha2) * fresnel) * arriving
+            lobe_sum += (lobe(n_dot_l, n_dot_v, s, wide, masking) * fresnel) * arriving
     diffuse[pixel] = cosine_sum / PI
     reflected[pixel] = lobe_sum
-    openness[pixel] = wp.where(is_shadowed, openness_of(occluded, n), 1.0)
+    openness[pixel] = wp.where(is_shadowed, openness_of(shadows, n), 1.0)
 
 
 @wp.kernel
@@ -151,11 +156,13 @@ def sum_light_backward(
     v = view[pixel]
     reflectance = f0[pixel]
     alpha = roughness[pixel] * roughness[pixel]
+    alpha2 = alpha * alpha
     facing = wp.dot(n, v)
     n_dot_v = wp.max(facing, least_n_dot_v)
-    occluded = harmonics()
+    of_view = smith(n_dot_v, alpha2)
+    shadows = harmonics()
     if is_shadowed:
-        occluded = visibility[pixel]
+        shadows = visibility[pixel]
     g_diffuse = grad_diffuse[pixel] / PI
     g_reflected = grad_reflected[pixel]
     g_normal = wp.vec3()
@@ -166,20 +173,17 @@ def sum_light_backward(
     for k in range(direction.shape[0]):
         to_light = direction[k]
         n_dot_l = wp.dot(n, to_light)
-        if n_dot_l > 0.0:
-            arriving = flux[k]
-            if is_shadowed:
-                arriving = arriving * seen(occluded, basis[k])
+        part = arriving_part(n_dot_l, is_shadowed, shadows, basis[k])
+        if part > 0.0:
+            arriving = part * flux[k]
             s = wp.max(2.0 + 2.0 * wp.dot(v, to_light), LEAST_S)
             root = wp.sqrt(s)
-            alpha2 = wp.max(alpha * alpha + spread[k] / root, LEAST_ALPHA2)
+            wide = wp.max(alpha2 + spread[k] / root, LEAST_ALPHA2)
             both = n_dot_l + n_dot_v
-            q = s + (alpha2 - 1.0) * both * both
-            of_view = smith(n_dot_v, alpha2)
             of_light = smith(n_dot_l, alpha2)
             per_masking = 1.0 / (n_dot_l * of_view + n_dot_v * of_light)
-            per_q = 1.0 / q
-            per_cosine = alpha2 * s * s * per_q * per_q * per_masking / (2.0 * PI)  # the lobe over n.l
+            per_q = 1.0 / (s + (wide - 1.0) * both * both)
+            per_cosine = wide * s * s * per_q * per_q * per_masking / (2.0 * PI)  # the lobe over n.l
             rest = 1.0 - 0.5 * root
             rest4 = rest * rest * rest * rest
             fresnel = reflectance + (1.0 - reflectance) * rest4 * rest
@@ -187,15 +191,15 @@ def sum_light_backward(
             lit = wp.dot(g_reflected, arriving) * per_cosine
             weight = lit * n_dot_l
             whole = weight * fresnel
-            toward = 4.0 * (alpha2 - 1.0) * both * per_q  # -d log D by n.l, and by n.v
+            toward = 4.0 * (wide - 1.0) * both * per_q  # -d log D by n.l, and by n.v
             between = n_dot_l * n_dot_v * (1.0 - alpha2)
             g_n_dot_l = lit * fresnel - whole * (toward + per_masking * (of_view + between / of_light))
             g_n_dot_v -= whole * (toward + per_masking * (of_light + between / of_view))
-            widened = n_dot_l * (1.0 - n_dot_v * n_dot_v) / of_view + n_dot_v * (1.0 - n_dot_l * n_dot_l) / of_light
-            by_alpha2 = whole * (1.0 / alpha2 - 2.0 * both * both * per_q - 0.5 * per_masking * widened)
-            by_root = by_alpha2 * spread[k] / s + weight * (1.0 - reflectance) * 2.5 * rest4
+            masked = n_dot_l * (1.0 - n_dot_v * n_dot_v) / of_view + n_dot_v * (1.0 - n_dot_l * n_dot_l) / of_light
+            by_wide = whole * (1.0 / wide - 2.0 * both * both * per_q)
+            by_root = weight * (1.0 - reflectance) * 2.5 * rest4 + by_wide * spread[k] / s
             g_s = whole * (2.0 / s - 2.0 * per_q) - 0.5 * by_root / root
-            g_alpha2 += by_alpha2
+            g_alpha2 += by_wide - 0.5 * whole * per_masking * masked
             g_f0 += weight * (1.0 - rest4 * rest)
             g_view += (2.0 * g_s) * to_light
             g_normal += (g_n_dot_l + wp.dot(g_diffuse, arriving)) * to_light
@@ -233,24 +237,24 @@ def sum_light_backward_to_flux(
     """
     chunk, k = wp.tid()
     to_light = direction[k]
-    widening = spread[k]
-    harmonics_there = basis[k]
     start = first[chunk]
+    shadows = harmonics()
     total = wp.vec3()
     for pixel in range(start, wp.min(start + CHUNK, normal.shape[0])):
-        n = normal[pixel]
-        n_dot_l = wp.dot(n, to_light)
+        n_dot_l = wp.dot(normal[pixel], to_light)
         if n_dot_l > 0.0:
+            if is_shadowed:
+                shadows = visibility[pixel]
+            part = arriving_part(n_dot_l, is_shadowed, shadows, basis[k])
             v = view[pixel]
             alpha = roughness[pixel] * roughness[pixel]
-            n_dot_v = wp.max(wp.dot(n, v), least_n_dot_v)
+            alpha2 = alpha * alpha
+            n_dot_v = wp.max(wp.dot(normal[pixel], v), least_n_dot_v)
             s = wp.max(2.0 + 2.0 * wp.dot(v, to_light), LEAST_S)
             root = wp.sqrt(s)
-            alpha2 = wp.max(alpha * alpha + widening / root, LEAST_ALPHA2)
+            wide = wp.max(alpha2 + spread[k] / root, LEAST_ALPHA2)
+            masking = n_dot_l * smith(n_dot_v, alpha2) + n_dot_v * smith(n_dot_l, alpha2)
             fresnel = f0[pixel] + (1.0 - f0[pixel]) * schlick(root)
-            mirrored = lobe(n_dot_l, n_dot_v, s, alpha2) * fresnel
-            part = (n_dot_l / PI) * grad_diffuse[pixel] + mirrored * grad_reflected[pixel]
-            if is_shadowed:
-                part = part * seen(visibility[pixel], harmonics_there)
-            total += part
+            mirrored = lobe(n_dot_l, n_dot_v, s, wide, masking) * fresnel
+            total += part * ((n_dot_l / PI) * grad_diffuse[pixel] + mirrored * grad_reflected[pixel])
     grad_flux[chunk, k] = total
