@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from flare_cli.avatar.light import NeuralLight
 from flare_cli.fit.stage import StageRunner
+from flare_cli.render.light.integrated_directional import ENCODING_WIDTH
 from flare_cli.render.light.octahedral_map import SIDE
 
 # The first part one of whose names begins (Warp, Triton) or is within (torch) a kernel's name takes the kernel.
@@ -22,6 +24,7 @@ BEGINS = {
     "networks": ("mlp",),
     "light on the sphere": ("look_up_",),
     "directional encoding": ("encode_",),
+    "sum over directions": ("sum_light",),
     "shading": ("facing_", "mirror_", "compose_"),
     "picture loss": ("photometric_loss_",),
     "rasterize, interpolate, antialias": (
@@ -66,14 +69,17 @@ def least_work(runner: StageRunner) -> dict[str, Work]:
     smooth = round(points * config.loss.albedo_samples) if config.loss.albedo_smoothness > 0 else 0
     numbers = sum(parameter.numel() for group in runner.optimiser.groups for parameter in group.parameters)
     table = 4 * sum(parameter.numel() for parameter in avatar.material.encoding.parameters())
-    features, nodes = avatar.material.encoding.width, (SIDE + 1) ** 2
-    material, light = _layers(avatar.material.network), _layers(avatar.light.network)
-    evaluations = ((points, material), (smooth, material), (points, light), (nodes, light))
+    features, looked_up = avatar.material.encoding.width, 0
+    material = _layers(avatar.material.network)
+    evaluations = [(points, material), (smooth, material)]
+    if isinstance(avatar.light, NeuralLight):
+        light, looked_up = _layers(avatar.light.network), points + (SIDE + 1) ** 2
+        evaluations.append((looked_up, light))
     products = sum(2 * n * sum(layer.weight.numel() for layer in layers) for n, layers in evaluations)
     network_bytes = sum(4 * n * (layers[0].in_features + layers[-1].out_features) for n, layers in evaluations)
     encoded = (points + smooth) * (12 + 4 * features)
     corners = 8 * config.material.levels * (points + smooth) * 4 * config.material.features
-    directions = (points + nodes) * 4 * (4 + light[0].in_features)
+    directions = looked_up * 4 * (4 + ENCODING_WIDTH)
     fragments = pixels * (8 + 4 + 12 + 4)  # key, triangle, barycentrics, depth
     surface = points * 4 * 10  # material position, reflectance, position, normal
     return {
@@ -83,7 +89,8 @@ def least_work(runner: StageRunner) -> dict[str, Work]:
         "networks, gradient": Work(
             network_bytes + sum(4 * n * layers[0].in_features for n, layers in evaluations), 2 * products
         ),
-        "light on the sphere": Work(2 * points * 24),
+        "light on the sphere": Work(2 * points * 24 if looked_up else 0),
+        "sum over directions": Work(0 if looked_up else points * 4 * (25 + 31 + 23)),
         "directional encoding": Work(2 * directions),
         "shading": Work(2 * points * 4 * 24),
         "picture loss": Work(pixels * (16 + 5 + 16)),

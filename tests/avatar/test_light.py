@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flare_cli.avatar.light import ExplicitLight, NeuralLight
-from flare_cli.render.light.environment import EnvironmentLight
+from flare_cli.render.light.environment import EnvironmentLight, prefilter
 from flare_cli.render.light.samples import LightSamples
 from flare_cli.render.light.sphere import even_directions
 
@@ -93,3 +93,19 @@ def test_other_lights_come_in_the_form_that_the_avatar_was_fitted_with():
     envmap = torch.rand(16, 32, 3)
     assert isinstance(ExplicitLight(directions=16, device=torch.device("cpu")).of_environment(envmap), LightSamples)
     assert isinstance(NeuralLight(width=8, depth=1, floor=0.01).of_environment(envmap), EnvironmentLight)
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_a_light_as_a_map_lights_as_the_light_does(explicit: bool):
+    torch.manual_seed(0)
+    light = (
+        ExplicitLight(directions=256, device=torch.device("cpu"))
+        if explicit
+        else NeuralLight(width=16, depth=2, floor=0.01)
+    )
+    if isinstance(light, ExplicitLight):
+        torch.nn.init.normal_(light.coarse, std=0.3)
+    envmap, direction = light.to_map(48).detach(), even_directions(50)
+    assert envmap.shape == (48, 96, 3)
+    mirrored = prefilter(envmap).radiance(direction)
+    torch.testing.assert_close(mirrored, light.specular(direction, torch.zeros(50, 1)).detach(), rtol=0.1, atol=0.05)
