@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +15,6 @@ from flare_cli import __version__
 from flare_cli.cli import console
 from flare_cli.cli.head import app as head_app
 from flare_cli.errors import FlareError
-
-if TYPE_CHECKING:
-    from flare_cli.apps.evaluate import EvalResult
 
 # Threads that wait for each other must sleep, not spin: on a busy machine spinning made a fit step five times slower.
 # OpenMP reads this when torch is loaded.
@@ -270,7 +267,7 @@ def evaluate(
         _show_scores(result)
 
 
-def _show_scores(result: EvalResult) -> None:
+def _show_scores(result: Any) -> None:
     rows = [(name, _number(result.mean[name]), _number(result.median[name])) for name in result.mean]
     console.show_table(
         f"{result.run}: {result.frames} frames at {result.size[1]}x{result.size[0]}", ("", "mean", "median"), rows
