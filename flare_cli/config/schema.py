@@ -64,6 +64,9 @@ class MaterialSettings:
     octaves: int = setting(4, "positional encoding: octaves", low=0, high=16)
     width: int = setting(64, "hidden width behind the hash grid", unit="units", low=8, high=1024)
     depth: int = setting(2, "hidden layers behind the hash grid", low=1, high=16)
+    specular: float = setting(
+        0.0, "specular intensity everywhere, beside the stage's reflectances; 0 = fitted", low=0, high=1
+    )
     frequency_width: int = setting(128, "hidden width behind the positional encoding", unit="units", low=8, high=1024)
     frequency_depth: int = setting(4, "hidden layers behind the positional encoding", low=1, high=16)
 
