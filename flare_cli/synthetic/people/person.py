@@ -109,7 +109,7 @@ def make_filmed_person(recipe: PersonRecipe, head_data: Path | None) -> FilmedPe
     mesh = _refined(actor, cover, shirt, one_piece_teeth=recipe.head == "open-head")
     rest = mesh.matrix @ actor.neutral.double().numpy()
     space = actor.space.carried(mesh.matrix)
-    worn = _Worn(cover=mesh.matrix @ cover, shirt=mesh.matrix @ shirt)
+    worn = _Worn(cover=mesh.matrix @ cover, shirt=clothing.shirt_cover(space, noise))
     eyes = _eye_centres(actor)
     relief = _relief(space, worn, recipe, noise)
     dressed = rest + relief[:, None] * normals_of(rest, mesh.faces)
