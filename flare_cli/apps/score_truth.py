@@ -136,7 +136,6 @@ def _score_group(
     size = (track.camera.height, track.camera.width)
     frames = load_frames(subject, track, size[0]).to(device)
     truth = load_truth(subject, track.frames.tolist(), *size, device=device)
-    lights = TrueLights.of(truth, prefilter)
     sheet = TruthSheet(truth)
     rows: list[Row] = []
 
@@ -153,11 +152,12 @@ def _score_group(
         if isinstance(contestant, Path):
             add("predictions", read_predictions(contestant, track, truth.relit, device), str(contestant))
             continue
-        name, own_lights = str(contestant.folder), lights.in_world_of(track.camera.to(device), truth.camera)
-        predicted = predicted_by_avatar(contestant.avatar, track, contestant.rasterizer(), truth, own_lights)
+        name, avatar = str(contestant.folder), contestant.avatar
+        lights = TrueLights.of(truth, avatar.light.of_environment).in_world_of(track.camera.to(device), truth.camera)
+        predicted = predicted_by_avatar(avatar, track, contestant.rasterizer(), truth, lights)
         add("avatar", predicted.prediction, name)
-        for row, replaced in attributed(predicted, truth, own_lights).items():
+        for row, replaced in attributed(predicted, truth, lights).items():
             add(row, replaced, name, shown=False)
-    add("perfect maps", perfect_maps(truth, lights))
+    add("perfect maps", perfect_maps(truth, TrueLights.of(truth, prefilter)))
     report(count)
     return rows, sheet

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.render.camera import Cameras
+from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light, facing_normal_and_view, shade
 
 CHUNK = 1 << 20  # pixels shaded at once: some 300 MB of a network's features
@@ -24,7 +25,8 @@ class SurfaceMaps:
     """N pictures of a head without its light; 0 where nothing is seen.
 
     Normals are in camera axes (OpenCV), so that maps of worlds that differ can be compared; depth is along the camera's
-    axis in metres. `specular` is the intensity of a lobe whose reflectance at normal incidence is `f0`.
+    axis in metres. `specular` is the intensity of a lobe whose reflectance at normal incidence is `f0`. `visibility` is
+    what arrives of a light that is summed, in nine harmonics and in the world of the camera; None: all of it.
     """
 
     coverage: Float[Tensor, "N H W"]
@@ -34,16 +36,16 @@ class SurfaceMaps:
     f0: Float[Tensor, "N H W"]
     normal: Float[Tensor, "N H W 3"]
     depth: Float[Tensor, "N H W"]
+    visibility: Float[Tensor, "N H W 9"] | None = None
 
     @staticmethod
     def joined(parts: Sequence[SurfaceMaps]) -> SurfaceMaps:
         """The pictures of all parts, in order."""
-        return SurfaceMaps(
-            **{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(SurfaceMaps)}
-        )
+        names = [field.name for field in fields(SurfaceMaps) if getattr(parts[0], field.name) is not None]
+        return SurfaceMaps(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-def shade_maps(maps: SurfaceMaps, light: Light, camera: Cameras) -> Float[Tensor, "N H W 3"]:
+def shade_maps(maps: SurfaceMaps, light: Light | SummedLight, camera: Cameras) -> Float[Tensor, "N H W 3"]:
     """Linear radiance over black of maps seen by one `camera`, under a `light` in the world of that camera.
 
     The shading model of every avatar (`render/light/shading.py`); dimmed by coverage at the outline.
@@ -57,7 +59,8 @@ def shade_maps(maps: SurfaceMaps, light: Light, camera: Cameras) -> Float[Tensor
         surface = torch.cat([rays[row, column] @ world_from_camera.T, maps.normal[at] @ world_from_camera.T], 1)
         normal, view = facing_normal_and_view(surface, torch.zeros_like(surface[:1, :3]), torch.zeros_like(n))
         roughness, specular, f0 = (values[at][:, None] for values in (maps.roughness, maps.specular, maps.f0))
-        shaded = shade(maps.albedo[at], roughness, specular, normal, view, light, f0)
+        visibility = None if maps.visibility is None else maps.visibility[at]
+        shaded = shade(maps.albedo[at], roughness, specular, normal, view, light, f0, visibility)
         radiance[at] = shaded.colour * maps.coverage[at][:, None]
     return radiance
 

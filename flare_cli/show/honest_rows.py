@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -113,11 +113,12 @@ def _true_gloss(own: SurfaceMaps, true: SurfaceMaps) -> SurfaceMaps:
 def _true_silhouette(own: SurfaceMaps, true: SurfaceMaps) -> SurfaceMaps:
     """The true coverage; where the avatar shows nothing there, its nearest pixel."""
     nearest = torch.stack([_nearest_seen(normal) for normal in own.normal])
-    filled = {
-        name: getattr(own, name).flatten(1, 2).gather(1, _like(nearest, getattr(own, name))).view_as(getattr(own, name))
-        for name in ("albedo", "roughness", "specular", "f0", "normal", "depth")
-    }
-    return SurfaceMaps(coverage=true.coverage, **filled)
+    filled: dict[str, Tensor] = {}
+    for field in fields(SurfaceMaps):
+        values: Tensor | None = getattr(own, field.name)
+        if values is not None:
+            filled[field.name] = values.flatten(1, 2).gather(1, _like(nearest, values)).view_as(values)
+    return replace(SurfaceMaps(**filled), coverage=true.coverage)
 
 
 def _like(index: Int[Tensor, "N P"], values: Tensor) -> Int[Tensor, "N P *C"]:

@@ -15,6 +15,7 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
 from flare_cli.render.camera import Cameras
 from flare_cli.render.geometry import vertex_normals
+from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light, facing_normal_and_view
 from flare_cli.render.light.turned import TurnedLight
 from flare_cli.render.raster.fragments import foreground, scatter
@@ -80,7 +81,7 @@ class AvatarPrediction:
     prediction: Prediction
     maps: SurfaceMaps
     camera: Cameras
-    light: Light
+    light: Light | SummedLight
 
 
 def predicted_maps(
@@ -102,6 +103,7 @@ def predicted_maps(
                 f0=picture.buffer(surface.f0)[..., 0],
                 normal=picture.buffer(surface.normal) @ rotation.T,
                 depth=surface.fragments.depth,
+                visibility=None if surface.visibility is None else picture.buffer(surface.visibility),
             )
         )
         colour.append(picture.colour)
@@ -134,7 +136,7 @@ def predicted_by_avatar(
 
 
 def _drawn(
-    avatar: Avatar, track: Track, rasterizer: Rasterizer, light: Light
+    avatar: Avatar, track: Track, rasterizer: Rasterizer, light: Light | SummedLight
 ) -> tuple[Float[Tensor, "N H W 3"], Float[Tensor, "N H W"]]:
     images = [drawn.picture.image for drawn in draw_track(avatar, track, rasterizer, light=light)]
     image = torch.cat(images)

@@ -8,17 +8,24 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from flare_cli.avatar.avatar import Avatar
+from flare_cli.config.schema import Config
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import shaped_joints
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import Cameras
-from flare_cli.render.light.environment import prefilter
-from flare_cli.show.predicted import camera_moved_alike, predicted_by_avatar, predicted_by_template, scale_of_depth
+from flare_cli.show.honest_rows import OWN, attributed
+from flare_cli.show.predicted import (
+    AvatarPrediction,
+    camera_moved_alike,
+    predicted_by_avatar,
+    predicted_by_template,
+    scale_of_depth,
+)
 from flare_cli.show.true_lights import TrueLights
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.track import Track
-from flare_cli.subject.truth import frames_with_truth, load_truth
+from flare_cli.subject.truth import Truth, frames_with_truth, load_truth
 from flare_cli.synthetic.recording import studio_camera
 
 
@@ -88,21 +95,40 @@ def in_another_world(head: HeadModel, track: Track, turn: torch.Tensor) -> Track
     return replace(track, pose=pose, translation=translation, camera=replace(lens, camera_from_world=turned))
 
 
-def test_an_avatar_in_another_world_predicts_the_same(open_head, subject_with_truth: Subject, tiny_config):
-    """Its normals, its pictures under the true lights and from the true cameras, and its mesh."""
-    numbers = frames_with_truth(subject_with_truth)
-    truth = load_truth(subject_with_truth, numbers, 64, 64)
-    lights = TrueLights.of(truth, prefilter)
-    track = subject_with_truth.track
-    track = track[torch.isin(track.frames, torch.tensor(numbers))]
-    avatar = Avatar(open_head, track.shape, stage_spec(tiny_config, tiny_config.stage[0], subdivisions=0)).eval()
-    turn = torch.from_numpy(Rotation.from_euler("xyz", [0.2, 0.7, -0.1]).as_matrix()).float()
-    elsewhere = in_another_world(open_head, track, turn)
-    ours, theirs = (
-        predicted_by_avatar(avatar, t, choose_rasterizer(), truth, lights.in_world_of(t.camera, truth.camera))
-        for t in (track, elsewhere)
+@pytest.fixture(params=["neural", "explicit"])
+def avatar(request, open_head: HeadModel, held_out: Track, tiny_config: Config) -> Avatar:
+    """An avatar before its fit, by the kind of its light; an explicit one knows what shadows it."""
+    light = replace(tiny_config.light, kind=request.param, visibility=True)
+    spec = stage_spec(replace(tiny_config, light=light), tiny_config.stage[0], subdivisions=0)
+    avatar = Avatar(open_head, held_out.shape, spec).eval().requires_grad_(False)
+    track = held_out
+    avatar.learn_visibility(
+        avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation), poses=3, rays=64
     )
-    one, other = ours.prediction, theirs.prediction
+    return avatar
+
+
+@pytest.fixture
+def held_out(subject_with_truth: Subject) -> Track:
+    track = subject_with_truth.track
+    return track[torch.isin(track.frames, torch.tensor(frames_with_truth(subject_with_truth)))]
+
+
+@pytest.fixture
+def truth(subject_with_truth: Subject) -> Truth:
+    return load_truth(subject_with_truth, frames_with_truth(subject_with_truth), 64, 64)
+
+
+def prediction_of(avatar: Avatar, track: Track, truth: Truth) -> tuple[AvatarPrediction, TrueLights]:
+    lights = TrueLights.of(truth, avatar.light.of_environment).in_world_of(track.camera, truth.camera)
+    return predicted_by_avatar(avatar, track, choose_rasterizer(), truth, lights), lights
+
+
+def test_an_avatar_in_another_world_predicts_the_same(avatar: Avatar, held_out: Track, truth: Truth):
+    """Its normals, its pictures under the true lights and from the true cameras, and its mesh."""
+    turn = torch.from_numpy(Rotation.from_euler("xyz", [0.2, 0.7, -0.1]).as_matrix()).float()
+    one = prediction_of(avatar, held_out, truth)[0].prediction
+    other = prediction_of(avatar, in_another_world(avatar.head, held_out, turn), truth)[0].prediction
     torch.testing.assert_close(other.mesh.vertices, one.mesh.vertices, atol=1e-5, rtol=0)
     inside = one.coverage == 1
     for a, b in ((one.normal, other.normal), *((one.relit[name], other.relit[name]) for name in one.relit)):
@@ -110,3 +136,13 @@ def test_an_avatar_in_another_world_predicts_the_same(open_head, subject_with_tr
     for name in ("30_0", "0_-20"):
         torch.testing.assert_close(other.views[name].coverage, one.views[name].coverage, atol=0.02, rtol=0)
         assert float(one.views[name].coverage.mean()) > 0.1
+
+
+def test_own_maps_are_shaded_as_the_avatar_is_drawn(avatar: Avatar, held_out: Track, truth: Truth):
+    """Under its own light and the true ones, with what shadows it: inside the outline, where drawing is not blended."""
+    predicted, lights = prediction_of(avatar, held_out, truth)
+    assert (predicted.maps.visibility is None) == (avatar.spec.light.kind == "neural")
+    own, drawn = attributed(predicted, truth, lights)[OWN], predicted.prediction
+    inside = drawn.coverage == 1
+    for a, b in ((own.colour, drawn.colour), *((own.relit[name], drawn.relit[name]) for name in drawn.relit)):
+        assert ((a - b)[inside].abs().amax(-1) > 1e-3).float().mean() < 0.05

@@ -58,8 +58,11 @@ class LightSamples:
     def rotate(self, yaw: float) -> LightSamples:
         """The same light turned by `yaw` radians about +y (counter-clockwise seen from above)."""
         cosine, sine = math.cos(yaw), math.sin(yaw)
-        turn = self.direction.new_tensor([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
-        direction = self.direction @ turn.T
+        return self.turned(self.direction.new_tensor([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]]))
+
+    def turned(self, rotation: Float[Tensor, "3 3"]) -> LightSamples:
+        """The same light after it is turned."""
+        direction = self.direction @ rotation.T
         return replace(self, direction=direction, basis=harmonics(direction))
 
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:

@@ -8,6 +8,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
+from flare_cli.render.light.samples import LightSamples, SummedLight
 from flare_cli.render.light.shading import Light
 
 
@@ -26,3 +27,8 @@ class TurnedLight:
     def specular(self, direction: Float[Tensor, "P 3"], roughness: Float[Tensor, "P 1"]) -> Float[Tensor, "P 3"]:
         """Radiance averaged over the GGX lobe about a unit mirror direction."""
         return self.light.specular(direction @ self.turn.T, roughness)
+
+
+def turned_light(light: Light | SummedLight, turn: Float[Tensor, "3 3"]) -> TurnedLight | LightSamples:
+    """The same light in other axes, from which `turn` leads to its own; one that is summed stays one."""
+    return light.samples().turned(turn.T) if isinstance(light, SummedLight) else TurnedLight(light, turn)
