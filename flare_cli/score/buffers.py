@@ -31,8 +31,11 @@ def psnr_of_all(
 def channel_factors(
     drawn: Float[Tensor, "*pixels C"], true: Float[Tensor, "*pixels C"], inside: Bool[Tensor, "*pixels"]
 ) -> Float[Tensor, " C"]:
-    """The number per channel that brings `drawn` closest to `true` (least squares); 1 where nothing is drawn."""
-    d, t = drawn[inside].double(), true[inside].double()
+    """The number per channel that brings `drawn` closest to `true` (least squares); 1 where nothing is drawn.
+
+    Both are clipped at 1, as they are shown: a highlight of a hundred must not outweigh the rest of the picture.
+    """
+    d, t = drawn[inside].double().clamp(max=1), true[inside].double().clamp(max=1)
     power = d.square().sum(0)
     return torch.where(power > 0, (d * t).sum(0) / power.clamp(min=1e-30), 1.0).to(drawn.dtype)
 
