@@ -2,30 +2,20 @@
 
 import warp as wp
 
-from flare_cli.render.kernels.summed_light import harmonics
-
 wp.set_module_options({"enable_backward": False})
 
 
-@wp.func
-def weight_of(cosine: float, grazing: float) -> float:
-    """How much a direction counts, by its cosine to the normal: as for a matte surface, and some for glancing light."""
-    return wp.where(cosine > 0.0, cosine + grazing, 0.0)
-
-
 @wp.kernel
-def project_seen(
+def trace_seen(
     mesh: wp.uint64,
     position: wp.array(dtype=wp.vec3),
     normal: wp.array(dtype=wp.vec3),
     direction: wp.array(dtype=wp.vec3),
-    basis: wp.array(dtype=harmonics),
-    grazing: float,
     off_surface: float,
     far: float,
-    seen: wp.array(dtype=harmonics),
+    seen: wp.array2d(dtype=wp.uint8),
 ):
-    """One thread per point: the weighted sum of the harmonics of the directions above its horizon that nothing blocks.
+    """One thread per point: seen[point, k] is 1 where direction k is above its horizon and nothing blocks it, else 0.
 
     Rays start `off_surface` metres above the point, along its unit normal, and reach `far` metres. Both sides of
     triangles block.
@@ -33,10 +23,8 @@ def project_seen(
     point = wp.tid()
     n = normal[point]
     start = position[point] + n * off_surface
-    total = harmonics()
     for k in range(direction.shape[0]):
-        weight = weight_of(wp.dot(n, direction[k]), grazing)
-        if weight > 0.0:
-            if not wp.mesh_query_ray_anyhit(mesh, start, direction[k], far):
-                total += basis[k] * weight
-    seen[point] = total
+        is_seen = wp.dot(n, direction[k]) > 0.0
+        if is_seen:
+            is_seen = not wp.mesh_query_ray_anyhit(mesh, start, direction[k], far)
+        seen[point, k] = wp.where(is_seen, wp.uint8(1), wp.uint8(0))
