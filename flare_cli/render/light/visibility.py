@@ -19,8 +19,8 @@ OFF_SURFACE = 5e-4
 FAR = 2.0  # metres that rays reach: more than a head and its shoulders
 # How much light along the surface counts in the nine numbers, beside a matte surface's n.l; how hard they are held to
 # "all is seen" where the directions above the horizon leave them open; how often they are solved again without what
-# the clamp cuts off. On the open head's outer vertices these leave 0.16 of each direction's visibility, weighted by n.l,
-# and 1 % of irradiance wrong; the projection of what is seen, which has the horizon to describe too, 0.21 and 7 %.
+# the clamp cuts off. On the open head's outer vertices these leave 0.16 of each direction's visibility, weighted by
+# n.l, and 1 % of irradiance wrong; the projection of what is seen, which has the horizon to describe too, 0.21 and 7 %.
 GRAZING, RIDGE, ROUNDS = 0.2, 1e-2, 3
 
 
@@ -63,10 +63,13 @@ def _nearest_harmonics(
     matrix = (weight @ products).unflatten(1, (9, 9)) + RIDGE * torch.eye(9).to(basis)
     all_seen = torch.zeros(9).to(basis)
     all_seen[0] = ONE
-    target = seen.to(basis)
-    for _ in range(1 + ROUNDS):
-        numbers = torch.linalg.solve(matrix, ((weight * target) @ basis + RIDGE * all_seen)[..., None])[..., 0]
+
+    def nearest_to(target: Float[Tensor, "P R"]) -> Float[Tensor, "P 9"]:
+        return torch.linalg.solve(matrix, ((weight * target) @ basis + RIDGE * all_seen)[..., None])[..., 0]
+
+    numbers = nearest_to(seen.to(basis))
+    for _ in range(ROUNDS):
         value = numbers @ basis.T
         # Beyond 0 and 1 shading clamps: there is nothing to correct where what was seen lies at that end.
-        target = torch.where(seen.bool(), value.clamp(min=1), value.clamp(max=0))
+        numbers = nearest_to(torch.where(seen.bool(), value.clamp(min=1), value.clamp(max=0)))
     return numbers
