@@ -84,7 +84,7 @@ class LightSamples:
     def to_map(self, height: int) -> Float[Tensor, "H W 3"]:
         """As an equirectangular picture (docs/conventions.md) of `height` rows, blended between directions."""
         looking = map_directions(height).to(self.direction)
-        concentration = 2 / self.spread  # of the von Mises-Fisher lobe with this mean square angle
+        concentration = 2 / self.spread.clamp(min=1e-6)  # of the von Mises-Fisher lobe with this mean square angle
         rows = [
             torch.softmax(concentration * (row @ self.direction.T - 1) + self.solid_angle[:, 0].log(), -1)
             @ self.radiance
