@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from flare_cli.data.video import VideoReader, open_video
+from flare_cli.data.video import open_video
 
 # Of a pixel's variance at middle grey, the part that does not depend on the light (read noise); the rest is the light's
 # own (shot noise) and grows with it. Seen on phones at base sensitivity (Foi et al. 2008, "Practical
@@ -26,12 +26,8 @@ def sensor_noise(
     return radiance + sigma * random.standard_normal(radiance.shape)
 
 
-def filmed(
-    path: Path, pictures: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: float, crf: int
-) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """Write the pictures as an H.264 video, and give them back as the video shows them. Edges must be even."""
+def write_phone_video(path: Path, pictures: Iterable[UInt8[np.ndarray, "H W 3"]], *, fps: float, crf: int) -> None:
+    """Write the pictures as an H.264 video, whole or not at all. Edges must be even."""
     with open_video(path, fps=fps, crf=crf) as video:
         for picture in pictures:
             video.write(picture)
-    for frame in VideoReader(path):
-        yield frame.rgb

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -264,7 +265,12 @@ def buffers_of(picture: TracedPicture) -> dict[str, Any]:
     return {name: getattr(picture, name).half().numpy() for name in names}
 
 
-def write_buffers(path: Path, buffers: dict[str, Any]) -> None:
-    """Write arrays as a compressed .npz, whole or not at all."""
-    with replace_whole(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **buffers)
+def write_buffers(path: Path, buffers: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as an .npz that `np.load` reads, whole or not at all.
+
+    Packed by bzip2: of half floats with noise a fifth less than deflate, and faster than LZMA, which packs alike.
+    """
+    with replace_whole(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_BZIP2) as file:
+        for name, values in buffers.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
