@@ -105,6 +105,7 @@ class LossSettings:
         "vertices", "what the Laplacian smooths: the whole mesh, or only what was added to the head model"
     )
     delicate: float = setting(0.0, "squared offsets of lids, lips, eyes and inner mouth", low=0, high=1e6)
+    face: float = setting(0.0, "squared offsets of the whole face", low=0, high=1e6)
     normal: float = setting(0.1, "squared (1 - cos) between neighbouring faces", low=0, high=1e6)
     after_subdivision: float = setting(
         4.0, "factor on laplacian and normal once the mesh is subdivided", low=0, high=1e3

@@ -76,7 +76,8 @@ def loss_terms(inputs: LossInputs, weights: LossSettings, perceptual: Perceptual
         "colour": (weights.colour, lambda: colour),
         "mask": (weights.mask, lambda: mask),
         "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(inputs, weights.laplacian_of)),
-        "delicate": (weights.delicate, lambda: delicate_offsets(avatar)),
+        "delicate": (weights.delicate, lambda: held_offsets(avatar, DELICATE)),
+        "face": (weights.face, lambda: held_offsets(avatar, ("face",))),
         "normal": (
             weights.normal * smoother,
             lambda: normal_consistency(avatar.neutral_vertices(), graph.faces, graph.twins),
@@ -115,13 +116,14 @@ def laplacian_term(inputs: LossInputs, of: str) -> Float[Tensor, ""]:
     return (4 * uniform_laplacian(values, inputs.graph.edges)).square().sum(-1).mean()
 
 
-def delicate_offsets(avatar: Avatar) -> Float[Tensor, ""]:
-    """Squared offsets (metres x 4) of lids, lips, eyes and the inside of the mouth, mean over those vertices.
+def held_offsets(avatar: Avatar, regions: tuple[str, ...]) -> Float[Tensor, ""]:
+    """Squared offsets (metres x 4) of some of the head's regions, mean over their vertices.
 
-    The track places them well; free offsets there break blinks and lips that the head model closes.
+    The track places lids, lips and eyes well; free offsets there break blinks and lips that the head model closes. A
+    whole face is smoother and nearer to the truth than offsets make it (docs/experiments.md).
     """
-    delicate = avatar.region_mask(DELICATE)
-    return ((4 * avatar.mesh.offsets).square() * delicate).sum() / delicate.sum()
+    held = avatar.region_mask(regions)
+    return ((4 * avatar.mesh.offsets).square() * held).sum() / held.sum().clamp(min=1)
 
 
 def weights_prior(inputs: LossInputs) -> Float[Tensor, ""]:

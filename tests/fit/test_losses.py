@@ -11,11 +11,12 @@ from support.drawn import drawn_step
 from flare_cli.avatar.deformer import Deformer
 from flare_cli.avatar.material import Material
 from flare_cli.fit.losses import (
+    DELICATE,
     POSITION_JITTER,
     LossInputs,
     albedo_smoothness,
-    delicate_offsets,
     direction_prior,
+    held_offsets,
     laplacian_term,
     light_level,
     weights_prior,
@@ -126,8 +127,10 @@ def test_only_delicate_vertices_pay_for_offsets_each_alike(step, open_head):
     inside = sorted(delicate_vertices(open_head))
     offsets = torch.full_like(step.avatar.mesh.offsets, 5.0)
     offsets[inside] = torch.tensor([0.001, -0.002, 0.002])
-    assert delicate_offsets(with_offsets(step, offsets).avatar).item() == pytest.approx((4 * 0.003) ** 2, rel=1e-5)
-    delicate_offsets(step.avatar).backward()
+    assert held_offsets(with_offsets(step, offsets).avatar, DELICATE).item() == pytest.approx(
+        (4 * 0.003) ** 2, rel=1e-5
+    )
+    held_offsets(step.avatar, DELICATE).backward()
     expected = torch.zeros_like(offsets)
     expected[inside] = 2 * 16 * offsets[inside] / len(inside)
     torch.testing.assert_close(step.avatar.mesh.offsets.grad, expected)
@@ -141,7 +144,7 @@ def test_new_vertices_are_as_delicate_as_their_parents(toy_frames, open_head, ti
     assert 0.5 in weights
     weights, offsets = np.array(weights), random_offsets(step)
     expected = 16 * ((offsets.double().numpy() ** 2).sum(1) * weights).sum() / weights.sum()
-    assert delicate_offsets(with_offsets(step, offsets).avatar).item() == pytest.approx(expected, rel=1e-5)
+    assert held_offsets(with_offsets(step, offsets).avatar, DELICATE).item() == pytest.approx(expected, rel=1e-5)
 
 
 # Weights prior
