@@ -39,7 +39,7 @@ from flare_cli.synthetic.performance import Performance
 from flare_cli.synthetic.phone import sensor_noise, write_phone_video
 from flare_cli.synthetic.raytrace import TracedPicture
 from flare_cli.synthetic.recipe import SynthRecipe
-from flare_cli.synthetic.recording import studio_camera, truth_path, write_buffers
+from flare_cli.synthetic.recording import as_bytes, studio_camera, truth_path, write_buffers
 from flare_cli.synthetic.tracker_error import with_tracker_error
 
 RECIPE_VERSION = 2
@@ -170,7 +170,7 @@ class _Recording:
         seen = picture(0, self.camera, self.film.light)
         shown = seen.radiance + (1 - seen.coverage[..., None]) * self.background
         if self.parameters is not None:
-            write_png(self._path("mask", frame), _as_bytes(seen.coverage))
+            write_png(self._path("mask", frame), as_bytes(seen.coverage))
             write_png(self._path("semantic", frame), seen.label.to(torch.uint8).numpy())
         write_png(self._path("film", frame), self._sensor_picture(shown, frame))
         for number, place in enumerate(self._extra(frame), 1):
@@ -189,7 +189,7 @@ class _Recording:
         camera = self.film.recipe.camera
         random = np.random.default_rng([self.film.recipe.performance.seed, frame])
         noisy = sensor_noise(radiance.double().numpy(), camera.noise, random)
-        return _as_bytes(srgb_from_linear(torch.from_numpy(noisy).float()))
+        return as_bytes(srgb_from_linear(torch.from_numpy(noisy).float()))
 
     def develop(self) -> None:
         """The phone's video of what the sensor read."""
@@ -260,10 +260,6 @@ def _surface(picture: TracedPicture) -> dict[str, np.ndarray]:
     """What it is made of."""
     steps = {name: stepped(getattr(picture, name)) for name in ("roughness", "specular", "normal")}
     return {**steps, "albedo": rounded(picture.albedo), "depth": picture.depth.half().numpy()}
-
-
-def _as_bytes(values: Float[Tensor, "H W *channels"]) -> UInt8[np.ndarray, "H W *channels"]:
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
 def _described(camera: Cameras) -> dict[str, Any]:

@@ -248,13 +248,14 @@ def _clear(folder: Path) -> None:
     (folder / "truth").mkdir(parents=True, exist_ok=True)
 
 
-def _as_bytes(values: Float[Tensor, "H W *channels"]) -> UInt8[np.ndarray, "H W *channels"]:
+def as_bytes(values: Float[Tensor, "H W *channels"]) -> UInt8[np.ndarray, "H W *channels"]:
+    """0..1 as bytes."""
     return (values.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
 
 def _write_frame(subject: Subject, number: int, picture: TracedPicture) -> None:
-    write_png(subject.image_path(number), _as_bytes(srgb_from_linear(picture.radiance)))
-    write_png(subject.mask_path(number), _as_bytes(picture.coverage))
+    write_png(subject.image_path(number), as_bytes(srgb_from_linear(picture.radiance)))
+    write_png(subject.mask_path(number), as_bytes(picture.coverage))
     write_png(subject.label_path(number), picture.label.to(torch.uint8).numpy())
     write_buffers(truth_path(subject.folder, number), buffers_of(picture))
 
