@@ -32,7 +32,7 @@ GAINS = (
     ("aligned", "relit.*.psnr_aligned"),
     ("face, aligned", "relit.*.psnr_face_aligned"),
 )
-NOTHING, PERFECT = "nothing done", "perfect maps"
+NOTHING, PERFECT, SHADOWED = "nothing done", "perfect maps", "perfect maps, visibility"
 Numbers: TypeAlias = Mapping[str, float | None]
 
 
@@ -69,7 +69,7 @@ def score_lines(subject: str, rows: Mapping[str, Numbers], order: Iterable[str])
         cells: list[str] = []
         for _, pattern, more_is_better in COLUMNS:
             number, floor = rows[name][pattern], rows[NOTHING][pattern]
-            if number is None or (name == PERFECT and pattern.startswith(("normal", "albedo"))):
+            if number is None or (name in (PERFECT, SHADOWED) and pattern.startswith(("normal", "albedo"))):
                 cells.append("")  # perfect maps are what is asked for
                 continue
             wins = floor is None or name == NOTHING or (number > floor if more_is_better else number < floor)
@@ -87,12 +87,12 @@ def main() -> None:
     for name, pattern in named:
         for report in (read_json(Path(path)) for path in sorted(glob(pattern))):
             for row in report["rows"]:
-                if row["row"] in ("avatar", NOTHING, PERFECT):
+                if row["row"] in ("avatar", NOTHING, PERFECT, SHADOWED):
                     who = name if row["row"] == "avatar" else row["row"]
                     scores.setdefault(row["subject"], {})[who] = picked(row["scores"], COLUMNS)
             for row in report["attribution"]:
                 gains.setdefault((name, row["row"]), []).append(picked(row["gain"], GAINS))
-    order = [NOTHING, *(name for name, _ in named), PERFECT]
+    order = [NOTHING, *(name for name, _ in named), PERFECT, SHADOWED]
     print(header(["subject", "who"], COLUMNS))
     for half in ("dev", "report"):
         subjects = {subject: rows for subject, rows in sorted(scores.items()) if subject.startswith(half)}

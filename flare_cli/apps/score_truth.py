@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +21,7 @@ from flare_cli.show.honest_rows import attributed, nothing_done, perfect_maps
 from flare_cli.show.predicted import Prediction, predicted_by_avatar
 from flare_cli.show.predictions import predicted_frames, read_predictions
 from flare_cli.show.true_lights import TrueLights
+from flare_cli.show.true_visibility import true_visibility
 from flare_cli.show.truth_report import Row, table_report, write_table
 from flare_cli.show.truth_scores import score_against_truth
 from flare_cli.show.truth_sheet import TruthSheet
@@ -145,8 +146,8 @@ def _score_group(
         if shown:
             sheet.add(name or row, prediction, scores)
 
-    head = load_head(track.head).to(device)
-    add("nothing done", nothing_done(head, frames, choose_rasterizer(rasterizer_name, device), truth))
+    head, rasterizer = load_head(track.head).to(device), choose_rasterizer(rasterizer_name, device)
+    add("nothing done", nothing_done(head, frames, rasterizer, truth))
     for done, contestant in enumerate(group.contestants, 1):
         report(done)
         if isinstance(contestant, Path):
@@ -159,5 +160,10 @@ def _score_group(
         for row, replaced in attributed(predicted, truth, lights).items():
             add(row, replaced, name, shown=False)
     add("perfect maps", perfect_maps(truth, TrueLights.of(truth, prefilter)))
+    explicit = [c.avatar.light for c in group.contestants if isinstance(c, Run) and c.avatar.visibility is not None]
+    if explicit and truth.mesh is not None:
+        visibility = true_visibility(truth, truth.mesh, rasterizer)
+        shadowed = replace(truth, maps=replace(truth.maps, visibility=visibility))
+        add("perfect maps, visibility", perfect_maps(shadowed, TrueLights.of(truth, explicit[0].of_environment)))
     report(count)
     return rows, sheet

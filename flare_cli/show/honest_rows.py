@@ -112,7 +112,7 @@ def _true_gloss(own: SurfaceMaps, true: SurfaceMaps) -> SurfaceMaps:
 
 def _true_silhouette(own: SurfaceMaps, true: SurfaceMaps) -> SurfaceMaps:
     """The true coverage; where the avatar shows nothing there, its nearest pixel."""
-    nearest = torch.stack([_nearest_seen(normal) for normal in own.normal])
+    nearest = torch.stack([nearest_seen(normal) for normal in own.normal])
     filled: dict[str, Tensor] = {}
     for field in fields(SurfaceMaps):
         values: Tensor | None = getattr(own, field.name)
@@ -125,14 +125,14 @@ def _like(index: Int[Tensor, "N P"], values: Tensor) -> Int[Tensor, "N P *C"]:
     return index if values.dim() == 3 else index[..., None].expand(-1, -1, values.shape[-1])
 
 
-def _nearest_seen(normal: Float[Tensor, "H W 3"]) -> Int[Tensor, " P"]:
-    """For each pixel the flat index of the nearest that shows a surface: itself where it does."""
-    empty = (normal == 0).all(-1).cpu().numpy()
+def nearest_seen(surface: Float[Tensor, "H W C"]) -> Int[Tensor, " P"]:
+    """For each pixel the flat index of the nearest that shows a surface, where not all is 0: itself where it does."""
+    empty = (surface == 0).all(-1).cpu().numpy()
     if empty.all():
-        return torch.arange(empty.size, device=normal.device)
+        return torch.arange(empty.size, device=surface.device)
     places: Any = distance_transform_edt(empty, return_distances=False, return_indices=True)
     row, column = places
-    return torch.from_numpy(row.astype(np.int64) * empty.shape[1] + column).flatten().to(normal.device)
+    return torch.from_numpy(row.astype(np.int64) * empty.shape[1] + column).flatten().to(surface.device)
 
 
 OWN, TRUE_LIGHT = "own maps", "true light"

@@ -43,6 +43,19 @@ def scores_of(result: TruthResult, row: str) -> dict[str, float]:
     return found
 
 
+def test_beside_an_avatar_with_visibility_stand_perfect_maps_with_it(subject_with_truth: Subject, tmp_path: Path):
+    explicit = ("light.kind=explicit", "light.visibility=true", "light.visibility_poses=1", "stage.steps=1")
+    fit(
+        FitRequest(subject=subject_with_truth.folder, run=tmp_path, config="demo", overrides=(*SETTINGS, *explicit)),
+        quiet,
+    )
+    result = score_truth(TruthRequest(runs=(tmp_path,)), quiet)
+    assert [row.row for row in result.rows][-2:] == ["perfect maps", "perfect maps, visibility"]
+    without, with_visibility = (scores_of(result, row) for row in ("perfect maps", "perfect maps, visibility"))
+    assert with_visibility["picture.psnr"] > without["picture.psnr"]
+    assert with_visibility["normal.degrees"] == without["normal.degrees"]
+
+
 def test_an_avatar_stands_between_honest_rows_with_every_number(scored: TruthResult, run: Path):
     assert [row.row for row in scored.rows] == [
         "nothing done", "avatar", "own maps", "true normals", "true albedo", "true gloss", "true silhouette",

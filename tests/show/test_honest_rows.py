@@ -10,10 +10,12 @@ from flare_cli.fit.frames import Frames, load_frames
 from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.light.environment import prefilter
+from flare_cli.render.light.samples import sample_environment
 from flare_cli.show.honest_rows import OWN, TRUE_LIGHT, attributed, mean_skin_colour, nothing_done, perfect_maps
 from flare_cli.show.predicted import AvatarPrediction, Prediction
 from flare_cli.show.true_lights import TrueLights
-from flare_cli.show.truth_scores import score_against_truth
+from flare_cli.show.true_visibility import true_visibility
+from flare_cli.show.truth_scores import score_against_truth, score_relit
 from flare_cli.subject.folder import Subject
 from flare_cli.subject.truth import Truth, frames_with_truth, load_truth
 
@@ -129,3 +131,16 @@ def test_a_lamp_on_the_subjects_left_lights_the_left_cheek_in_both_programs(trut
     left, right = truth.face & (world[..., 0] > 0.6), truth.face & (world[..., 0] < -0.6)
     for picture in (truth.relit["left"].radiance, perfect_maps(truth, lights).relit["left"]):
         assert picture[left].mean() > 3 * picture[right].mean()
+
+
+def test_true_maps_with_true_visibility_are_closer_to_what_was_traced(truth: Truth):
+    """Lamps above and to the side: chin, nose and brow cast shadows, which our own tracer found ray by ray."""
+    summed = TrueLights.of(truth, lambda envmap: sample_environment(envmap, 256))
+    visibility = true_visibility(truth, truth.mesh, choose_rasterizer())
+    inside = truth.inside
+    assert (visibility[inside] != 0).any(-1).all()
+    shadowed = replace(truth, maps=replace(truth.maps, visibility=visibility))
+    for name, relit in truth.relit.items():
+        drawn = (perfect_maps(of, summed).relit[name] for of in (truth, shadowed))
+        without, with_visibility = (score_relit(picture, relit.radiance, truth).psnr for picture in drawn)
+        assert with_visibility > without + 2
