@@ -13,6 +13,8 @@ from torch import Tensor
 
 from flare_cli.score.metrics import psnr
 
+ROUNDS = 8  # of choosing anew which pixels a factor leaves below 1
+
 
 def psnr_inside(
     drawn: Float[Tensor, "*pixels C"], true: Float[Tensor, "*pixels C"], inside: Bool[Tensor, "*pixels"]
@@ -33,11 +35,22 @@ def channel_factors(
 ) -> Float[Tensor, " C"]:
     """The number per channel that brings `drawn` closest to `true` (least squares); 1 where nothing is drawn.
 
-    Both are clipped at 1, as they are shown: a highlight of a hundred must not outweigh the rest of the picture.
+    Of what is shown, up to 1: a highlight of a hundred must not outweigh the rest. Least squares of clipped numbers
+    first, and then of those that the number found leaves below 1, since those above stay white.
     """
-    d, t = drawn[inside].double().clamp(max=1), true[inside].double().clamp(max=1)
+    d, t = drawn[inside].double(), true[inside].double().clamp(max=1)
+    factors = _least_squares(d.clamp(max=1), t, d.new_ones(d.shape[1]))
+    for _ in range(ROUNDS):
+        shown = d * factors < 1
+        factors = _least_squares(d * shown, t, factors)
+    return factors.to(drawn.dtype)
+
+
+def _least_squares(
+    d: Float[Tensor, "P C"], t: Float[Tensor, "P C"], otherwise: Float[Tensor, " C"]
+) -> Float[Tensor, " C"]:
     power = d.square().sum(0)
-    return torch.where(power > 0, (d * t).sum(0) / power.clamp(min=1e-30), 1.0).to(drawn.dtype)
+    return torch.where(power > 0, (d * t).sum(0) / power.clamp(min=1e-30), otherwise)
 
 
 def angle_degrees(

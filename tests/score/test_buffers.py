@@ -67,6 +67,13 @@ def test_channel_factors_undo_what_was_multiplied(factors: list[float]):
     assert found.tolist() == pytest.approx(factors, rel=1e-4)
 
 
+def test_a_highlight_does_not_outweigh_the_rest_of_a_picture():
+    true = 0.1 + 0.8 * torch.rand(2, 6, 8, 3, generator=torch.Generator().manual_seed(1))
+    drawn = 2 * true
+    drawn[0, 0, 0] = 500.0
+    assert channel_factors(drawn, true, HALF).tolist() == pytest.approx([0.5] * 3)
+
+
 def test_channel_factors_leave_the_least_squared_error(colours):
     drawn = colours.flip(0)
     best = channel_factors(drawn, colours, HALF)
