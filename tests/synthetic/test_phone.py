@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from flare_cli.data.video import video_info
-from flare_cli.synthetic.phone import MIDDLE_GREY, READ_SHARE, filmed, sensor_noise
+from flare_cli.data.video import VideoReader, video_info
+from flare_cli.synthetic.phone import MIDDLE_GREY, READ_SHARE, sensor_noise, write_phone_video
 
 
 @pytest.mark.parametrize("level", [0.0, MIDDLE_GREY, 1.0])
@@ -19,7 +19,8 @@ def test_noise_is_unbiased_and_its_variance_linear_in_the_light(level):
 def test_a_film_comes_back_as_its_video_shows_it(tmp_path):
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     pictures = [np.broadcast_to((ramp[:, None, None] + 5 * i) // 2, (64, 64, 3)).copy() for i in range(3)]
-    shown = list(filmed(tmp_path / "v.mp4", pictures, fps=12, crf=10))
+    write_phone_video(tmp_path / "v.mp4", pictures, fps=12, crf=10)
+    shown = [frame.rgb for frame in VideoReader(tmp_path / "v.mp4")]
     assert len(shown) == 3
     for picture, back in zip(pictures, shown, strict=True):
         assert np.abs(picture.astype(int) - back).mean() < 3
