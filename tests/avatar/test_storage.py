@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import load_avatar, save_avatar
 from flare_cli.config.loading import config_to_dict, load_config
+from flare_cli.config.schema import LightSettings
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.avatar_spec import stage_spec
@@ -13,8 +15,17 @@ from flare_cli.fit.avatar_spec import stage_spec
 
 @pytest.fixture
 def avatar(open_head, tiny_config) -> Avatar:
+    return new_avatar(open_head, tiny_config)
+
+
+@pytest.fixture
+def neural_avatar(open_head, tiny_config) -> Avatar:
+    return new_avatar(open_head, replace(tiny_config, light=LightSettings(kind="neural")))
+
+
+def new_avatar(open_head, config) -> Avatar:
     torch.manual_seed(0)
-    spec = stage_spec(tiny_config, tiny_config.stage[0], subdivisions=1)
+    spec = stage_spec(config, config.stage[0], subdivisions=1)
     avatar = Avatar(open_head, torch.randn(open_head.n_shape), spec)
     with torch.no_grad():
         avatar.mesh.offsets.normal_(std=0.01)
@@ -85,8 +96,9 @@ def test_files_of_version_1_are_read(encoding: str, open_head, tmp_path: Path):
         assert (loaded.state_dict()[name] == tensor).all()
 
 
-def test_files_of_version_2_are_read(avatar: Avatar, tmp_path: Path):
+def test_files_of_version_2_are_read(neural_avatar: Avatar, tmp_path: Path):
     """They knew one kind of light."""
+    avatar = neural_avatar
     path = tmp_path / "avatar.safetensors"
     save_avatar(path, avatar, {})
     tensors, header = load_tensors(path)
