@@ -94,7 +94,12 @@ class StageRunner:
         return min(limits)
 
     def learn_visibility(self) -> None:
-        """Trace what the vertices see of the light, on the mesh as it is now."""
+        """Trace what the vertices see of the light, on the mesh as it is now.
+
+        Not on one that a step has broken: Warp's rays would end the process. The loss of the next step says so instead.
+        """
+        if not torch.isfinite(self.avatar.mesh.offsets).all():
+            return
         light = self.config.light
         self.avatar.learn_visibility(self.motion, poses=light.visibility_poses, rays=light.visibility_rays)
 
