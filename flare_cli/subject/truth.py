@@ -202,7 +202,7 @@ class _Reader:
             return self._on_pixels({**arrays, "filmed": filmed})
 
         # One after the other: numpy parses each array's header, and Python 3.11's parser counts threads together
-        # ("AST constructor recursion depth mismatch", seen once in ten runs of the tests).
+        # ("AST constructor recursion depth mismatch", seen in a run of the tests).
         return [read(number) for number in numbers]
 
     def stack(self, frames: list[dict[str, np.ndarray]], name: str) -> Tensor:
