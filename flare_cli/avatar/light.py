@@ -15,7 +15,7 @@ from flare_cli.render.light.environment import EnvironmentLight, prefilter
 from flare_cli.render.light.integrated_directional import ENCODING_WIDTH, directional_encoding
 from flare_cli.render.light.octahedral_map import octahedral_lookup
 from flare_cli.render.light.samples import LightSamples, even_samples, map_directions, sample_environment
-from flare_cli.render.light.sphere import ONE, neighbours
+from flare_cli.render.light.sphere import ONE
 
 # Directions to which an environment map is reduced. Pictures of a fitted head by 256 are 40 to 54 dB from those by
 # 6,000, by 512 46 to 60 dB (studio, overcast, sunset, night street).
@@ -74,15 +74,11 @@ class ExplicitLight(nn.Module):
         self.coarse = nn.Parameter(torch.zeros(9, 3, device=device))
         self.detail = nn.Parameter(torch.zeros(directions, 3, device=device))
         self._white = even_samples(directions).to(device)
-        self._neighbours = neighbours(self._white.direction)
-
-    def log_radiance(self) -> Float[Tensor, "K 3"]:
-        """Natural logarithm of the radiance from each direction."""
-        return ONE * self._white.basis @ self.coarse + self.detail
 
     def samples(self) -> LightSamples:
         """Its directions and their radiance."""
-        return replace(self._white, radiance=self.log_radiance().exp())
+        log_radiance = ONE * self._white.basis @ self.coarse + self.detail
+        return replace(self._white, radiance=log_radiance.exp())
 
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
         """Irradiance over pi at a unit normal, nothing in the way."""
@@ -95,11 +91,6 @@ class ExplicitLight(nn.Module):
     def to_map(self, height: int) -> Float[Tensor, "H W 3"]:
         """As an equirectangular picture of `height` rows, blended between directions."""
         return self.samples().to_map(height)
-
-    def log_contrast(self) -> Float[Tensor, ""]:
-        """Mean squared difference of log radiance between each direction and its six nearest."""
-        log = self.log_radiance()
-        return (log[self._neighbours] - log[:, None]).square().mean()
 
     def of_environment(self, envmap: Float[Tensor, "H W 3"]) -> LightSamples:
         """Another light (linear, equirectangular) for this avatar: reduced to directions, as this one is."""

@@ -66,13 +66,10 @@ class MaterialField(nn.Module):
             )
         else:
             self.encoding = FrequencyEncoding(spec.octaves)
-        self._specular = spec.specular
         start = torch.tensor([INITIAL_ALBEDO] * 3 + [INITIAL_ROUGHNESS, INITIAL_SPECULAR])
         self.network = layered([self.encoding.width, *[spec.width] * spec.depth, 5], start.logit()).to(device)
 
     def forward(self, position: Float[Tensor, "P 3"]) -> Material:
         """Materials at canonical positions in 0..1."""
         albedo, roughness, specular = evaluate(self.network, self.encoding(position)).sigmoid().split([3, 1, 1], 1)
-        if self._specular > 0:
-            specular = torch.full_like(specular, self._specular)
         return Material(albedo, roughness, specular)

@@ -22,7 +22,7 @@ class MaterialSpec:
     """The material field: which encoding, its sizes, and hidden width and depth of the network behind it.
 
     `octaves` is the positional encoding's; `hash_grid` says which backend laid out the table (docs/backends.md), and
-    the numbers after it are its `GridShape`. `specular` is the specular intensity of all surfaces; 0: a field too.
+    the numbers after it are its `GridShape`.
     """
 
     encoding: Literal["frequency", "hash"]
@@ -35,7 +35,6 @@ class MaterialSpec:
     finest_resolution: int
     width: int
     depth: int
-    specular: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

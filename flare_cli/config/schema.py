@@ -64,9 +64,6 @@ class MaterialSettings:
     octaves: int = setting(4, "positional encoding: octaves", low=0, high=16)
     width: int = setting(64, "hidden width behind the hash grid", unit="units", low=8, high=1024)
     depth: int = setting(2, "hidden layers behind the hash grid", low=1, high=16)
-    specular: float = setting(
-        0.0, "specular intensity everywhere, beside the stage's reflectances; 0 = fitted", low=0, high=1
-    )
     frequency_width: int = setting(128, "hidden width behind the positional encoding", unit="units", low=8, high=1024)
     frequency_depth: int = setting(4, "hidden layers behind the positional encoding", low=1, high=16)
 
@@ -125,9 +122,6 @@ class LossSettings:
     light_level: float = setting(
         0.0, "squared log of the mean diffuse light: fixes the light/albedo scale", low=0, high=1e6
     )
-    light_smoothness: float = setting(
-        0.0, "squared log ratio of radiance between neighbouring directions of an explicit light", low=0, high=1e6
-    )
     roughness_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.5, 0.1)", low=0, high=1e6)
     specular_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.3753, 0.1655)", low=0, high=1e6)
 
@@ -152,12 +146,6 @@ class StageSettings:
     )
     subdivide_at: int = setting(0, "step at which the mesh is subdivided; 0 = never", unit="steps", low=0, high=10**7)
     mesh_rate_after: float = setting(0.75, "factor on mesh_rate after subdividing", low=0, high=10)
-    mesh_smoothing: int = setting(
-        0,
-        "rounds that spread the offsets' gradients over neighbours; four times as many after subdividing",
-        low=0,
-        high=1000,
-    )
     fresnel_skin: float = setting(0.04, "reflectance at normal incidence on skin", low=0, high=1)
     fresnel_other: float = setting(0.04, "reflectance at normal incidence elsewhere", low=0, high=1)
 

@@ -45,5 +45,4 @@ def _material_spec(config: Config, stage: StageSettings) -> MaterialSpec:
         finest_resolution=sizes.finest_resolution,
         width=sizes.width if is_hash else sizes.frequency_width,
         depth=sizes.depth if is_hash else sizes.frequency_depth,
-        specular=sizes.specular,
     )

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.deformer import Corrections
-from flare_cli.avatar.light import ExplicitLight
 from flare_cli.avatar.picture import Picture
 from flare_cli.config.schema import LossSettings
 from flare_cli.fit.frames import Pictures
@@ -94,7 +93,6 @@ def loss_terms(inputs: LossInputs, weights: LossSettings, perceptual: Perceptual
         ),
         "white_light": (weights.white_light, lambda: white_light(picture.shaded.diffuse, mean)),
         "light_level": (weights.light_level, lambda: light_level(picture.shaded.diffuse, mean)),
-        "light_smoothness": (weights.light_smoothness, lambda: light_smoothness(avatar)),
         "albedo_even": (weights.albedo_even, lambda: skin()[0]),
         "roughness_skin": (weights.roughness_skin, lambda: skin()[1]),
         "specular_skin": (weights.specular_skin, lambda: skin()[2]),
@@ -163,9 +161,3 @@ def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float
 def light_level(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
     """Squared log of the mean diffuse light: it is pulled to 1, since pictures leave its share of the albedo open."""
     return mean(diffuse).log().square()
-
-
-def light_smoothness(avatar: Avatar) -> Float[Tensor, ""]:
-    """Mean squared log ratio of radiance between neighbouring directions; 0 for a neural light, smooth by itself."""
-    light = avatar.light
-    return light.log_contrast() if isinstance(light, ExplicitLight) else avatar.mesh.offsets.new_zeros(())

@@ -6,42 +6,18 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Part, StageSettings
-from flare_cli.render.geometry import mesh_edges, uniform_laplacian
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # as Kingma and Ba propose
 
 
 @dataclass(frozen=True, slots=True)
-class Smoother:
-    """Spreads gradients at a mesh's vertices: `rounds` of half a way to the mean of a vertex's neighbours.
-
-    With it a mesh finds its large shape first and no step creases it, as in Nicolet et al. 2021 ("Large Steps in
-    Inverse Rendering of Geometry"), who solve a linear system. Rounds need no solver and can be captured; n of them
-    spread over about the square root of n edges.
-    """
-
-    edges: Int[Tensor, "N 2"]
-    rounds: int
-
-    def __call__(self, gradient: Float[Tensor, "V 3"]) -> Float[Tensor, "V 3"]:
-        """The smoothed gradient."""
-        for _ in range(self.rounds):
-            gradient = gradient + 0.5 * uniform_laplacian(gradient, self.edges)
-        return gradient
-
-
-@dataclass(frozen=True, slots=True)
 class _Group:
-    """Parameters that share a learning rate, and their state. `rate` is what a captured step reads and changes.
-
-    With a `smoother` the parameters are vectors at vertices, and `square` is one number for all of a parameter's:
-    numbers of their own would divide the smoothness out again (Nicolet et al. 2021, section 3.3).
-    """
+    """Parameters that share a learning rate, and their state. `rate` is what a captured step reads and changes."""
 
     parameters: list[Tensor]
     start: Tensor
@@ -49,7 +25,6 @@ class _Group:
     step: Tensor
     mean: list[Tensor]
     square: list[Tensor]
-    smoother: Smoother | None
 
 
 @final
@@ -59,21 +34,13 @@ class Adam:
     `torch.optim.Adam` calls the same kernel, but its first step imports torch's compiler: about 3 s of a fit.
     """
 
-    def __init__(
-        self,
-        parts: list[tuple[nn.Module, float]],
-        device: torch.device,
-        smooth: dict[nn.Module, Smoother] | None = None,
-    ) -> None:
+    def __init__(self, parts: list[tuple[nn.Module, float]], device: torch.device) -> None:
         self.groups: list[_Group] = []
         for module, rate in parts:
             parameters: list[Tensor] = list(module.parameters())
             start = torch.tensor(rate, device=device)
-            smoother = (smooth or {}).get(module)
-            mean = [torch.zeros_like(parameter) for parameter in parameters]
-            square = [torch.zeros_like(p) if smoother is None else p.new_zeros(()) for p in parameters]
-            step = torch.zeros((), device=device)
-            self.groups.append(_Group(parameters, start, start.clone(), step, mean, square, smoother))
+            zeros = [[torch.zeros_like(parameter) for parameter in parameters] for _ in range(2)]
+            self.groups.append(_Group(parameters, start, start.clone(), torch.zeros((), device=device), *zeros))
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -88,9 +55,6 @@ class Adam:
             torch.mul(group.start, decay, out=group.rate)
             group.step.add_(1)
             grads = [_gradient(parameter) for parameter in group.parameters]
-            if group.smoother is not None:
-                _smooth_step(group, [group.smoother(grad) for grad in grads])
-                continue
             torch.ops.aten._fused_adam_.tensor_lr(
                 group.parameters,
                 grads,
@@ -122,15 +86,6 @@ class Adam:
             tensor.copy_(tensors[name])
 
 
-def _smooth_step(group: _Group, grads: list[Tensor]) -> None:
-    """Adam whose second moment is that of the largest vector, one for all."""
-    for parameter, grad, mean, square in zip(group.parameters, grads, group.mean, group.square, strict=True):
-        mean.lerp_(grad, 1 - BETA1)
-        square.lerp_(grad.square().sum(-1).max(), 1 - BETA2)
-        size = (square / (1 - BETA2**group.step)).sqrt() + EPSILON
-        parameter.sub_(mean * (group.rate / (1 - BETA1**group.step) / size))
-
-
 def _gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None, "every parameter of a trained part takes part in the loss"
     return parameter.grad
@@ -146,12 +101,7 @@ def stage_optimiser(avatar: Avatar, stage: StageSettings) -> Adam:
     }
     for name, (module, _) in parts.items():
         module.requires_grad_(name in stage.trains)
-    smooth: dict[nn.Module, Smoother] = {}
-    if stage.mesh_smoothing:
-        # Edges are half as long after each division: four times the rounds reach as far.
-        rounds = stage.mesh_smoothing * 4**avatar.mesh.subdivisions
-        smooth[avatar.mesh] = Smoother(mesh_edges(avatar.mesh.topology.faces), rounds)
-    return Adam([part for name, part in parts.items() if name in stage.trains], avatar.device, smooth)
+    return Adam([part for name, part in parts.items() if name in stage.trains], avatar.device)
 
 
 def _is_subdivided(avatar: Avatar, stage: StageSettings) -> bool:

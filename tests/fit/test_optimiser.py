@@ -1,8 +1,7 @@
 import torch
 from torch import nn
 
-from flare_cli.fit.optimiser import Adam, Smoother
-from flare_cli.render.geometry import mesh_edges
+from flare_cli.fit.optimiser import Adam
 
 
 def gradients(parameters, seed):
@@ -44,32 +43,3 @@ def test_a_restored_optimiser_goes_on_bit_for_bit():
         gradients(module.parameters(), 2)
         optimiser.step(torch.tensor(0.5))
     assert all(torch.equal(a, b) for a, b in zip(part.parameters(), other.parameters(), strict=True))
-
-
-def _ring(n):
-    """A strip of triangles around a ring of 2 n vertices."""
-    a, b = torch.arange(n), torch.arange(n).roll(-1)
-    return torch.cat([torch.stack([a, b, a + n], 1), torch.stack([b, b + n, a + n], 1)]).int()
-
-
-def test_a_smoother_keeps_what_is_constant_and_damps_what_is_rough():
-    edges = mesh_edges(_ring(20))
-    smoother = Smoother(edges, 30)
-    constant = torch.ones(40, 3)
-    torch.testing.assert_close(smoother(constant), constant)
-    rough = torch.ones(40, 3)
-    rough[::2] = -1
-    assert float(smoother(rough).abs().max()) < 1e-3
-
-
-def test_smooth_steps_move_the_fastest_vertex_by_the_rate_and_all_in_proportion():
-    mesh = nn.ParameterList([torch.zeros(40, 3)])
-    rough = torch.zeros(40, 3)
-    rough[5] = torch.tensor([3.0, 0.0, 4.0])
-    smoother = Smoother(mesh_edges(_ring(20)), 10)
-    adam = Adam([(mesh, 0.01)], torch.device("cpu"), {mesh: smoother})
-    mesh[0].grad = rough
-    adam.step(torch.tensor(1.0))
-    smooth = smoother(rough)
-    expected = -0.01 * smooth / smooth.norm(dim=1).max()
-    torch.testing.assert_close(mesh[0].detach(), expected)

@@ -6,7 +6,7 @@ import functools
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -54,9 +54,3 @@ def _solver(device: torch.device) -> tuple[Float[Tensor, "M 3"], Float[Tensor, "
     """Some directions, and what makes nine numbers of a function's values there."""
     directions = even_directions(32)
     return directions.to(device), torch.linalg.pinv(harmonics(directions.double())).float().to(device)
-
-
-def neighbours(direction: Float[Tensor, "K 3"], n: int = 6) -> Int[Tensor, "K n"]:
-    """The `n` nearest of the other directions to each."""
-    cosine = direction @ direction.T
-    return cosine.fill_diagonal_(-2).topk(n, 1).indices
