@@ -30,8 +30,7 @@ from flare_cli.errors import SubjectError
 from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.light.environment import environment_background, prefilter
-from flare_cli.subject.folder import FrameQuality, Subject, save_subject
-from flare_cli.subject.track import Track
+from flare_cli.subject.folder import Subject, save_subject
 from flare_cli.synthetic.acting import act
 from flare_cli.synthetic.mitsuba import MitsubaHead
 from flare_cli.synthetic.people.interface import FilmedPerson
@@ -39,7 +38,7 @@ from flare_cli.synthetic.performance import Performance
 from flare_cli.synthetic.phone import sensor_noise, write_phone_video
 from flare_cli.synthetic.raytrace import TracedPicture
 from flare_cli.synthetic.recipe import SynthRecipe
-from flare_cli.synthetic.recording import as_bytes, studio_camera, truth_path, write_buffers
+from flare_cli.synthetic.recording import as_bytes, exact_subject, studio_camera, truth_path, write_buffers
 from flare_cli.synthetic.tracker_error import with_tracker_error
 
 RECIPE_VERSION = 2
@@ -88,8 +87,7 @@ def film_path_traced(
     # As JSON has it, so that it can be compared with what was written.
     source = _plain(film.source())
     _claim(folder, source)
-    performance = film.performance
-    recording = _Recording(folder, film, performance)
+    recording = _Recording(folder, film, film.performance)
     if not (folder / VIDEO).is_file():
         recording.describe(source)
         recording.trace(progress)
@@ -138,19 +136,15 @@ class _Recording:
 
     def _extra(self, frame: int) -> list[Path]:
         """Where a frame's pictures under other lights and from other cameras go."""
-        late = frame - self.performance.held_out
-        if late < 0:
+        if frame < self.performance.held_out:
             return []
         return [*self.lit_by, *(self.seen_from if frame in self._viewed() else ())]
 
     def _viewed(self) -> list[int]:
         """The held-out frames that are seen from other cameras too, spread evenly."""
         first, count = self.performance.held_out, min(self.film.recipe.render.views, self.frames)
-        return (
-            []
-            if count == 0
-            else (first + (np.arange(count) + 0.5) / count * (self.frames - first)).astype(int).tolist()
-        )
+        places = (np.arange(count) + 0.5) / max(count, 1)
+        return (first + places * (self.frames - first)).astype(int).tolist()
 
     def _last_file(self, frame: int) -> Path:
         held_out = frame >= self.performance.held_out
@@ -209,25 +203,19 @@ class _Recording:
             for i, frame in enumerate(VideoReader(self.folder / VIDEO)):
                 write_png(self._path("image", i), frame.rgb)
         recipe = self.film.recipe
-        fps = recipe.performance.fps
-        exact = Track(
-            head="open-head",
-            frames=torch.arange(1, self.frames + 1),
-            shape=known.shape,
-            expression=known.expression,
-            pose=known.pose,
-            translation=known.translation,
-            camera=self.camera,
-            fps=fps,
+        subject = exact_subject(
+            self.truth,
+            known,
+            self.camera,
+            fps=recipe.performance.fps,
+            source=source,
+            held_out=tuple(range(self.performance.held_out + 1, self.frames + 1)),
         )
-        quality = tuple(
-            FrameQuality(number=n, time=(n - 1) / fps, error=0.0, confidence=1.0) for n in range(1, self.frames + 1)
-        )
-        held_out = tuple(range(self.performance.held_out + 1, self.frames + 1))
-        subject = Subject(folder=self.truth, track=exact, quality=quality, source=source, held_out=held_out)
         save_subject(subject)
         tracker = recipe.tracker
-        given = with_tracker_error(exact, noise=tracker.noise, drift=tracker.drift, seed=recipe.performance.seed)
+        given = with_tracker_error(
+            subject.track, noise=tracker.noise, drift=tracker.drift, seed=recipe.performance.seed
+        )
         subject = replace(subject, folder=self.folder, track=given)
         save_subject(subject)
         return subject

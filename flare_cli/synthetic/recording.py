@@ -28,6 +28,7 @@ from flare_cli.data.hdr import save_hdr
 from flare_cli.data.image import write_png
 from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import SubjectError
+from flare_cli.head import open_head
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import rest_vertices, shaped_joints, skin
@@ -38,6 +39,7 @@ from flare_cli.subject.folder import FrameQuality, Subject, load_subject, save_s
 from flare_cli.subject.track import Track
 from flare_cli.synthetic.loop_subdivision import SmoothMesh, loop_subdivision
 from flare_cli.synthetic.paint import Look, clothed, painted
+from flare_cli.synthetic.people.interface import HeadParameters
 from flare_cli.synthetic.performance import Performance, perform
 from flare_cli.synthetic.raytrace import PaintedMesh, TracedPicture, trace_picture
 
@@ -60,6 +62,15 @@ class Person:
     smooth: SmoothMesh
     look: Look
 
+    def parameters(self, performance: Performance) -> HeadParameters:
+        """Of all frames."""
+        return HeadParameters(
+            shape=self.shape,
+            expression=performance.expression(self.head),
+            pose=performance.pose(self.head),
+            translation=performance.translation,
+        )
+
     def posed(self, performance: Performance, frame: int) -> PaintedMesh:
         """The painted surface in one frame, in world space."""
         one = slice(frame, frame + 1)
@@ -77,36 +88,6 @@ class Person:
             roughness=torch.from_numpy(self.look.roughness.astype(np.float32)),
             labels=torch.from_numpy(self.look.labels),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
-    """What is filmed: who, doing what, by which camera, under which map; `source` tells it from all others."""
-
-    person: Person
-    performance: Performance
-    camera: Cameras
-    envmap: Float[Tensor, "H W 3"]
-    source: dict[str, Any]
-
-    def subject(self, folder: Path) -> Subject:
-        """The subject that it makes in `folder`, whose track is exact; nothing is written."""
-        head, performance = self.person.head, self.performance
-        count = len(performance.arkit)
-        track = Track(
-            head=head.name,
-            frames=torch.arange(1, count + 1),
-            shape=self.person.shape,
-            expression=performance.expression(head),
-            pose=performance.pose(head),
-            translation=performance.translation,
-            camera=self.camera,
-            fps=FPS,
-        )
-        quality = tuple(
-            FrameQuality(number=n, time=(n - 1) / FPS, error=0.0, confidence=1.0) for n in range(1, count + 1)
-        )
-        return Subject(folder=folder, track=track, quality=quality, source=self.source)
 
 
 def make_synthetic_subject(
@@ -128,51 +109,53 @@ def make_synthetic_subject(
     recipe = {"version": RECIPE_VERSION, "frames": frames, "size": size, "seed": seed, "samples": samples}
     performance = perform(frames, seed=seed)
     source = {"kind": "synthetic", **recipe, "held_out_from": performance.held_out + 1}
-    if (finished := finished_subject(folder, source)) is not None:
+    if (finished := _finished(folder, source)) is not None:
         return finished
     _clear(folder)
-    camera, envmap = studio_camera(size), studio_light(seed)
-    recording = Recording(
-        person=make_person(seed), performance=performance, camera=camera, envmap=envmap, source=source
-    )
+    person, camera, envmap = make_person(seed), studio_camera(size), studio_light(seed)
+    write_json(folder / "truth" / "recipe.json", source)
+    save_hdr(folder / "truth" / "light.hdr", envmap.numpy())
+    subject = exact_subject(folder, person.parameters(performance), camera, fps=FPS, source=source)
     # A CPU traces a frame per core; a GPU one at a time, while the cores compress what it has traced.
     tracing = nullcontext() if torch.device(device).type == "cpu" else Lock()
 
-    def trace(mesh: PaintedMesh, frame: int) -> TracedPicture:
+    def film(i: int) -> None:
+        mesh = person.posed(performance, i)
         with tracing:
-            return trace_picture(mesh.to(device), camera, envmap, samples=samples, seed=seed * frames + frame).to("cpu")
+            picture = trace_picture(mesh.to(device), camera, envmap, samples=samples, seed=seed * frames + i).to("cpu")
+        _write_frame(subject, i + 1, picture)
 
-    return film(folder, recording, trace, progress=progress)
-
-
-def film(
-    folder: Path,
-    recording: Recording,
-    trace: Callable[[PaintedMesh, int], TracedPicture],
-    *,
-    at_once: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Subject:
-    """Write the frames that `folder` does not hold yet, by `trace(mesh, frame)` (from 0), and then the track.
-
-    `at_once` frames are traced side by side, by default one for each core. Each file is whole or not there, and a
-    frame's `truth/<n>.npz` is written after its pictures.
-    """
-    write_json(folder / "truth" / "recipe.json", recording.source)
-    save_hdr(folder / "truth" / "light.hdr", recording.envmap.float().numpy())
-    subject = recording.subject(folder)
-    frames = len(subject.track)
-
-    def film_frame(i: int) -> None:
-        if not truth_path(folder, i + 1).is_file():
-            _write_frame(subject, i + 1, trace(recording.person.posed(recording.performance, i), i))
-
-    with ThreadPoolExecutor(at_once or os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(film_frame, range(frames)), 1):
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(film, range(frames)), 1):
             if progress is not None:
                 progress(done, frames)
     save_subject(subject)  # last: a folder without its track counts as cut off
     return subject
+
+
+def exact_subject(
+    folder: Path,
+    parameters: HeadParameters,
+    camera: Cameras,
+    *,
+    fps: float,
+    source: dict[str, Any],
+    held_out: tuple[int, ...] | None = None,
+) -> Subject:
+    """A recording of the open head whose track is exact. Frames count from 1; nothing is written."""
+    count = len(parameters.expression)
+    track = Track(
+        head=open_head.NAME,
+        frames=torch.arange(1, count + 1),
+        shape=parameters.shape,
+        expression=parameters.expression,
+        pose=parameters.pose,
+        translation=parameters.translation,
+        camera=camera,
+        fps=fps,
+    )
+    quality = tuple(FrameQuality(number=n, time=(n - 1) / fps, error=0.0, confidence=1.0) for n in range(1, count + 1))
+    return Subject(folder=folder, track=track, quality=quality, source=source, held_out=held_out)
 
 
 def truth_path(folder: Path, number: int) -> Path:
@@ -182,7 +165,7 @@ def truth_path(folder: Path, number: int) -> Path:
 
 def make_person(seed: int) -> Person:
     """The person of a seed."""
-    head = load_head("open-head")
+    head = load_head(open_head.NAME)
     generator = torch.Generator().manual_seed(seed)
     shape = torch.zeros(head.n_shape)
     shape[:SHAPE_COMPONENTS] = SHAPE_SIGMA * torch.randn(SHAPE_COMPONENTS, generator=generator)
@@ -227,7 +210,7 @@ def studio_light(seed: int, *, height: int = 64) -> Float[Tensor, "H W 3"]:
     return light
 
 
-def finished_subject(folder: Path, source: dict[str, Any]) -> Subject | None:
+def _finished(folder: Path, source: dict[str, Any]) -> Subject | None:
     """The subject in `folder` if it is this recording, and whole."""
     if not ((folder / "flare.json").is_file() and (folder / "flame_params.json").is_file()):
         return None

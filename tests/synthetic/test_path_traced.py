@@ -16,7 +16,6 @@ from flare_cli.subject.folder import load_subject
 from flare_cli.synthetic import path_traced
 from flare_cli.synthetic.acting import act
 from flare_cli.synthetic.path_traced import PathTracedFilm, film_path_traced, rounded, stepped
-from flare_cli.synthetic.people.interface import HeadParameters
 from flare_cli.synthetic.raytrace import trace_picture
 from flare_cli.synthetic.recipe import load_recipe
 from flare_cli.synthetic.recording import make_person
@@ -47,15 +46,7 @@ class PlainPerson:
         return self.person.posed(performance, frame)
 
     def parameters(self, performance):
-        head = self.person.head
-        if not self.parameters_known:
-            return None
-        return HeadParameters(
-            shape=self.person.shape,
-            expression=performance.expression(head),
-            pose=performance.pose(head),
-            translation=performance.translation,
-        )
+        return self.person.parameters(performance) if self.parameters_known else None
 
 
 @pytest.fixture
