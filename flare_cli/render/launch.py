@@ -119,7 +119,9 @@ def _whole(argument: object) -> object:
 
 def _launch(kernel: Any, dim: tuple[int, ...], device: torch.device, arguments: Sequence[object]) -> None:
     stream = _warp_stream(torch.cuda.current_stream(device)) if device.type == "cuda" else None
-    with nullcontext() if (kernel.module, device) in _loaded else _loading:
+    module = kernel.module, device
+    is_loaded = module in _loaded
+    with nullcontext() if is_loaded else _loading:
         wp.launch(
             kernel,
             dim=dim,
@@ -127,7 +129,8 @@ def _launch(kernel: Any, dim: tuple[int, ...], device: torch.device, arguments: 
             device=wp.device_from_torch(device),
             stream=stream,
         )
-        _loaded.add((kernel.module, device))
+        if not is_loaded:
+            _loaded.add(module)
 
 
 def vectors(tensor: Tensor) -> Any:

@@ -174,7 +174,7 @@ def load_truth(
         envmap=reader.envmap(folder),
         relit={} if maps_only else reader.relit(numbers),
         views={} if maps_only else reader.views(numbers),
-        mesh=None if maps_only else reader.mesh(numbers, camera),
+        mesh=None if maps_only else reader.mesh(stored, camera),
     )
 
 
@@ -198,8 +198,9 @@ class _Reader:
             lacks = [name for name in names if name not in arrays]
             if lacks:
                 raise SubjectError(f"{folder / f'{number}.npz'} holds no {lacks[0]}", hint=MAKE_TRUTH)
+            vertices = {"vertices": arrays.pop("vertices")} if "vertices" in arrays else {}
             filmed = np.ones(arrays["radiance"].shape[:2], bool)
-            return self._on_pixels({**arrays, "filmed": filmed})
+            return {**self._on_pixels({**arrays, "filmed": filmed}), **vertices}
 
         # One after the other: numpy parses each array's header, and Python 3.11's parser counts threads together
         # ("AST constructor recursion depth mismatch", seen in a run of the tests).
@@ -267,24 +268,23 @@ class _Reader:
                 )
         return views
 
-    def mesh(self, numbers: list[int], camera: Cameras) -> TrueMesh | None:
+    def mesh(self, frames: list[dict[str, np.ndarray]], camera: Cameras) -> TrueMesh | None:
         """The control mesh; None of recordings that don't have it."""
         if not (self.folder / "mesh.npz").is_file():
             return None
         mesh = read_arrays(self.folder / "mesh.npz")
-        world = np.stack([read_arrays(self.folder / f"{number}.npz")["vertices"] for number in numbers])
         seen = camera.camera_from_world[0]
         return TrueMesh(
-            vertices=torch.from_numpy(world).to(self.device) @ seen[:, :3].T + seen[:, 3],
+            vertices=self.stack(frames, "vertices") @ seen[:, :3].T + seen[:, 3],
             faces=torch.from_numpy(mesh["faces"]).to(self.device),
             labels=torch.from_numpy(mesh["labels"]).to(self.device),
         )
 
     def _on_pixels(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Pictures on the subject's pixels: means over the pixels' area, of surfaces weighted by their coverage."""
-        pictures = {name: values for name, values in arrays.items() if name != "vertices"}
+        pictures = arrays
         if self._crop is not None:
-            pictures = {name: self._crop.cut(values) for name, values in pictures.items()}
+            pictures = {name: self._crop.cut(values) for name, values in arrays.items()}
         if all(values.shape[:2] == (self._height, self._width) for values in pictures.values()):
             return pictures
         over_black = {"radiance": self._resized(pictures["radiance"])}

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flare_cli.render.light.environment import solid_angles
+from flare_cli.render.light.samples import map_directions
+
 # Linear radiance, in its brightest channel, of the brightest white card that faces the camera's side: skin, at most 0.6
 # of it, stays below 1.
 BRIGHTEST_CARD = 1.4
@@ -35,15 +38,10 @@ def exposed(envmap: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
 def card_radiance(envmap: Float[Tensor, "H W 3"], normals: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     """Linear radiance of white matte cards that face along `normals`, without shadows."""
     height, width = envmap.shape[:2]
-    edges = torch.linspace(0, math.pi, height + 1)
-    solid_angle = (edges[:-1].cos() - edges[1:].cos()) * (2 * math.pi / width)
-    power = (envmap * solid_angle[:, None, None]).permute(2, 0, 1)
+    power = (envmap * torch.from_numpy(solid_angles(height)).float()[:, None, None]).permute(2, 0, 1)
     pooled = torch.nn.functional.adaptive_avg_pool2d(power, (ROWS, 2 * ROWS))
     pooled = pooled * (height * width / pooled[0].numel())  # means back to sums
-    theta = (torch.arange(ROWS) + 0.5) * (math.pi / ROWS)
-    phi = ((torch.arange(2 * ROWS) + 0.5) / (2 * ROWS) - 0.5) * 2 * math.pi
-    sine, cosine = theta.sin()[:, None], theta.cos()[:, None].expand(ROWS, 2 * ROWS)
-    directions = torch.stack([sine * phi.sin(), cosine, -sine * phi.cos()], -1).reshape(-1, 3)
+    directions = map_directions(ROWS).flatten(0, 1)
     return (normals @ directions.T).clamp(min=0) @ pooled.flatten(1).T / math.pi
 
 

@@ -78,11 +78,13 @@ def clothed(
     under_ear = (neutral[:, 1] < lobe[1] + 0.015) & (neutral[:, 2] > lobe[2])
     hair[~regions["skin"] | regions["ears"] | under_ear] = 0
     # The mask ends at the hairline; hair has its full depth a little inside it.
-    depth = HAIR_DEPTH * _step(hair, 0.35, 0.95) * (1 + 0.35 * noise(neutral, 0.03, octaves=2))
+    depth = HAIR_DEPTH * smooth_step(hair, 0.35, 0.95) * (1 + 0.35 * noise(neutral, 0.03, octaves=2))
     rim = neutral[regions["boundary"] & regions["skin"]]
     from_rim = KDTree(rim).query(neutral)[0]
     # Wider than a control face, so that the smooth mesh finds a clean edge at one half.
-    collar = np.where(regions["skin"], _step(COLLAR_WIDTH + 0.003 * noise(neutral, 0.08) - from_rim, -0.012, 0.012), 0)
+    collar = np.where(
+        regions["skin"], smooth_step(COLLAR_WIDTH + 0.003 * noise(neutral, 0.08) - from_rim, -0.012, 0.012), 0
+    )
     folds = 1 + 0.3 * noise(neutral, 0.02, shift=1)
     added = (depth + COLLAR_DEPTH * folds * collar)[:, None] * normals
     return added, hair, collar
@@ -147,7 +149,7 @@ def _skin(
     cheek *= places[:, 2] > 0.05
     red = np.clip(0.7 * cheek + 0.8 * soft["nose"] + 0.6 * soft["ears"], 0, 1) * (0.8 + 0.2 * noise(places, 0.02))
     albedo *= 1 + red[:, None] * np.array([0.06, -0.16, -0.18])
-    freckled = np.clip(cheek + soft["nose"], 0, 1) * _step(noise(places, 0.0035, shift=3), 0.45, 0.65)
+    freckled = np.clip(cheek + soft["nose"], 0, 1) * smooth_step(noise(places, 0.0035, shift=3), 0.45, 0.65)
     albedo *= 1 - freckled[:, None] * np.array([0.3, 0.4, 0.45])
     roughness = SKIN_ROUGHNESS + 0.06 * noise(places, 0.01) - 0.1 * soft["nose"]
     labels = np.full(len(places), Label.SKIN)
@@ -162,10 +164,12 @@ def _eye(offsets: Float[np.ndarray, "N 3"], noise: Noise, iris: Float[np.ndarray
     """Colours by the angle from the gaze axis: pupil, iris with spokes and a dark rim, white with faint veins."""
     angle = np.arccos(np.clip(offsets[:, 2] / np.linalg.norm(offsets, axis=1), -1, 1))
     around = np.arctan2(offsets[:, 1], offsets[:, 0])
-    veins = _step(np.abs(noise(offsets, 0.003, octaves=2)), 0.0, 0.1)
-    white = np.array(SCLERA) * (1 - (1 - veins)[:, None] * np.array([0.03, 0.2, 0.2]) * _step(angle, 0.5, 1.0)[:, None])
+    veins = smooth_step(np.abs(noise(offsets, 0.003, octaves=2)), 0.0, 0.1)
+    white = np.array(SCLERA) * (
+        1 - (1 - veins)[:, None] * np.array([0.03, 0.2, 0.2]) * smooth_step(angle, 0.5, 1.0)[:, None]
+    )
     spokes = 1 + 0.4 * np.sin(17 * around) * np.sin(11 * around + 2)
-    rim = 1 - 0.7 * _step(angle, 0.8 * IRIS_EDGE, IRIS_EDGE)
+    rim = 1 - 0.7 * smooth_step(angle, 0.8 * IRIS_EDGE, IRIS_EDGE)
     coloured = iris * (spokes * rim)[:, None]
     colours = np.where((angle < IRIS_EDGE)[:, None], coloured, white)
     return np.where((angle < PUPIL_EDGE)[:, None], np.array(PUPIL), colours)
@@ -181,7 +185,7 @@ def _spread(head: HeadModel, values: Float[np.ndarray, "V"], *, rounds: int) -> 
     return values
 
 
-def _step(x: Any, low: float, high: float) -> Any:
-    """A smooth step from 0 at `low` to 1 at `high`."""
+def smooth_step(x: Any, low: float, high: float) -> Any:
+    """From 0 at `low` to 1 at `high` (which may be lower), without corners."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

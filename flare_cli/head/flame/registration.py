@@ -17,6 +17,7 @@ from flare_cli.errors import HeadError
 from flare_cli.head.flame.surface import SurfacePoints, closest_points, corner_normals
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
+from flare_cli.score.shape import Similarity, similarity
 
 # The way is that of Amberg et al. 2007 (optimal step nonrigid ICP), with a membrane instead of affine maps. The numbers
 # were chosen by eye on a head shaped like FLAME (tests/support/flame_like.py), with no experiment logged.
@@ -124,29 +125,18 @@ def _aligned(
     target: Target,
 ) -> tuple[Float[np.ndarray, "V 3"], float]:
     scale = float(np.linalg.norm(np.diff(target.eye_centres, axis=0)) / np.linalg.norm(np.diff(eyes, axis=0)))
-    rotation, shift = np.eye(3), target.eye_centres.mean(0) - scale * eyes.mean(0)
+    shift = target.eye_centres.mean(0) - scale * eyes.mean(0)
+    laid = Similarity(scale=scale, rotation=np.eye(3), translation=shift)
     for _ in range(ALIGNMENT_ROUNDS):
-        moved = scale * start @ rotation.T + shift
+        moved = laid.moved(start)
         closest = target.closest(moved[face], target.skin)
         near = closest.distance <= np.quantile(closest.distance, TRIMMED)
         # The eyes count as much as the face: they fix the size, which a smooth surface does not.
         count = int(near.sum()) // 2
         points = np.concatenate([start[face][near], np.repeat(eyes, count, 0)])
         wanted = np.concatenate([closest.place[near], np.repeat(target.eye_centres, count, 0)])
-        scale, rotation, shift = _similarity(points, wanted)
-    return scale * start @ rotation.T + shift, scale
-
-
-def _similarity(
-    points: Float[np.ndarray, "N 3"], wanted: Float[np.ndarray, "N 3"]
-) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
-    """Scale, rotation and shift that carry `points` to `wanted` in the sense of least squares (Umeyama 1991)."""
-    a, b = points - points.mean(0), wanted - wanted.mean(0)
-    u, sizes, vt = np.linalg.svd(b.T @ a)
-    sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * sign) @ vt
-    scale = float((sizes * sign).sum() / (a * a).sum())
-    return scale, rotation, wanted.mean(0) - scale * rotation @ points.mean(0)
+        laid = similarity(points, wanted)
+    return laid.moved(start), laid.scale
 
 
 def _pulls(

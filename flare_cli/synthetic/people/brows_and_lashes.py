@@ -7,9 +7,10 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 
 from flare_cli.data.celebamask import Label
+from flare_cli.synthetic.paint import smooth_step
 from flare_cli.synthetic.people.face_space import FaceSpace
 from flare_cli.synthetic.people.hair import Ground, short_hairs
-from flare_cli.synthetic.people.parts import OnSkin, smooth_step, unit
+from flare_cli.synthetic.people.parts import OnSkin, unit
 
 # The middle line of the subject's left brow on the template, from the nose outwards (x, y), and its half height.
 BROW_X, BROW_Y = (0.011, 0.020, 0.030, 0.040, 0.048, 0.0565), (0.0175, 0.0205, 0.0222, 0.0222, 0.0195, 0.0135)

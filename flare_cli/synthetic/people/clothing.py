@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
 from flare_cli.data.celebamask import Label
-from flare_cli.synthetic.paint import CLOTHS, Noise
+from flare_cli.synthetic.paint import CLOTHS, Noise, smooth_step
 from flare_cli.synthetic.people.face_space import FaceSpace
-from flare_cli.synthetic.people.parts import Gloss, Motion, Paint, evenly, smooth_step
+from flare_cli.synthetic.people.parts import Gloss, Motion, Paint, evenly
 from flare_cli.synthetic.people.recipe import ClothKind
 
 GLOSS = Gloss(roughness=0.8, specular=0.4)

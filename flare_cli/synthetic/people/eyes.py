@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from flare_cli.synthetic.paint import Noise
-from flare_cli.synthetic.people.parts import Gloss, smooth_step
+from flare_cli.synthetic.paint import Noise, smooth_step
+from flare_cli.synthetic.people.parts import Gloss
 from flare_cli.synthetic.people.recipe import PersonRecipe
 
 # Linear albedo of the iris' middle tone: blue grey, brown, hazel, green.

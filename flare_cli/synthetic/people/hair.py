@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
 from flare_cli.data.celebamask import Label
-from flare_cli.synthetic.paint import HAIRS, Noise
+from flare_cli.synthetic.paint import HAIRS, Noise, smooth_step
 from flare_cli.synthetic.people.face_space import FaceSpace
-from flare_cli.synthetic.people.parts import Gloss, OnSkin, OnSkull, evenly, on_skin, smooth_step, tubes, unit
+from flare_cli.synthetic.people.parts import Gloss, OnSkin, OnSkull, evenly, on_skin, tubes, unit
 from flare_cli.synthetic.people.recipe import HairKind, PersonRecipe
 
 GLOSS = Gloss(roughness=0.42, specular=0.9)

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
 from flare_cli.data.celebamask import Label
 
@@ -62,8 +63,7 @@ class Motion:
 
 def rigid_motion(before: Float[np.ndarray, "N 3"], after: Float[np.ndarray, "N 3"]) -> Motion:
     """The rigid motion nearest to how points moved (Kabsch 1976)."""
-    u, _, vt = np.linalg.svd((after - after.mean(0)).T @ (before - before.mean(0)))
-    rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    rotation = Rotation.align_vectors(after - after.mean(0), before - before.mean(0))[0].as_matrix()
     return Motion(rotation, after.mean(0) - rotation @ before.mean(0))
 
 
@@ -142,12 +142,6 @@ def triangle_frames(
 def unit(vectors: Float[np.ndarray, "*N 3"]) -> Float[np.ndarray, "*N 3"]:
     """Vectors of length 1; what is 0 stays."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def smooth_step(x: Float[np.ndarray, "*N"], low: float, high: float) -> Float[np.ndarray, "*N"]:
-    """From 0 at `low` to 1 at `high` (which may be lower), without corners."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def tubes(

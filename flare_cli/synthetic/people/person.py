@@ -16,7 +16,7 @@ from flare_cli.head.library import load_head
 from flare_cli.head.skinning import landmark_points
 from flare_cli.render.geometry import vertex_normals
 from flare_cli.synthetic.loop_subdivision import SmoothMesh
-from flare_cli.synthetic.paint import Noise
+from flare_cli.synthetic.paint import Noise, smooth_step
 from flare_cli.synthetic.people import clothing, hair
 from flare_cli.synthetic.people.brows_and_lashes import brow_hairs, brow_share, lashes
 from flare_cli.synthetic.people.face_space import FaceSpace
@@ -24,7 +24,7 @@ from flare_cli.synthetic.people.glasses import glasses
 from flare_cli.synthetic.people.ict_person import ball_centre, ict_actor
 from flare_cli.synthetic.people.interface import Actor, FilmedPerson, HeadParameters
 from flare_cli.synthetic.people.open_head_person import open_head_actor
-from flare_cli.synthetic.people.parts import Motion, Paint, Part, joined, rigid_motion, smooth_step
+from flare_cli.synthetic.people.parts import Motion, Paint, Part, joined, rigid_motion
 from flare_cli.synthetic.people.recipe import PersonRecipe
 from flare_cli.synthetic.people.refined_mesh import refined
 from flare_cli.synthetic.people.skin_detail import Crease, creases, grain

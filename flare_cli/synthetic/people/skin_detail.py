@@ -12,9 +12,8 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 
 from flare_cli.head.arkit import ARKIT_NAMES
-from flare_cli.synthetic.paint import Noise
+from flare_cli.synthetic.paint import Noise, smooth_step
 from flare_cli.synthetic.people.face_space import FaceSpace
-from flare_cli.synthetic.people.parts import smooth_step
 
 MILLIMETRE = 0.001
 PORE_SPACING, PORE_RADIUS, PORE_DEPTH = 0.0017, 0.00045, 0.00005  # metres

@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from flare_cli.data.celebamask import Label
-from flare_cli.synthetic.paint import ALBEDO_RANGE, ROUGHNESS_RANGE, Noise
+from flare_cli.synthetic.paint import ALBEDO_RANGE, ROUGHNESS_RANGE, Noise, smooth_step
 from flare_cli.synthetic.people.eyes import WET, eye_colours, iris_colour
 from flare_cli.synthetic.people.face_space import FaceSpace
-from flare_cli.synthetic.people.parts import Gloss, Paint, smooth_step
+from flare_cli.synthetic.people.parts import Gloss, Paint
 from flare_cli.synthetic.people.recipe import PersonRecipe, SkinKind
 from flare_cli.synthetic.people.skin_colour import skin_albedo
 from flare_cli.synthetic.people.skin_detail import pore_share
