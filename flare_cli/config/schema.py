@@ -124,6 +124,7 @@ class LossSettings:
     )
     roughness_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.5, 0.1)", low=0, high=1e6)
     specular_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.3753, 0.1655)", low=0, high=1e6)
+    fibre_gloss: float = setting(0.0, "1 - roughness on hair, brows and cloth", low=0, high=1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

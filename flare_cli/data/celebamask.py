@@ -30,6 +30,8 @@ class Label(IntEnum):
 
 
 BARE_SKIN = (Label.SKIN, Label.EAR_LEFT, Label.EAR_RIGHT, Label.NOSE, Label.NECK)
+# Strands and threads: a pixel of them holds many.
+FIBRES = (Label.BROW_LEFT, Label.BROW_RIGHT, Label.CLOTH, Label.HAIR, Label.HAT)
 # What a face is scored on: what light and expression are read from.
 FACE = (
     Label.SKIN,

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.deformer import Corrections
+from flare_cli.avatar.material import Material
 from flare_cli.avatar.picture import Picture
 from flare_cli.config.schema import LossSettings
+from flare_cli.data.celebamask import FIBRES
 from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.photometric import photometric_loss
@@ -23,6 +25,7 @@ from flare_cli.fit.skin_terms import skin_terms
 from flare_cli.render.colour import tone_mapped
 from flare_cli.render.geometry import mesh_edges, normal_consistency, twin_half_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise
+from flare_cli.render.raster.fragments import Pixels
 
 Mean = Callable[[Tensor], Tensor]
 # Regions whose free offsets are held back. With weight 100 and a smoother mesh normals were 8.3 instead of 12.8 degrees
@@ -96,6 +99,10 @@ def loss_terms(inputs: LossInputs, weights: LossSettings, perceptual: Perceptual
         "albedo_even": (weights.albedo_even, lambda: skin()[0]),
         "roughness_skin": (weights.roughness_skin, lambda: skin()[1]),
         "specular_skin": (weights.specular_skin, lambda: skin()[2]),
+        "fibre_gloss": (
+            weights.fibre_gloss,
+            lambda: fibre_gloss(picture.material, picture.surface.pixels, target.label),
+        ),
     }
     if perceptual is not None:
         terms["perceptual"] = (weights.perceptual, lambda: ramps.perceptual * perceptual_term(inputs, perceptual))
@@ -151,6 +158,25 @@ def albedo_smoothness(inputs: LossInputs, fraction: float) -> Float[Tensor, ""]:
     jitter = normal_noise(inputs.seed, len(canonical))
     jittered = inputs.avatar.material(canonical + POSITION_JITTER * jitter).albedo
     return mean(((albedo - jittered).square() / ROBUST_SCALE**2 + 1).sqrt() - 1)
+
+
+def fibre_gloss(material: Material, pixels: Pixels, labels: UInt8[Tensor, "B H W"]) -> Float[Tensor, ""]:
+    """Mean of 1 - roughness over the pixels labelled as hair, brows, cloth or hat; 0 where there are none.
+
+    Each of them holds many strands, lit from many sides and in each other's shade: as one smooth surface with the gloss
+    of a strand they would shine far too much in grazing light (docs/benchmark.md, "Attribution").
+    """
+    # Padding has the index behind the last pixel.
+    label = torch.cat([labels.flatten(), labels.new_zeros(1)])[pixels.index]
+    is_fibre = _is_fibre(label.device)[label.int()]
+    return (is_fibre * (1 - material.roughness[:, 0])).sum() / is_fibre.sum().clamp(min=1)
+
+
+@functools.cache
+def _is_fibre(device: torch.device) -> Float[Tensor, "256"]:
+    table = torch.zeros(256)
+    table[list(FIBRES)] = 1
+    return table.to(device)
 
 
 def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from flare_cli.avatar.material import Material
+from flare_cli.fit.losses import fibre_gloss
 from flare_cli.fit.skin_terms import skin_terms
 from flare_cli.render.raster.fragments import Pixels
 
@@ -60,3 +61,17 @@ def test_hinges_are_flat_within_two_deviations():
     assert even == 0
     assert specular == 0
     assert float(roughness) == pytest.approx(0.2 / 2)
+
+
+def test_gloss_of_fibres_and_its_gradient_are_those_of_their_pixels_alone(scene):
+    labels, pixels, values, _ = scene
+    values.requires_grad_()
+    gloss = fibre_gloss(Material(*values.split([3, 1, 1], 1)), pixels, labels)
+    label = torch.cat([labels.flatten(), labels.new_zeros(1)])[pixels.index]
+    fibres = torch.isin(label, torch.tensor([2, 3, 16, 17, 18]))
+    torch.testing.assert_close(gloss, (1 - values[fibres, 3]).mean())
+    gloss.backward()
+    expected = torch.zeros_like(values)
+    expected[fibres, 3] = -1 / fibres.sum()
+    torch.testing.assert_close(values.grad, expected)
+    assert fibre_gloss(Material(*values.split([3, 1, 1], 1)), pixels, torch.ones_like(labels)) == 0

@@ -58,8 +58,9 @@ class FrameSegmenter:
         if not work_folder.is_segmented(frame.number):
             assert self.colours is not None
             view = self.reader(frame, rgb)
-            write_png(work_folder.picture("semantic", frame.number), label_image(view, self.colours))
-            write_png(work_folder.picture("mask", frame.number), np.rint(fit_mask(view) * 255).astype(np.uint8))
+            labels = label_image(view, self.colours)
+            write_png(work_folder.picture("semantic", frame.number), labels)
+            write_png(work_folder.picture("mask", frame.number), np.rint(fit_mask(view, labels) * 255).astype(np.uint8))
         row = None
         if frame.number in self.captions:
             labels, mask = (read_grey(work_folder.picture(kind, frame.number)) for kind in ("semantic", "mask"))

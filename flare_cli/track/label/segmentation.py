@@ -6,7 +6,7 @@ where the tracked head says what is certain; eyes, brows and lips are landmark o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import cv2
@@ -59,6 +59,10 @@ HAIRLINE_FROM, HAIR_RISE, LEAST_HAIR, MOST_HAIR = 0.1, 1.5, 0.45, 0.97
 # Skin and hair together on the skull: the rest is cloth, such as a cap.
 SKULL_SKIN_AND_HAIR = 0.99
 
+# Hair may hang past the jaw within such a distance of the drawn head above the jaw, in the colours that make up such
+# a part of the hair above. There it has such chances of skin and of hair: of a coat in hair's colour cloth is likelier.
+HANGING_REACH, USUAL_PART, HANGING_CHANCES = 0.9, 0.95, (0.03, 0.35)
+
 # The fit mask: how far beyond the drawn head (pixels) it reaches at and below the shoulders, and how much farther above
 # them: up to the square of a ramp of this length, times this reach. Hair stands off the head above, the torso below.
 MASK_MARGIN, SHOULDER_RAMP, HAIR_REACH = 2.0, 0.25, 1.5
@@ -110,9 +114,10 @@ class FrameView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColourModels:
-    """How likely each Lab colour is in skin, hair and cloth."""
+    """How likely each Lab colour is in skin, hair and cloth; and the colours that most of the hair has."""
 
     likelihood: Float[np.ndarray, "3 bbb"]
+    usual_in_hair: Bool[np.ndarray, " bbb"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,21 +141,47 @@ def learn_colours(views: list[FrameView]) -> ColourModels:
     """Colour models from frames spread over the recording: first from what position says, then twice from that and the
     colours learned so far.
     """
-    models = ColourModels(likelihood=np.full((3, BINS**3), 1.0, np.float32))
+    models = _models_of(np.zeros((3, BINS**3)))
     known = list(zip(views, in_parallel(clues_of, views), strict=True))
 
     def counts_in(frame: tuple[FrameView, Clues]) -> Int[np.ndarray, "3 bbb"]:
         view, clues = frame
+        clues = with_hanging_hair(view, clues, models)
         certain = view.matte > TEACHING_MATTE
         chosen = [certain & (chance > TEACHING_CHANCE) for chance in materials(view, clues, models)]
         return np.stack([np.bincount(clues.colour[pixels], minlength=BINS**3) for pixels in chosen])
 
     for _ in range(LEARNING_ROUNDS):
-        counts = np.sum(list(in_parallel(counts_in, known)), 0).astype(float)
-        smooth = np.stack([_blurred(count) for count in counts])
-        total = smooth.sum(1, keepdims=True)
-        models = ColourModels(likelihood=(smooth / np.maximum(total, 1) + LEAST_LIKELIHOOD).astype(np.float32))
+        models = _models_of(np.sum(list(in_parallel(counts_in, known)), 0).astype(float))
     return models
+
+
+def _models_of(counts: Float[np.ndarray, "3 bbb"]) -> ColourModels:
+    smooth = np.stack([_blurred(count) for count in counts])
+    part = smooth / np.maximum(smooth.sum(1, keepdims=True), 1)
+    rare_first = np.argsort(part[1])
+    usual = np.zeros(part.shape[1], bool)
+    usual[rare_first[np.cumsum(part[1, rare_first]) > 1 - USUAL_PART]] = True
+    return ColourModels(likelihood=(part + LEAST_LIKELIHOOD).astype(np.float32), usual_in_hair=usual)
+
+
+def with_hanging_hair(view: FrameView, clues: Clues, models: ColourModels) -> Clues:
+    """The clues, with hair's chance where hair may hang past the jaw: of hair's colour, near the head, joined to it.
+
+    Cloth would else be taught by the hair that covers it. Before hair's colours are known there is none.
+    """
+    hair_coloured = models.usual_in_hair[clues.colour] & (view.matte > CONNECTED_MATTE)
+    above = hair_coloured & ~clues.below & (clues.hair >= LEAST_HAIR)
+    reach = HANGING_REACH * view.face_height
+    near = _distance((view.head.regions > 0) & ~clues.below, reach) <= reach
+    below = hair_coloured & clues.below & ~view.head.shows("neck") & near
+    _, parts = cv2.connectedComponents((above | below).view(np.uint8))
+    hanging = below & np.isin(parts, np.unique(parts[above]))
+    chances = [
+        np.where(hanging, np.float32(chance), values)
+        for chance, values in zip(HANGING_CHANCES, (clues.skin, clues.hair), strict=True)
+    ]
+    return replace(clues, skin=chances[0], hair=chances[1])
 
 
 def _blurred(counts: Float[np.ndarray, "bbb"]) -> Float[np.ndarray, "bbb"]:
@@ -181,7 +212,7 @@ def materials(view: FrameView, clues: Clues, models: ColourModels) -> list[Float
 
 def label_image(view: FrameView, models: ColourModels) -> UInt8[np.ndarray, "H W"]:
     """CelebAMask-19 ids of one frame."""
-    clues = clues_of(view)
+    clues = with_hanging_hair(view, clues_of(view), models)
     skin, hair, cloth = materials(view, clues, models)
     window = 2 * max(1, view.rgb.shape[0] // HEIGHTS_PER_SPECK) + 1
     person = _mostly((skin >= cloth) | (hair >= cloth), window)
@@ -209,7 +240,7 @@ def _mostly(mask: Bool[np.ndarray, "H W"], window: int) -> Bool[np.ndarray, "H W
     return count > window * window // 2
 
 
-def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
+def fit_mask(view: FrameView, labels: UInt8[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
     """What the head model can explain: the matte of head, hair, neck and collar, fading out where the model ends."""
     height = view.matte.shape[0]
     away = cv2.distanceTransform((view.head.regions == 0).view(np.uint8), cv2.DIST_L2, 5)
@@ -217,7 +248,8 @@ def fit_mask(view: FrameView) -> Float[np.ndarray, "H W"]:
     shoulder = float(np.percentile(view.head.rim[:, 1], SHOULDER_PERCENTILE))
     ramp = SHOULDER_RAMP * view.face_height
     rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
-    above = np.clip((shoulder - rows) / ramp, 0, 1)
+    # Long hair is part of the head as far down as it hangs.
+    above = np.where(_largest(labels == Label.HAIR), 1, np.clip((shoulder - rows) / ramp, 0, 1))
     reach = MASK_MARGIN + above**2 * HAIR_REACH * view.face_height
     soft = MASK_SOFTNESS * height / 512
     mask = reach - away
@@ -299,6 +331,13 @@ def _connected(view: FrameView) -> Float[np.ndarray, "H W"]:
     this_person = parts == parts[y, x] if parts[y, x] else person > 0
     grown = cv2.dilate(this_person.view(np.uint8), np.ones((7, 7), np.uint8))
     return cv2.GaussianBlur(grown.astype(np.float32), (0, 0), 1.0)
+
+
+def _largest(region: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """The largest connected part of a region."""
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(region.view(np.uint8))
+    areas = statistics[1:, cv2.CC_STAT_AREA]
+    return parts == 1 + areas.argmax() if len(areas) else region
 
 
 def _bins(rgb: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:

@@ -132,8 +132,37 @@ def test_distances_near_a_region_are_those_in_the_whole_picture():
     assert np.isinf(_distance(np.zeros_like(region), 9.0)).all()
 
 
-def test_the_mask_keeps_head_and_hair_and_leaves_the_torso_out(view):
-    mask = fit_mask(view)
+def _with_long_hair(view: FrameView, coat: tuple[int, int, int]) -> FrameView:
+    """Locks on both sides of the neck, down to the chest, over a coat."""
+    rgb, matte = view.rgb.copy(), view.matte.copy()
+    rgb[190:] = np.where(view.matte[190:, :, None] > 0, coat, rgb[190:])
+    for left in (78, 154):
+        rgb[90:230, left : left + 24], matte[90:230, left : left + 24] = HAIR_COLOUR, 1
+    rgb[95:118, 80:92] = rgb[95:118, 164:176] = HAIR_COLOUR
+    return replace(view, rgb=rgb, guide=guide_of(rgb), matte=matte)
+
+
+def test_hair_that_hangs_past_the_jaw_is_hair_and_in_the_mask(view):
+    long = _with_long_hair(view, CLOTH_COLOUR)
+    labels = label_image(long, learn_colours([long]))
+    mask = fit_mask(long, labels)
+    for x in (90, 166):
+        assert (labels[165:225, x] == Label.HAIR).all()
+        assert (mask[165:225, x] > 0.95).all()
+    for x in (40, 128, 216):
+        assert (labels[200:250, x] == Label.CLOTH).all()
+        assert (mask[225:250, x] < 0.05).all()
+
+
+def test_a_coat_in_the_colour_of_the_hair_is_cloth(view):
+    dark = _with_long_hair(view, HAIR_COLOUR)
+    labels = label_image(dark, learn_colours([dark]))
+    assert (labels[235:, 12:244] == Label.CLOTH).mean() > 0.99
+    assert (labels[195:, 20:60] == Label.CLOTH).mean() > 0.99
+
+
+def test_the_mask_keeps_head_and_hair_and_leaves_the_torso_out(view, labels):
+    mask = fit_mask(view, labels)
     assert mask[40, 128] > 0.95  # hair above the model
     assert mask[110, 128] > 0.95
     assert mask[205, 128] > 0.95  # collar on the model
@@ -142,11 +171,11 @@ def test_the_mask_keeps_head_and_hair_and_leaves_the_torso_out(view):
     assert mask[205, 30] < 0.05  # shoulder beside it
 
 
-def test_the_mask_never_exceeds_the_matte(view):
-    assert (fit_mask(view) <= view.matte + 1e-6).all()
+def test_the_mask_never_exceeds_the_matte(view, labels):
+    assert (fit_mask(view, labels) <= view.matte + 1e-6).all()
 
 
-def test_another_person_is_left_out(view):
+def test_another_person_is_left_out(view, labels):
     matte = view.matte.copy()
     matte[60:120, 225:250] = 1
-    assert fit_mask(replace(view, matte=matte))[90, 240] < 0.05
+    assert fit_mask(replace(view, matte=matte), labels)[90, 240] < 0.05
