@@ -62,7 +62,7 @@ def part_of(kernel: str) -> str:
 
 def least_work(runner: StageRunner) -> dict[str, Work]:
     """Floors of the parts whose work follows from the sizes of the step; the rest should not exist."""
-    avatar, config, projections = runner.avatar, runner.config, runner.projections
+    avatar, config, (_, projections) = runner.avatar, runner.config, runner.track.all()
     assert runner.most_pixels is not None
     points, batch = int(runner.most_pixels), runner.stage.batch
     pixels, vertices = batch * projections.height * projections.width, batch * len(avatar.mesh.offsets)

@@ -16,7 +16,8 @@ from flare_cli.fit.frames import fitted_size, load_frames, split_frames
 from flare_cli.fit.loop import fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
-from flare_cli.fit.run_folder import AVATAR_FILE
+from flare_cli.fit.run_folder import AVATAR_FILE, save_refined_track
+from flare_cli.fit.track_calibration import calibrated
 from flare_cli.head.library import load_head
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import choose_encoding, choose_rasterizer
@@ -100,18 +101,22 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
     with Previews(folder / "preview", frames, device, rasterizer) as previews:
-        avatar, seconds = fit_avatar(
+        fitted = fit_avatar(
             frames,
             head,
             config,
             folder,
             device=device,
             on_steps=lambda at: progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total),
-            on_preview=lambda avatar, step: previews.draw(avatar, f"step_{step:06d}"),
+            on_preview=lambda avatar, track, step: previews.draw(avatar, track, f"step_{step:06d}"),
             resume=not request.fresh,
         )
-        last = previews.draw(avatar, "final")
-        save_avatar(finished, avatar, {**header, "config": config_to_dict(config), "seconds": seconds})
+        last = previews.draw(fitted.avatar, fitted.track, "final")
+        if config.track.refine:
+            refined = fitted.track.resized(subject.track.camera.height, subject.track.camera.width)
+            whole = calibrated(subject.track, refined)
+            save_refined_track(folder, subject, whole, training.frames.tolist())
+        save_avatar(finished, fitted.avatar, {**header, "config": config_to_dict(config), "seconds": fitted.seconds})
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FitResult(
         avatar=finished,
@@ -119,7 +124,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         device=str(device),
         training_frames=len(training),
         held_out_frames=len(held_out),
-        seconds=seconds,
+        seconds=fitted.seconds,
         steps=sum(stage.steps for stage in config.stage),
         resumed=resumed,
         peak_gpu_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,

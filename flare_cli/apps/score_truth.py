@@ -100,11 +100,11 @@ def _groups(request: TruthRequest, runs: list[Run]) -> list[_Group]:
         groups.setdefault(key, _Group(subject=subject, numbers=numbers)).contestants.append(contestant)
 
     for run in runs:
-        add(subject := asked or run.subject(), _unseen(run, subject), run)
+        add(subject := asked or run.given_subject(), _unseen(run, subject), run)
     if request.predictions_of:
         if asked is None and not runs:
             raise SubjectError("--predictions-of needs to know of whom", hint="name the subject: --subject SUBJECT")
-        subject = asked or runs[0].subject()
+        subject = asked or runs[0].given_subject()
         for folder in request.predictions_of:
             add(subject, predicted_frames(folder, frames_with_truth(subject)), folder)
     return list(groups.values())
@@ -154,8 +154,10 @@ def _score_group(
             add("predictions", read_predictions(contestant, track, truth.relit, device), str(contestant))
             continue
         name, avatar = str(contestant.folder), contestant.avatar
-        lights = TrueLights.of(truth, avatar.light.of_environment).in_world_of(track.camera.to(device), truth.camera)
-        predicted = predicted_by_avatar(avatar, track, contestant.rasterizer(), truth, lights)
+        fitted = contestant.with_fitted_track(subject).track
+        fitted = fitted[torch.isin(fitted.frames, track.frames)]
+        lights = TrueLights.of(truth, avatar.light.of_environment).in_world_of(fitted.camera.to(device), truth.camera)
+        predicted = predicted_by_avatar(avatar, fitted, contestant.rasterizer(), truth, lights)
         add("avatar", predicted.prediction, name)
         for row, replaced in attributed(predicted, truth, lights).items():
             add(row, replaced, name, shown=False)

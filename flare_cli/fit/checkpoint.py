@@ -19,6 +19,7 @@ from flare_cli.config.schema import Config
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.optimiser import Adam
+from flare_cli.fit.track_residuals import TrackResiduals
 from flare_cli.head.open_head import content_digest
 from flare_cli.subject.track import Track
 
@@ -47,10 +48,12 @@ class CheckpointWriter:
     def __enter__(self) -> CheckpointWriter:
         return self
 
-    def save(self, avatar: Avatar, optimiser: Adam, position: Position) -> None:
+    def save(self, avatar: Avatar, residuals: TrackResiduals | None, optimiser: Adam, position: Position) -> None:
         """Replace the last checkpoint. Raises what went wrong when that was written."""
         self._settle()
-        state = {f"avatar.{name}": tensor for name, tensor in avatar.state_dict().items()} | optimiser.tensors()
+        parts = {"avatar": avatar} if residuals is None else {"avatar": avatar, "track": residuals}
+        state = {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].state_dict().items()}
+        state |= optimiser.tensors()
         copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
         header = avatar_header(avatar, {"position": asdict(position), **self._belongs_to})
         self._written = self._thread.submit(save_tensors, self._path, copies, header)
@@ -70,12 +73,14 @@ class CheckpointWriter:
 def load_checkpoint(
     path: Path, config: Config, track: Track, device: torch.device
 ) -> tuple[Avatar, Position, dict[str, Tensor]]:
-    """The avatar, where its fit was, and the optimiser's state. Raises `AvatarError` for another subject's or config's.
+    """The avatar, where its fit was, and the state beside it: the optimiser's, and the residuals' where there are any.
+
+    Raises `AvatarError` for another subject's or config's.
 
     `track` is of the training frames, at the size of the pictures that are fitted.
     """
     tensors, header = load_tensors(path)
-    avatar_tensors = {name.removeprefix("avatar."): t for name, t in tensors.items() if name.startswith("avatar.")}
+    avatar_tensors = part_of(tensors, "avatar")
     avatar = build_avatar(avatar_tensors, header, path, device)
     checkpoint_config = config_from_dict(header["config"], str(path))
     if checkpoint_config != replace(config, run=checkpoint_config.run):
@@ -90,7 +95,12 @@ def load_checkpoint(
             " --fresh",
         )
     position: dict[str, Any] = header["position"]
-    return avatar, Position(**position), {name: t for name, t in tensors.items() if name.startswith("optimiser.")}
+    return avatar, Position(**position), {name: t for name, t in tensors.items() if not name.startswith("avatar.")}
+
+
+def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """What a checkpoint holds of the avatar or of the track, by its own names."""
+    return {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
 
 
 def _identity(track: Track) -> str:

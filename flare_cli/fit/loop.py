@@ -17,11 +17,13 @@ from flare_cli.config.loading import config_to_dict
 from flare_cli.config.schema import Config
 from flare_cli.data.atomic import write_text_whole
 from flare_cli.fit.avatar_spec import stage_spec
-from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint
+from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint, part_of
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.fit.stage import StageRunner
+from flare_cli.fit.track_residuals import TrackResiduals
 from flare_cli.head.model import HeadModel
+from flare_cli.subject.track import Track
 
 CONFIG = "config.toml"
 LOG = "metrics.jsonl"
@@ -37,6 +39,15 @@ class FitProgress:
     loss: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What a fit ends in: the avatar, the track of the training frames that it was fitted by, and the seconds spent."""
+
+    avatar: Avatar
+    track: Track
+    seconds: float
+
+
 def fit_avatar(
     frames: Frames,
     head: HeadModel,
@@ -45,16 +56,17 @@ def fit_avatar(
     *,
     device: torch.device,
     on_steps: Callable[[FitProgress], None],
-    on_preview: Callable[[Avatar, int], object],
+    on_preview: Callable[[Avatar, Track, int], object],
     resume: bool,
-) -> tuple[Avatar, float]:
-    """Fit an avatar to `frames`, which stay in host memory, on `device`. Returns it and the seconds of fitting.
+) -> Fitted:
+    """Fit an avatar to `frames`, which stay in host memory, on `device`; refine their track where `config` asks for it.
 
     With `resume` a checkpoint in `folder` is continued exactly: the random numbers of a step depend on the step alone.
     Without, it is removed. One that belongs to another fit raises `AvatarError` before anything is written. Raises
     `FitError` naming stage, step and term if a loss is not finite.
     """
     avatar, position, restored = _begin(frames, head, config, folder, device, resume)
+    residuals = _residuals(frames.track.to(device), config, restored)
     weights = vgg16_weights()
     perceptual = PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
@@ -73,7 +85,7 @@ def fit_avatar(
                 torch.manual_seed(config.run.seed + index)
                 avatar.restart_appearance(spec.material)
             avatar.spec = replace(avatar.spec, f0=spec.f0)
-            runner = StageRunner(avatar, index, frames, config, perceptual)
+            runner = StageRunner(avatar, index, frames, config, perceptual, residuals)
             if restored:
                 runner.optimiser.restore(restored)
                 restored = {}
@@ -86,16 +98,33 @@ def fit_avatar(
                         log.write(json.dumps({"stage": stage.name, "step": step + i - 1, **terms}) + "\n")
                 if time.monotonic() - saved >= config.run.checkpoint_seconds and done + len(block_terms) < total:
                     spent = position.seconds + time.monotonic() - started
-                    checkpoints.save(avatar, runner.optimiser, Position(stage=index, step=until, seconds=spent))
+                    at = Position(stage=index, step=until, seconds=spent)
+                    checkpoints.save(avatar, residuals, runner.optimiser, at)
                     log.flush()
                     saved = time.monotonic()
                 done += len(block_terms)
                 on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=sum(block_terms[-1].values())))
                 step = until
                 if previews and done % previews == 0 and done < total:
-                    on_preview(avatar, done)
+                    on_preview(avatar, _fitted_track(frames.track, residuals), done)
             runner.learn_visibility()
-    return avatar, position.seconds + time.monotonic() - started
+    seconds = position.seconds + time.monotonic() - started
+    return Fitted(avatar=avatar, track=_fitted_track(frames.track, residuals), seconds=seconds)
+
+
+def _residuals(given: Track, config: Config, restored: dict[str, Tensor]) -> TrackResiduals | None:
+    """What refines the track, as a checkpoint left it; None where the track is kept."""
+    if not config.track.refine:
+        return None
+    residuals = TrackResiduals(given, config.track)
+    if restored:
+        residuals.load_state_dict(part_of(restored, "track"))
+    return residuals
+
+
+@torch.no_grad()
+def _fitted_track(given: Track, residuals: TrackResiduals | None) -> Track:
+    return given if residuals is None else residuals.refined().to("cpu")
 
 
 def _begin(

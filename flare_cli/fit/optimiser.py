@@ -91,8 +91,8 @@ def _gradient(parameter: Tensor) -> Tensor:
     return parameter.grad
 
 
-def stage_optimiser(avatar: Avatar, stage: StageSettings) -> Adam:
-    """Adam with one rate per trained part; every other parameter is frozen."""
+def stage_optimiser(avatar: Avatar, stage: StageSettings, *others: tuple[nn.Module, float]) -> Adam:
+    """Adam with one rate per trained part of the avatar, and `others` with theirs; every other parameter is frozen."""
     parts: dict[Part, tuple[nn.Module, float]] = {
         "mesh": (avatar.mesh, stage.mesh_rate * (stage.mesh_rate_after if _is_subdivided(avatar, stage) else 1.0)),
         "deformer": (avatar.deformer, stage.deformer_rate),
@@ -101,7 +101,7 @@ def stage_optimiser(avatar: Avatar, stage: StageSettings) -> Adam:
     }
     for name, (module, _) in parts.items():
         module.requires_grad_(name in stage.trains)
-    return Adam([part for name, part in parts.items() if name in stage.trains], avatar.device)
+    return Adam([*(part for name, part in parts.items() if name in stage.trains), *others], avatar.device)
 
 
 def _is_subdivided(avatar: Avatar, stage: StageSettings) -> bool:

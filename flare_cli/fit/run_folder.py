@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from flare_cli.config.schema import Config
 from flare_cli.errors import AvatarError
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.raster.interface import Rasterizer
-from flare_cli.subject.folder import Subject, load_subject
+from flare_cli.subject.folder import Subject, load_subject, load_track, save_subject
+from flare_cli.subject.track import Track
 
 AVATAR_FILE = "avatar.safetensors"
+# The refined track: two files as a subject has them, without pictures.
+TRACK_FOLDER = "track"
 RUNS = Path("runs")
 
 
@@ -38,9 +41,26 @@ class Run:
         """What to draw with. Raises `BackendError` if it is not here."""
         return choose_rasterizer(self.rasterizer_name, self.avatar.device)
 
-    def subject(self) -> Subject:
-        """The subject that was fitted. Raises `SubjectError` if it is gone."""
+    def given_subject(self) -> Subject:
+        """The subject that was fitted, as it was given. Raises `SubjectError` if it is gone."""
         return load_subject(Path(self.header["subject"]))
+
+    def subject(self) -> Subject:
+        """The subject that was fitted, with the track that it was fitted by. Raises `SubjectError` if it is gone."""
+        return self.with_fitted_track(self.given_subject())
+
+    def with_fitted_track(self, subject: Subject) -> Subject:
+        """`subject` with the refined track of this run, if that is its own; any other as it is."""
+        is_own = subject.folder.resolve() == Path(self.header["subject"]).resolve()
+        if not is_own or not self.config.track.refine:
+            return subject
+        return replace(subject, track=load_track(self.folder / TRACK_FOLDER))
+
+
+def save_refined_track(folder: Path, subject: Subject, track: Track, refined: list[int]) -> None:
+    """Write the track of all of `subject`'s frames, of which the `refined` numbers were fitted, to a run folder."""
+    source = {"kind": "refined track", "subject": str(subject.folder.resolve()), "refined": refined}
+    save_subject(replace(subject, folder=folder / TRACK_FOLDER, track=track, source=source))
 
 
 def newest_run(runs: Path = RUNS) -> Path:

@@ -19,6 +19,8 @@ from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.replay import Replay
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.fit.step import StepContext, StepLosses, fit_step
+from flare_cli.fit.track_residuals import TrackResiduals
+from flare_cli.fit.training_track import TrainingTrack
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.backend import choose_rasterizer
 
@@ -31,13 +33,22 @@ ROOM_UNIT = 1024  # pixels: a multiple of `mlp.FOLD`, for which sums over the pi
 
 @final
 class StageRunner:
-    """Runs the steps of a stage. A step reads its number from a tensor and leaves its losses in one."""
+    """Runs the steps of a stage. A step reads its number from a tensor and leaves its losses in one.
+
+    With `residuals` the track of `frames` is refined too.
+    """
 
     def __init__(
-        self, avatar: Avatar, index: int, frames: Frames, config: Config, perceptual: PerceptualDistance | None
+        self,
+        avatar: Avatar,
+        index: int,
+        frames: Frames,
+        config: Config,
+        perceptual: PerceptualDistance | None,
+        residuals: TrackResiduals | None = None,
     ) -> None:
         self.avatar, self.stage = avatar, config.stage[index]
-        self.frames, self.config, self.perceptual = frames, config, perceptual
+        self.frames, self.config, self.perceptual, self.residuals = frames, config, perceptual, residuals
         self.rasterizer = choose_rasterizer(config.run.rasterizer, avatar.device)
         self.schedule = stage_schedule(
             self.stage,
@@ -49,9 +60,7 @@ class StageRunner:
             device=avatar.device,
         )
         self.feed = BatchFeed(frames.pictures, self.schedule.chosen, avatar.device)
-        track = frames.track.to(avatar.device)
-        self.motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
-        self.projections = track.cameras().projections()
+        self.track = TrainingTrack(avatar, frames.track, residuals)
         self.on_gpu = avatar.device.type == "cuda"
         self.block = GPU_BLOCK if self.on_gpu else 1
         self.stream = torch.cuda.Stream(avatar.device) if self.on_gpu else None
@@ -101,12 +110,14 @@ class StageRunner:
         if not torch.isfinite(self.avatar.mesh.offsets).all():
             return
         light = self.config.light
-        self.avatar.learn_visibility(self.motion, poses=light.visibility_poses, rays=light.visibility_rays)
+        motion, _ = self.track.all()
+        self.avatar.learn_visibility(motion, poses=light.visibility_poses, rays=light.visibility_rays)
 
     def _prepare(self) -> None:
         """Begin on a mesh that is new: its neighbours, the optimiser's state, room for the losses and the pixels."""
         self.graph: MeshGraph = mesh_graph(self.avatar.mesh.topology.faces)
-        self.optimiser: Adam = stage_optimiser(self.avatar, self.stage)
+        refined = [] if self.residuals is None else [(self.residuals, self.config.track.rate)]
+        self.optimiser: Adam = stage_optimiser(self.avatar, self.stage, *refined)
         self.names: tuple[str, ...] = ()
         self.history: Tensor | None = None
         self.most_pixels: Tensor | None = None
@@ -117,8 +128,7 @@ class StageRunner:
         self.context = StepContext(
             avatar=self.avatar,
             optimiser=self.optimiser,
-            motion=self.motion,
-            projections=self.projections,
+            track=self.track,
             pictures=self.feed,
             schedule=self.schedule,
             graph=self.graph,
@@ -134,11 +144,12 @@ class StageRunner:
     def _largest_batch(self) -> int:
         """Foreground pixels of the batch that would have the most."""
         corrections, faces = self.avatar.corrections(), self.avatar.mesh.topology.faces
+        all_motion, all_projections = self.track.all()
         counts: list[Tensor] = []
         for start in range(0, len(self.frames), self.stage.batch):
             batch = slice(start, start + self.stage.batch)
-            projections = self.projections[batch]
-            clip = projections.clip(self.avatar.move(self.motion[batch], corrections).vertices)
+            projections = all_projections[batch]
+            clip = projections.clip(self.avatar.move(all_motion[batch], corrections).vertices)
             covered = self.rasterizer.rasterize(clip, faces, projections.height, projections.width).triangle >= 0
             counts.append(covered.sum((1, 2)))
         largest = torch.cat(counts).topk(min(self.stage.batch, len(self.frames))).values

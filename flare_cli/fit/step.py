@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.avatar.avatar import Avatar, Motion
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.picture import draw
 from flare_cli.config.schema import LossSettings
 from flare_cli.fit.feed import BatchFeed
@@ -16,7 +16,7 @@ from flare_cli.fit.losses import LossInputs, MeshGraph, loss_terms
 from flare_cli.fit.optimiser import Adam
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Schedule
-from flare_cli.render.camera import Projections
+from flare_cli.fit.training_track import TrainingTrack
 from flare_cli.render.raster.interface import Rasterizer
 
 
@@ -29,8 +29,7 @@ class StepContext:
 
     avatar: Avatar
     optimiser: Adam
-    motion: Motion
-    projections: Projections
+    track: TrainingTrack
     pictures: BatchFeed
     schedule: Schedule
     graph: MeshGraph
@@ -59,11 +58,12 @@ def fit_step(context: StepContext, number: Int[Tensor, "1"]) -> StepLosses:
 
     # Draw.
     corrections = avatar.corrections()
-    posed = avatar.move(context.motion[row.chosen], corrections)
+    motion, projections = context.track.at(row.chosen)
+    posed = avatar.move(motion, corrections)
     picture = draw(
         avatar,
         posed,
-        context.projections[row.chosen],
+        projections,
         light=avatar.light,
         rasterizer=context.rasterizer,
         capacity=context.capacity,
@@ -72,7 +72,7 @@ def fit_step(context: StepContext, number: Int[Tensor, "1"]) -> StepLosses:
     # Compare.
     recorded = context.pictures.batch(number)
     inputs = LossInputs(avatar, corrections, picture, recorded, context.graph, row.ramps, row.seed)
-    terms = loss_terms(inputs, context.weights, context.perceptual)
+    terms = loss_terms(inputs, context.weights, context.perceptual) | context.track.loss_terms()
     values = torch.stack(list(terms.values()))
 
     # Differentiate.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -14,6 +15,7 @@ from flare_cli.data.image import write_png
 from flare_cli.fit.frames import Frames
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.show.track_pictures import comparison_sheet
+from flare_cli.subject.track import Track
 
 SHEET_FRAMES = 4
 
@@ -24,18 +26,20 @@ class Previews:
 
     def __init__(self, folder: Path, frames: Frames, device: torch.device, rasterizer: Rasterizer) -> None:
         self._folder, self._rasterizer = folder, rasterizer
-        self._shown = frames[torch.linspace(0, len(frames) - 1, min(SHEET_FRAMES, len(frames))).long()].to(device)
+        self._chosen = torch.linspace(0, len(frames) - 1, min(SHEET_FRAMES, len(frames))).long()
+        self._shown = frames[self._chosen].to(device)
         self._pool = ThreadPoolExecutor(1)
         self._written: list[Future[None]] = []
 
     def __enter__(self) -> Previews:
         return self
 
-    def draw(self, avatar: Avatar, name: str) -> Path:
-        """Draw a sheet; where its file will be."""
+    def draw(self, avatar: Avatar, track: Track, name: str) -> Path:
+        """Draw a sheet, by the track of all frames as it is now; where its file will be."""
         path = self._folder / f"{name}.png"
+        shown = replace(self._shown, track=track[self._chosen].to(avatar.device))
         self._written.append(
-            self._pool.submit(write_png, path, comparison_sheet(avatar, self._shown, self._rasterizer))
+            self._pool.submit(write_png, path, comparison_sheet(avatar, shown, self._rasterizer))
         )
         return path
 

@@ -133,6 +133,22 @@ def load_subject(folder: Path) -> Subject:
 
     Raises `SubjectError` where a file is missing, not JSON, lacks a key, or holds a number that is not finite.
     """
+    subject = _read_subject(folder)
+    missing = [n for n in subject.track.frames.tolist() if not subject.image_path(n).is_file()]
+    if missing:
+        raise SubjectError(
+            f"{folder} lists {len(missing)} frame(s) without a picture, the first is {subject.image_path(missing[0])}",
+            hint="copy the whole folder, or run `flare preprocess` again",
+        )
+    return subject
+
+
+def load_track(folder: Path) -> Track:
+    """The track in a folder that `save_subject` wrote, which need not hold the pictures. Raises `SubjectError`."""
+    return _read_subject(folder).track
+
+
+def _read_subject(folder: Path) -> Subject:
     params_path, sidecar_path = folder / "flame_params.json", folder / "flare.json"
     if not folder.is_dir():
         raise SubjectError(f"{folder} is not a folder", hint="make a subject with `flare preprocess video.mp4`")
@@ -161,12 +177,6 @@ def load_subject(folder: Path) -> Subject:
     for name in ("shape", "expression", "pose", "translation"):
         if not torch.isfinite(getattr(track, name)).all():
             raise SubjectError(f"{params_path} holds a {name} that is not finite", hint="run `flare preprocess` again")
-    missing = [n for n in track.frames.tolist() if not subject.image_path(n).is_file()]
-    if missing:
-        raise SubjectError(
-            f"{folder} lists {len(missing)} frame(s) without a picture, the first is {subject.image_path(missing[0])}",
-            hint="copy the whole folder, or run `flare preprocess` again",
-        )
     return subject
 
 

@@ -9,7 +9,7 @@ from flare_cli.config.schema import Config, LightSettings
 from flare_cli.errors import AvatarError, FitError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.loop import FitProgress, fit_avatar
+from flare_cli.fit.loop import FitProgress, Fitted, fit_avatar
 
 
 class StoppedError(Exception):
@@ -20,24 +20,36 @@ def run(
     frames: Frames, head, config: Config, folder: Path, *, stop_after: int | None = None
 ) -> tuple[Avatar, list[float]]:
     losses: list[float] = []
+    avatar = fitted(frames, head, config, folder, losses=losses, stop_after=stop_after).avatar
+    return avatar, losses
 
+
+def fitted(
+    frames: Frames,
+    head,
+    config: Config,
+    folder: Path,
+    *,
+    losses: list[float] | None = None,
+    stop_after: int | None = None,
+) -> Fitted:
     def on_step(progress: FitProgress) -> None:
-        losses.append(progress.loss)
+        if losses is not None:
+            losses.append(progress.loss)
         if stop_after is not None and progress.step == stop_after:
             raise StoppedError
 
     folder.mkdir(exist_ok=True)
-    avatar, _ = fit_avatar(
+    return fit_avatar(
         frames,
         head,
         config,
         folder,
         device=torch.device("cpu"),
         on_steps=on_step,
-        on_preview=lambda avatar, step: None,
+        on_preview=lambda avatar, track, step: None,
         resume=True,
     )
-    return avatar, losses
 
 
 def two_stages(config: Config) -> Config:
@@ -72,6 +84,31 @@ def test_a_fit_with_explicit_light_resumes_exactly(toy_frames, open_head, tiny_c
     assert whole.visibility.coefficients[0, :, 1:].any()
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4])
+def test_a_fit_that_refines_its_track_resumes_exactly(toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int):
+    track = replace(tiny_config.track, refine=True, smoothness=1e-4, focal_length=0.02)
+    config = replace(two_stages(tiny_config), track=track)
+    whole = fitted(toy_frames, open_head, config, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        run(toy_frames, open_head, config, tmp_path / "cut", stop_after=stop_after)
+    resumed = fitted(toy_frames, open_head, config, tmp_path / "cut")
+    for name in ("pose", "expression", "translation"):
+        assert torch.equal(getattr(resumed.track, name), getattr(whole.track, name))
+        assert not torch.equal(getattr(whole.track, name), getattr(toy_frames.track, name))
+    assert torch.equal(resumed.track.camera.intrinsics, whole.track.camera.intrinsics)
+    for name, tensor in whole.avatar.state_dict().items():
+        assert torch.equal(resumed.avatar.state_dict()[name], tensor), name
+
+
+def test_a_track_that_may_not_move_gives_the_same_avatar(toy_frames, open_head, tiny_config, tmp_path: Path):
+    still, _ = run(toy_frames, open_head, tiny_config, tmp_path / "given")
+    config = replace(tiny_config, track=replace(tiny_config.track, refine=True, rate=0.0))
+    held = fitted(toy_frames, open_head, config, tmp_path / "held")
+    assert torch.equal(held.track.pose, toy_frames.track.pose)
+    for name, tensor in still.state_dict().items():
+        torch.testing.assert_close(held.avatar.state_dict()[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_stage_trains_only_what_it_names(toy_frames, open_head, tiny_config, tmp_path: Path):
