@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from flare_cli.errors import SubjectError
-from flare_cli.fit.frames import load_frames
+from flare_cli.fit.frames import Frames, load_frames
 from flare_cli.fit.run_folder import Run, load_run, newest_run
+from flare_cli.fit.track_on_pixels import refined_on_pixels
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
@@ -24,12 +25,14 @@ from flare_cli.subject.track import Track
 class EvalRequest:
     """What `flare eval` was asked. Without a run, the newest one; without a subject, the one that was fitted.
 
-    With `predictions` the scored track's pictures are written for scorers of other people.
+    With `predictions` the scored track's pictures are written for scorers of other people. With `refine_test` the
+    frames are scored once more after their track was refined on their own pictures.
     """
 
     run: Path | None = None
     subject: Path | None = None
     training: bool = False
+    refine_test: bool = False
     predictions: PredictionsRequest | None = None
     rasterizer: str | None = None
     device: str = "auto"
@@ -37,13 +40,18 @@ class EvalRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalResult:
-    """Mean and median scores over the frames, and where the details are."""
+    """Mean and median scores over the frames, and where the details are.
+
+    `refined_on_test_pixels` are the means after the frames' track was refined on the very pictures that score it: not
+    to be set beside numbers of frames that nobody has seen.
+    """
 
     run: Path
     frames: int
     size: tuple[int, int]
     mean: dict[str, float | None]
     median: dict[str, float | None]
+    refined_on_test_pixels: dict[str, float | None] | None
     lpips_status: str
     truth: TruthScore | None
     report: Path
@@ -63,6 +71,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     frames = load_frames(subject, track, run.config.data.size, partial(progress, "load"))
     folder, rasterizer = run.folder / "eval", run.rasterizer()
     scores = score_frames(run.avatar, subject, frames, rasterizer, folder / "frames", partial(progress, "score"))
+    refined = _refined_on_pixels(run, subject, frames, progress) if request.refine_test else None
     if request.predictions is not None:
         write_predictions(request.predictions, run.avatar, frames.track, rasterizer, progress)
     size = (frames.track.camera.height, frames.track.camera.width)
@@ -71,6 +80,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         "subject": str(subject.folder),
         "frames": len(scores.frames),
         "size": list(size),
+        "refined_on_test_pixels": refined,
     }
     files = write_report(folder, scores, run.avatar, frames, rasterizer, about)
     return EvalResult(
@@ -79,6 +89,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         size=size,
         mean=scores.mean(),
         median=scores.median(),
+        refined_on_test_pixels=refined,
         lpips_status=scores.lpips_status,
         truth=scores.truth,
         report=files.report,
@@ -86,6 +97,16 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         pictures=files.pictures,
         predictions=request.predictions.folder if request.predictions else None,
     )
+
+
+def _refined_on_pixels(
+    run: Run, subject: Subject, frames: Frames, progress: ProgressCallback
+) -> dict[str, float | None]:
+    """Mean scores after pose and expression were refined on the frames' own pictures, which go to `eval/refined`."""
+    track = refined_on_pixels(run.avatar, frames, run.config, partial(progress, "refine"))
+    refined, folder = replace(frames, track=track), run.folder / "eval" / "refined"
+    score = partial(progress, "score refined")
+    return score_frames(run.avatar, subject, refined, run.rasterizer(), folder, score).mean()
 
 
 def _scored_track(request: EvalRequest, run: Run, subject: Subject) -> Track:

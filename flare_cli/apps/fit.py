@@ -24,7 +24,7 @@ from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.show.previews import Previews
-from flare_cli.subject.folder import load_subject
+from flare_cli.subject.folder import Subject, load_subject, replace_track
 from flare_cli.subject.track import Track
 
 LEAST_FRAMES = 4
@@ -34,7 +34,8 @@ LEAST_FRAMES = 4
 class FitRequest:
     """What `flare fit` was asked. `config` None picks `default` on a GPU and `cpu` without one.
 
-    `vram` is the GPU memory in GiB that the fit may take: batches become smaller if they have to.
+    `vram` is the GPU memory in GiB that the fit may take: batches become smaller if they have to. `write_track` puts a
+    refined track in the place of the subject's own.
     """
 
     subject: Path
@@ -44,16 +45,19 @@ class FitRequest:
     device: str = "auto"
     fresh: bool = False
     vram: float | None = None
+    write_track: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitResult:
     """What a fit made, and what it cost. `resumed` tells that it went on from a checkpoint.
 
-    `notes` say which settings were changed to fit the GPU; its peak is None on the CPU.
+    `track` is where the refined track is, None where the given one was kept. `notes` say which settings were changed to
+    fit the GPU; its peak is None on the CPU.
     """
 
     avatar: Path
+    track: Path | None
     config: str
     device: str
     training_frames: int
@@ -81,6 +85,8 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     device = choose_device(request.device)
     name = request.config or ("default" if device.type == "cuda" else "cpu")
     config = load_config(name, request.overrides)
+    if request.write_track and not config.track.refine:
+        raise ConfigError("--write-track: this fit does not refine the track", hint="add --set track.refine=true")
     rasterizer = choose_rasterizer(config.run.rasterizer, device)
     choose_encoding(config.run.hash_grid, device, levels=1, log2_entries=4)
     subject = load_subject(request.subject)
@@ -112,14 +118,12 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             resume=not request.fresh,
         )
         last = previews.draw(fitted.avatar, fitted.track, "final")
-        if config.track.refine:
-            refined = fitted.track.resized(subject.track.camera.height, subject.track.camera.width)
-            whole = calibrated(subject.track, refined)
-            save_refined_track(folder, subject, whole, training.frames.tolist())
+        track = _write_track(request, subject, fitted.track) if config.track.refine else None
         save_avatar(finished, fitted.avatar, {**header, "config": config_to_dict(config), "seconds": fitted.seconds})
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FitResult(
         avatar=finished,
+        track=track,
         config=name,
         device=str(device),
         training_frames=len(training),
@@ -132,6 +136,15 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         preview=last,
         notes=notes,
     )
+
+
+def _write_track(request: FitRequest, subject: Subject, refined: Track) -> Path:
+    """Write the refined track, and what it shows about all other frames, where it was asked for; its folder."""
+    camera = subject.track.camera
+    track = calibrated(subject.track, refined.resized(camera.height, camera.width))
+    if request.write_track:
+        replace_track(subject, track, by=str(request.run.resolve()))
+    return save_refined_track(request.run, subject, track, refined.frames.tolist())
 
 
 def _is_unfinished(folder: Path) -> bool:

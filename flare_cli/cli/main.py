@@ -174,6 +174,13 @@ def fit(
     vram: Annotated[
         float | None, typer.Option(metavar="GB", help="GPU memory that the fit may take; lowers batches", min=1)
     ] = None,
+    write_track: Annotated[
+        bool,
+        typer.Option(
+            "--write-track",
+            help="with --set track.refine=true: the subject gets the refined track too; the given one is kept",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit an avatar to a subject. A fit that was cut off, a fresh one too, goes on where it was (without --fresh)."""
@@ -189,6 +196,7 @@ def fit(
         device=device,
         fresh=fresh,
         vram=vram,
+        write_track=write_track,
     )
     with console.progress_bars("--fresh" if fresh else None) as progress:
         result = run(request, progress)
@@ -223,6 +231,12 @@ def evaluate(
         typer.Option("-o", "--out", help="with --truth: where the table goes; by default RUN/eval, or benchmark"),
     ] = None,
     training: Annotated[bool, typer.Option(help="score the training frames instead of the held-out ones")] = False,
+    refine_test: Annotated[
+        bool,
+        typer.Option(
+            "--refine-test", help="score also after pose and expression were refined on the scored frames' own pixels"
+        ),
+    ] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="folder for pictures of the scored frames: colour, mask, albedo, normal, …")
     ] = None,
@@ -236,7 +250,7 @@ def evaluate(
 ) -> None:
     """Score an avatar on frames that its fit has not seen; with --truth, any number of them in one table."""
     if truth:
-        if training or predictions is not None:
+        if training or refine_test or predictions is not None:
             raise FlareError("--truth is of held-out frames, and writes no pictures of each", hint="use it on its own")
         _evaluate_truth(runs or [], subject, predictions_of or [], out, rasterizer, device, as_json)
         return
@@ -255,6 +269,7 @@ def evaluate(
         run=runs[0] if runs else None,
         subject=subject,
         training=training,
+        refine_test=refine_test,
         predictions=wanted,
         rasterizer=rasterizer,
         device=device,
@@ -272,6 +287,9 @@ def _show_scores(result: Any) -> None:
     console.show_table(
         f"{result.run}: {result.frames} frames at {result.size[1]}x{result.size[0]}", ("", "mean", "median"), rows
     )
+    if result.refined_on_test_pixels is not None:
+        rows = [(name, _number(value)) for name, value in result.refined_on_test_pixels.items()]
+        console.show_table("after refining pose and expression on the pixels of these frames", ("", "mean"), rows)
     if result.truth is not None:
         console.show_facts(
             "against the truth", [(k.replace("_", " "), _number(v)) for k, v in asdict(result.truth).items()]

@@ -132,18 +132,15 @@ class TrackSettings:
     """[track] Refining the given track while fitting: how far it may be off, and how fast that is found."""
 
     refine: bool = setting(False, "move pose, expression, translation and focal length of the training frames")
-    rate: float = setting(0.02, "learning rate of the residuals", unit="deviations", low=0, high=1)
+    rate: float = setting(0.05, "learning rate of the residuals", unit="deviations", low=0, high=1)
     rotation: float = setting(
         0.01, "standard deviation of each joint's rotation; residuals end at four", unit="radians", low=0, high=1
     )
-    expression: float = setting(0.1, "the same of each expression coefficient", low=0, high=10)
+    expression: float = setting(0.05, "the same of each expression coefficient", low=0, high=10)
     translation: float = setting(0.002, "the same of the translation", unit="metres", low=0, high=1)
     focal_length: float = setting(0.0, "the same of the logarithm of a camera's focal length", low=0, high=1)
-    prior: float = setting(1e-5, "squared residuals over their deviations, summed", low=0, high=1e6)
+    prior: float = setting(3e-4, "squared residuals over their deviations, summed", low=0, high=1e6)
     smoothness: float = setting(0.0, "their squared second differences in time", low=0, high=1e6)
-    steadiness: float = setting(0.0, "squared acceleration of the refined head over `turning` and `moving`", low=0, high=1e6)
-    turning: float = setting(2.0, "acceleration", low=0, high=1e6)
-    moving: float = setting(0.5, "acceleration", low=0, high=1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,10 +106,10 @@ def fit_avatar(
                 on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=sum(block_terms[-1].values())))
                 step = until
                 if previews and done % previews == 0 and done < total:
-                    on_preview(avatar, _fitted_track(frames.track, residuals), done)
+                    on_preview(avatar, residuals.track() if residuals else frames.track, done)
             runner.learn_visibility()
     seconds = position.seconds + time.monotonic() - started
-    return Fitted(avatar=avatar, track=_fitted_track(frames.track, residuals), seconds=seconds)
+    return Fitted(avatar=avatar, track=residuals.track() if residuals else frames.track, seconds=seconds)
 
 
 def _residuals(given: Track, config: Config, restored: dict[str, Tensor]) -> TrackResiduals | None:
@@ -120,11 +120,6 @@ def _residuals(given: Track, config: Config, restored: dict[str, Tensor]) -> Tra
     if restored:
         residuals.load_state_dict(part_of(restored, "track"))
     return residuals
-
-
-@torch.no_grad()
-def _fitted_track(given: Track, residuals: TrackResiduals | None) -> Track:
-    return given if residuals is None else residuals.refined().to("cpu")
 
 
 def _begin(

@@ -57,10 +57,11 @@ class Run:
         return replace(subject, track=load_track(self.folder / TRACK_FOLDER))
 
 
-def save_refined_track(folder: Path, subject: Subject, track: Track, refined: list[int]) -> None:
+def save_refined_track(folder: Path, subject: Subject, track: Track, refined: list[int]) -> Path:
     """Write the track of all of `subject`'s frames, of which the `refined` numbers were fitted, to a run folder."""
     source = {"kind": "refined track", "subject": str(subject.folder.resolve()), "refined": refined}
     save_subject(replace(subject, folder=folder / TRACK_FOLDER, track=track, source=source))
+    return folder / TRACK_FOLDER
 
 
 def newest_run(runs: Path = RUNS) -> Path:

@@ -103,11 +103,11 @@ class StageRunner:
         return min(limits)
 
     def learn_visibility(self) -> None:
-        """Trace what the vertices see of the light, on the mesh as it is now.
+        """Trace what the vertices see of the light, on the mesh as it is now; nothing for an avatar that is frozen.
 
         Not on one that a step has broken: Warp's rays would end the process. The loss of the next step says so instead.
         """
-        if not torch.isfinite(self.avatar.mesh.offsets).all():
+        if not self.stage.trains or not torch.isfinite(self.avatar.mesh.offsets).all():
             return
         light = self.config.light
         motion, _ = self.track.all()

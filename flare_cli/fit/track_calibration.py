@@ -1,4 +1,4 @@
-"""What refined frames teach about the rest of a track: each parameter's offset, scale and noise, without their pixels."""
+"""What refined frames teach about the other frames of a track, whose pictures nobody looks at: offset, scale, noise."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from flare_cli.subject.track import Track
 
-# Parts of the recording, one after the other, on which a correction is judged that was learnt on the others. Frames next
-# to each other err alike, so single frames would judge too kindly. Not tuned.
+# Parts of the recording, one after the other: on each a correction is judged that was learnt on the others. Frames next
+# to each other err alike, so that single ones would judge too kindly. Not tuned.
 FOLDS = 6
 # Ridges to choose from, as parts of a feature's sum of squares.
 RIDGES = (0.01, 0.1, 1.0)
@@ -42,6 +42,7 @@ def learnt_correction(
     values: Float[Tensor, "N K"], abrupt: Float[Tensor, "N K"], residuals: Float[Tensor, "M K"], rows: Int[Tensor, " M"]
 ) -> Float[Tensor, "N K"]:
     """What to add to each of K parameters in all N frames, from the `residuals` of some of them, the `rows`."""
+    abrupt = abrupt.clamp(abrupt[rows].amin(0), abrupt[rows].amax(0))  # faster motion looks as abrupt as noise
     features = torch.stack([torch.ones_like(values), values - values[rows].mean(0), abrupt], 2).transpose(0, 1)
     scale = features[:, rows].square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
     features, seen = features / scale, (features / scale)[:, rows]
@@ -54,7 +55,9 @@ def learnt_correction(
 
     def off(ridge: float) -> Float[Tensor, " K"]:
         errors = [
-            (residuals[folds == fold].T - (seen[:, folds == fold] @ solved(ridge, folds != fold))[..., 0]).square().sum(1)
+            (residuals[folds == fold].T - (seen[:, folds == fold] @ solved(ridge, folds != fold))[..., 0])
+            .square()
+            .sum(1)
             for fold in range(FOLDS)
             if (folds == fold).any()
         ]

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flare_cli.config.schema import TrackSettings
-from flare_cli.head.joints import Joint
 from flare_cli.subject.track import Track
 
 # Residuals stay within so many of their deviations: beyond, a frame was not tracked but lost. Not tuned.
@@ -35,7 +34,7 @@ class TrackResiduals(nn.Module):
         self.expression = nn.Parameter(torch.zeros_like(given.expression))
         self.translation = nn.Parameter(torch.zeros_like(given.translation))
         self.focal_length = nn.Parameter(torch.zeros_like(given.camera.intrinsics[:, 0]))
-        self._middles, self._seconds = _middles(given)
+        self._middles = _middles(given)
 
     def refined(self, chosen: Int[Tensor, " B"] | None = None) -> Track:
         """The refined track of the `chosen` frames, by default of all. Differentiable by the tables."""
@@ -53,6 +52,11 @@ class TrackResiduals(nn.Module):
             camera=replace(camera, intrinsics=torch.cat([focal, camera.intrinsics[:, 2:]], 1)),
         )
 
+    @torch.no_grad()
+    def track(self) -> Track:
+        """The refined track of all frames as it is now, in host memory."""
+        return self.refined().to("cpu")
+
     def loss_terms(self) -> dict[str, Tensor]:
         """The weighted terms that hold the residuals, by name: sums over the parameters, means over the frames."""
         settings = self._settings
@@ -62,12 +66,6 @@ class TrackResiduals(nn.Module):
         if settings.smoothness > 0:
             bends = self._bends(residuals).square().sum() / len(residuals)
             terms["track_smoothness"] = settings.smoothness * bends
-        if settings.steadiness > 0:
-            moved = self.refined()
-            rotation = torch.cat([moved.pose[:, Joint.ROOT], moved.pose[:, Joint.NECK]], 1)
-            turn = self._bends(rotation) / (settings.turning * self._seconds**2)
-            shift = self._bends(moved.translation) / (settings.moving * self._seconds**2)
-            terms["track_steadiness"] = settings.steadiness * (turn.square().sum() + shift.square().sum()) / len(moved)
         return terms
 
     def _bends(self, values: Float[Tensor, "N K"]) -> Float[Tensor, "M K"]:
@@ -81,11 +79,10 @@ def bounded(table: Float[Tensor, "*n"], deviation: float) -> Float[Tensor, "*n"]
     return deviation * REACH * torch.tanh(table / REACH)
 
 
-def _middles(track: Track) -> tuple[Int[Tensor, " M"], Float[Tensor, "M 1"]]:
-    """Frames as far from the one before as from the one after, all of one video, and the seconds between them."""
+def _middles(track: Track) -> Int[Tensor, " M"]:
+    """Frames as far from the one before as from the one after, and soon after it, all of one video."""
     gaps = track.frames.diff()
     whole = (gaps[:-1] == gaps[1:]) & (gaps[:-1] <= NEIGHBOURS * track.fps)
     if track.video is not None:
         whole &= (track.video[:-2] == track.video[1:-1]) & (track.video[1:-1] == track.video[2:])
-    middles = torch.nonzero(whole)[:, 0] + 1
-    return middles, (gaps[middles - 1] / track.fps)[:, None]
+    return torch.nonzero(whole)[:, 0] + 1

@@ -23,20 +23,19 @@ class TrainingTrack:
 
     def __init__(self, avatar: Avatar, given: Track, residuals: TrackResiduals | None) -> None:
         self._avatar, self._residuals = avatar, residuals
-        self._given = None if residuals is not None else self._of(given.to(avatar.device))
+        self._given = self._of(given.to(avatar.device))
 
     def at(self, chosen: Int[Tensor, " B"]) -> tuple[Motion, Projections]:
         """The `chosen` frames, differentiable by the residuals."""
-        if self._given is not None:
-            motion, projections = self._given
-            return motion[chosen], projections[chosen]
-        assert self._residuals is not None
-        return self._of(self._residuals.refined(chosen))
+        if self._residuals is not None:
+            return self._of(self._residuals.refined(chosen))
+        motion, projections = self._given
+        return motion[chosen], projections[chosen]
 
     @torch.no_grad()
     def all(self) -> tuple[Motion, Projections]:
         """All frames, as they are now."""
-        return self._given or self._of(self._residuals.refined())
+        return self._given if self._residuals is None else self._of(self._residuals.refined())
 
     def loss_terms(self) -> dict[str, Tensor]:
         """What holds the residuals, by name; nothing for a given track."""

@@ -38,9 +38,7 @@ class Previews:
         """Draw a sheet, by the track of all frames as it is now; where its file will be."""
         path = self._folder / f"{name}.png"
         shown = replace(self._shown, track=track[self._chosen].to(avatar.device))
-        self._written.append(
-            self._pool.submit(write_png, path, comparison_sheet(avatar, shown, self._rasterizer))
-        )
+        self._written.append(self._pool.submit(write_png, path, comparison_sheet(avatar, shown, self._rasterizer)))
         return path
 
     def __exit__(

@@ -3,6 +3,7 @@
     <subject>/image/<n>.png  mask/<n>.png  semantic/<n>.png     n counts from 1, unpadded
     <subject>/flame_params.json                                 read by IMavatar, PointAvatar and FLARE as well
     <subject>/flare.json                                        head model, fps, per-frame quality, excluded frames
+    <subject>/given_track/                                      both files as they were before a fit refined the track
 
 `flame_params.json` is in that family's units: world = 4 x metres, OpenGL world-to-camera, intrinsics as fractions of
 the picture with a negative fx. A frame's translation is in its `world_mat`, whose rotation is the same in all frames
@@ -13,7 +14,7 @@ not to train on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flare_cli.data.atomic import write_text_whole
 from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import SubjectError
 from flare_cli.render.camera import OPENGL_FROM_OPENCV, Cameras
@@ -29,6 +31,8 @@ from flare_cli.subject.track import Track
 
 WORLD_UNITS_PER_METRE = 4.0
 SIDECAR_VERSION = 1
+PARAMETERS, SIDECAR = "flame_params.json", "flare.json"
+GIVEN_TRACK = "given_track"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +128,18 @@ def save_subject(subject: Subject) -> None:
     if subject.held_out is not None:
         sidecar["held_out"] = list(subject.held_out)
     subject.folder.mkdir(parents=True, exist_ok=True)
-    write_json(subject.folder / "flare.json", sidecar)
-    write_json(subject.folder / "flame_params.json", params)
+    write_json(subject.folder / SIDECAR, sidecar)
+    write_json(subject.folder / PARAMETERS, params)
+
+
+def replace_track(subject: Subject, track: Track, *, by: str) -> None:
+    """Give the subject another track, made `by` whom. The one that it was given first is kept in `given_track/`."""
+    kept = subject.folder / GIVEN_TRACK
+    if not (kept / PARAMETERS).is_file():
+        kept.mkdir(exist_ok=True)
+        for name in (SIDECAR, PARAMETERS):
+            write_text_whole(kept / name, (subject.folder / name).read_text(encoding="utf-8"))
+    save_subject(replace(subject, track=track, source={**subject.source, "track": by}))
 
 
 def load_subject(folder: Path) -> Subject:
@@ -149,7 +163,7 @@ def load_track(folder: Path) -> Track:
 
 
 def _read_subject(folder: Path) -> Subject:
-    params_path, sidecar_path = folder / "flame_params.json", folder / "flare.json"
+    params_path, sidecar_path = folder / PARAMETERS, folder / SIDECAR
     if not folder.is_dir():
         raise SubjectError(f"{folder} is not a folder", hint="make a subject with `flare preprocess video.mp4`")
     if not params_path.is_file():

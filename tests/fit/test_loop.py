@@ -87,7 +87,9 @@ def test_a_fit_with_explicit_light_resumes_exactly(toy_frames, open_head, tiny_c
 
 
 @pytest.mark.parametrize("stop_after", [1, 4])
-def test_a_fit_that_refines_its_track_resumes_exactly(toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int):
+def test_a_fit_that_refines_its_track_resumes_exactly(
+    toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int
+):
     track = replace(tiny_config.track, refine=True, smoothness=1e-4, focal_length=0.02)
     config = replace(two_stages(tiny_config), track=track)
     whole = fitted(toy_frames, open_head, config, tmp_path / "whole")

@@ -20,11 +20,14 @@ def true() -> Track:
         head="open-head",
         frames=torch.arange(1, N + 1),
         shape=torch.zeros(3),
-        expression=0.5 * torch.sin(pace[:8] * 2 * seconds),
+        expression=0.4 * torch.sin(2 * pace[:8] * seconds) + 0.2 * torch.sin(7 * pace[:8] * seconds),
         pose=(0.2 * torch.sin(pace[:15] * seconds)).unflatten(1, (5, 3)),
         translation=0.01 * torch.sin(pace[:3] * seconds),
         camera=Cameras(
-            intrinsics=torch.tensor([[500.0, 500, 128, 128]]), camera_from_world=torch.eye(3, 4)[None], height=256, width=256
+            intrinsics=torch.tensor([[500.0, 500, 128, 128]]),
+            camera_from_world=torch.eye(3, 4)[None],
+            height=256,
+            width=256,
         ),
         fps=25.0,
     )
