@@ -50,7 +50,8 @@ def animate(request: AnimateRequest, progress: ProgressCallback) -> AnimateResul
     """Draw the avatar with the driver's expressions, head motion and timing, under the avatar's own light."""
     run = load_run(request.run or newest_run(), choose_device(request.device), rasterizer=request.rasterizer)
     own = run.subject().track
-    driver = load_driver(request.driver, run.avatar.head.to("cpu"), cache=request.out.parent / CACHE, progress=progress)
+    source = run.track_folder(request.driver)  # of the fitted subject the refined track
+    driver = load_driver(source, run.avatar.head.to("cpu"), cache=request.out.parent / CACHE, progress=progress)
     performance = transfer(driver, own, absolute=request.absolute)
     performance = performance if request.frames is None else performance[: request.frames]
     size = request.size or run.config.data.size

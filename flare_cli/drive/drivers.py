@@ -23,7 +23,7 @@ from flare_cli.head.joints import Joint
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
 from flare_cli.parallel.progress import ProgressCallback, one_at_a_time, quiet
-from flare_cli.subject.folder import load_subject
+from flare_cli.subject.folder import load_track
 from flare_cli.track.pipeline import make_subject
 from flare_cli.track.request import PreprocessRequest
 
@@ -79,7 +79,7 @@ def load_driver(source: Path, head: HeadModel, *, cache: Path, progress: Progres
 
 
 def _of_subject(folder: Path, head: HeadModel) -> Driver:
-    track = load_subject(folder).track
+    track = load_track(folder)
     driver = _with_medians(track.expression, track.pose, track.translation, track.fps)
     return driver if track.head == head.name else _converted(driver, load_head(track.head), head)
 

@@ -51,10 +51,13 @@ class Run:
 
     def with_fitted_track(self, subject: Subject) -> Subject:
         """`subject` with the refined track of this run, if that is its own; any other as it is."""
-        is_own = subject.folder.resolve() == Path(self.header["subject"]).resolve()
-        if not is_own or not self.config.track.refine:
-            return subject
-        return replace(subject, track=load_track(self.folder / TRACK_FOLDER))
+        folder = self.track_folder(subject.folder)
+        return subject if folder == subject.folder else replace(subject, track=load_track(folder))
+
+    def track_folder(self, subject: Path) -> Path:
+        """Where the track of a subject folder is: in this run, if it is of the fitted subject and was refined."""
+        is_own = subject.resolve() == Path(self.header["subject"]).resolve()
+        return self.folder / TRACK_FOLDER if is_own and self.config.track.refine else subject
 
 
 def save_refined_track(folder: Path, subject: Subject, track: Track, refined: list[int]) -> Path:

@@ -70,7 +70,7 @@ def joint_transforms(
     """Matrices that carry a point from rest to posed, one per joint. A joint turns about its rest place."""
     joints = joints.expand(len(pose), -1, -1)
     rotation = rotation_from_axis_angle(pose)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=pose.dtype, device=pose.device).expand(len(pose), 1, 4)
+    bottom = torch.eye(4, dtype=pose.dtype, device=pose.device)[3].expand(len(pose), 1, 4)
     transforms: list[Tensor] = []
     for j, parent in enumerate(parents):
         centre = joints[:, j, :, None]

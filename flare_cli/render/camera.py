@@ -74,8 +74,9 @@ class Cameras:
             [zero, zero, one, zero],
         ]
         clip_from_camera = torch.stack([torch.stack(row, -1) for row in rows], -2)
-        bottom = self.camera_from_world.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(self), 1, 4)
-        return clip_from_camera @ torch.cat([self.camera_from_world, bottom], 1)
+        view = self.camera_from_world
+        bottom = torch.eye(4, dtype=view.dtype, device=view.device)[3].expand(len(self), 1, 4)
+        return clip_from_camera @ torch.cat([view, bottom], 1)
 
     def projections(self) -> Projections:
         """What a renderer needs of these cameras."""

@@ -5,11 +5,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.fit import FitRequest, fit
+from flare_cli.data.image import read_rgb
 from flare_cli.errors import ConfigError
 from flare_cli.fit.run_folder import load_run
 from flare_cli.parallel.progress import quiet
@@ -58,6 +61,14 @@ def test_only_the_fitted_subject_gets_the_refined_track(subject: Subject, run: P
     loaded = load_run(run, torch.device("cpu"))
     assert torch.equal(loaded.with_fitted_track(load_subject(other)).track.pose, subject.track.pose)
     assert not torch.equal(loaded.with_fitted_track(subject).track.pose, subject.track.pose)
+
+
+def test_the_fitted_subject_drives_by_its_refined_track(subject: Subject, run: Path, tmp_path: Path):
+    """Frames that the fit has seen, drawn by `animate` as by `eval`: where a given track would move the head."""
+    evaluate(EvalRequest(run=run, training=True), quiet)
+    animate(AnimateRequest(run=run, driver=subject.folder, out=tmp_path / "own", absolute=True, frames=1), quiet)
+    drawn, scored = read_rgb(tmp_path / "own" / "00001.png"), read_rgb(run / "eval" / "frames" / "1.png")
+    assert np.abs(drawn.astype(int) - scored).mean() < 0.1
 
 
 def test_frames_refined_on_their_own_pixels_are_scored_under_a_name_of_their_own(run: Path):

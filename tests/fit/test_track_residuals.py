@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import TrackSettings
@@ -82,6 +83,30 @@ def test_gradients_of_drawn_places_match_finite_differences(avatar, toy_frames, 
         assert not table.grad[others].any()
 
 
+def test_a_step_takes_nothing_from_the_host_and_gives_nothing_to_it(avatar, toy_frames):
+    """What a captured step must not do: make a tensor of Python numbers, or read one."""
+    residuals = TrackResiduals(toy_frames.track, replace(FREE, smoothness=1.0))
+    track, chosen = TrainingTrack(avatar, toy_frames.track, residuals), torch.tensor([1, 3])
+    with Operations() as done:
+        motion, projections = track.at(chosen)
+        terms = torch.stack(list(track.loss_terms().values())).sum()
+        (motion.transforms.sum() + motion.factors.sum() + projections.clip_from_world.sum() + terms).backward()
+    assert "aten.tanh.default" in done.names
+    assert not {"aten.lift_fresh.default", "aten._local_scalar_dense.default"} & done.names
+
+
+class Operations(TorchDispatchMode):
+    """Notes which operations torch does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
 def test_priors_hold_size_and_bends(toy_frames):
     """A straight line in time costs its size alone; a tooth costs its second differences, 1, 2 and 1 squared."""
     settings = replace(FREE, prior=1.0, smoothness=1.0)
@@ -89,7 +114,7 @@ def test_priors_hold_size_and_bends(toy_frames):
     with torch.no_grad():
         residuals.expression[:, 5] = torch.arange(6.0)
     terms = residuals.loss_terms()
-    assert float(terms["track_prior"]) == pytest.approx(sum(i * i for i in range(6)) / 6)
+    assert terms["track_prior"].item() == pytest.approx(sum(i * i for i in range(6)) / 6)
     assert float(terms["track_smoothness"]) == pytest.approx(0, abs=1e-6)
     with torch.no_grad():
         residuals.expression[:, 5] = 0
