@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from functools import partial
+from pathlib import Path
 
 
 class FlareError(Exception):
@@ -66,3 +69,36 @@ class WorkerError(FlareError):
 
 class PickleError(FlareError):
     """A file that may hold code asks for more than plain data, or is damaged."""
+
+
+class FileError(FlareError):
+    """The system refuses to read or write a file: no space, no permission, a name that is taken or too long."""
+
+
+_GOES_ON = "the same command goes on where it was"
+# What the system refuses for a reason that a user can mend, and how. Anything else that it refuses is a bug of ours.
+_REMEDIES = {
+    errno.ENOSPC: f"free some space, or choose another disk; {_GOES_ON}",
+    errno.EDQUOT: f"your quota is used up: free some space, or choose another disk; {_GOES_ON}",
+    errno.EFBIG: f"files of this size are not allowed here: choose another disk, or raise `ulimit -f`; {_GOES_ON}",
+    errno.EIO: "the disk fails: copy what is on it to another one",
+    errno.EACCES: "choose a folder that is yours, or change its permissions",
+    errno.EPERM: "choose a folder that is yours, or change its permissions",
+    errno.EROFS: "choose a folder on a disk that can be written to",
+    errno.EEXIST: "choose another name: something else has this one",
+    errno.EISDIR: "a file is needed here, and there is a folder: choose another name",
+    errno.ENOTDIR: "a folder is needed here, and there is a file: choose another name",
+    errno.ENOENT: "check the path; was it moved or deleted meanwhile?",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "links lead to each other: name the file itself",
+    errno.EMFILE: "close other programs, or raise `ulimit -n`",
+    errno.ENFILE: "close other programs",
+}
+
+
+def file_error(error: OSError, path: Path | None = None) -> FileError | None:
+    """What the system refused, as one sentence; None for what no user can mend. `path` is where, unless it says so."""
+    where = error.filename2 or error.filename or path
+    if where is None or error.errno not in _REMEDIES:
+        return None
+    return FileError(f"{os.fsdecode(where)}: {os.strerror(error.errno).lower()}", hint=_REMEDIES[error.errno])

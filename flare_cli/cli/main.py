@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from flare_cli import __version__
 from flare_cli.cli import console
 from flare_cli.cli.head import app as head_app
-from flare_cli.errors import FlareError
+from flare_cli.errors import FlareError, file_error
 
 # Threads that wait for each other must sleep, not spin: on a busy machine spinning made a fit step five times slower.
 # OpenMP reads this when torch is loaded.
@@ -541,11 +542,22 @@ def _number(value: float | None) -> str:
 
 def main() -> None:
     """Entry point. What a user can fix ends in one message and an exit code; bugs keep their traceback."""
+    # Whoever stops a container or a job on a cluster sends this: it ends as Ctrl-C does, and all of it can be resumed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except FlareError as error:
-        console.show_error(error)
-        raise SystemExit(error.exit_code) from None
+        _fail(error)
+    except OSError as error:
+        told = file_error(error)
+        if told is None:
+            raise
+        _fail(told)
+
+
+def _fail(error: FlareError) -> NoReturn:
+    console.show_error(error)
+    raise SystemExit(error.exit_code) from None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
     """Write tensors and header; an earlier file stays until the new one is complete on disk."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replace_whole(path) as partial:
-        save_file(plain, partial, metadata={"flare": json.dumps(header)})
+        try:
+            save_file(plain, partial, metadata={"flare": json.dumps(header)})
+        except SafetensorError as error:
+            refused = re.search(r"\(os error (\d+)\)", str(error))  # the only word of it that is not prose
+            raise OSError(int(refused[1]), str(error)) if refused else error from error
         with partial.open("rb") as file:
             os.fsync(file.fileno())
 

@@ -52,11 +52,21 @@ class VideoFrame:
     rgb: UInt8[np.ndarray, "H W 3"]
 
 
+def _url(path: Path) -> str:
+    """A file as ffmpeg takes it whatever its name is: else a colon ends a protocol, and a dash begins an option."""
+    return f"file:{path}"
+
+
+def _input(path: Path) -> list[str]:
+    """What makes `path` ffmpeg's input, and keeps a playlist that is called a video from opening connections."""
+    return ["-protocol_whitelist", "file", "-i", _url(path)]
+
+
 def video_info(path: Path) -> VideoInfo:
     """Decode the first picture of `path` and say what the video is. Raises `VideoError` if there is none."""
     if not path.is_file():
         raise VideoError(f"{path} does not exist or is not a file", hint="check the path of the video")
-    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path), "-map", "0:v:0", "-frames:v", "1"]
+    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", *_input(path), "-map", "0:v:0", "-frames:v", "1"]
     command += ["-vf", f"{SQUARE_PIXELS},showinfo=checksum=0", "-f", "null", "-"]
     log = subprocess.run(command, capture_output=True, check=False).stderr.decode("utf-8", "replace")
     size = re.search(r"showinfo.*? s:(\d+)x(\d+)", log)
@@ -110,7 +120,7 @@ class VideoReader:
                 return
 
     def _all_frames(self) -> Iterator[VideoFrame]:
-        command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(self.info.path), "-map", "0:v:0"]
+        command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", *_input(self.info.path), "-map", "0:v:0"]
         command += ["-fps_mode", "passthrough", "-vf", f"{SQUARE_PIXELS},showinfo=checksum=0"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
@@ -272,7 +282,7 @@ class VideoWriter:
         command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", *self._rate]
         command += ["-i", "pipe:0", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v", "libx264"]
         command += ["-pix_fmt", "yuv420p", *self._quality, "-movflags", "+faststart"]
-        command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", str(self._partial)]
+        command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", _url(self._partial)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=self._log)
 
     def _failure(self) -> VideoError:

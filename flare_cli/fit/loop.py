@@ -15,7 +15,7 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.loading import config_to_dict
 from flare_cli.config.schema import Config
-from flare_cli.data.atomic import write_text_whole
+from flare_cli.data.atomic import named, write_text_whole
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint, part_of
 from flare_cli.fit.frames import Frames
@@ -73,6 +73,7 @@ def fit_avatar(
     total = sum(stage.steps for stage in config.stage)
     started = saved = time.monotonic()
     with (
+        named(folder / LOG),
         (folder / LOG).open("a", encoding="utf-8") as log,
         CheckpointWriter(folder / CHECKPOINT, config, frames.track) as checkpoints,
     ):

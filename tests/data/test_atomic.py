@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from flare_cli.data.atomic import replace_whole, write_text_whole
+from flare_cli.errors import FileError
 
 
 def test_the_new_file_is_there_when_it_is_whole(tmp_path: Path):
@@ -19,11 +20,33 @@ def write_half(path: Path, stop: BaseException) -> None:
         raise stop
 
 
-@pytest.mark.parametrize("stop", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_the_old_file_stays_when_writing_ends_early(stop: BaseException, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("stop", "seen"),
+    [(OSError(28, "No space left on device"), FileError), (KeyboardInterrupt(), KeyboardInterrupt)],
+    ids=["disk full", "Ctrl-C"],
+)
+def test_the_old_file_stays_when_writing_ends_early(stop: BaseException, seen: type, tmp_path: Path):
     path = tmp_path / "config.toml"
     path.write_text("old")
-    with pytest.raises(type(stop)):
+    with pytest.raises(seen):
         write_half(path, stop)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path):
+    with pytest.raises(FileError, match=r"config\.toml: no space left on device") as caught:
+        write_half(tmp_path / "config.toml", OSError(28, "No space left on device"))
+    assert "free some space" in caught.value.hint
+
+
+def test_a_name_that_is_taken_or_too_long_is_told(tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for path, what in (
+        (tmp_path / "folder", "folder: is a directory"),
+        (tmp_path / "file" / "inside", "file: "),
+        (tmp_path / ("x" * 300), "file name too long"),
+    ):
+        with pytest.raises(FileError, match=what):
+            write_text_whole(path, "text")

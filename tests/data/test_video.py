@@ -8,7 +8,7 @@ import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
 from flare_cli.data.video import VideoReader, open_video, video_info
-from flare_cli.errors import VideoError
+from flare_cli.errors import FileError, VideoError
 
 SIZE, FRAMES, FPS = (48, 64), 20, 10.0
 
@@ -207,3 +207,24 @@ def test_an_unknown_container_is_one_clear_error(tmp_path):
     with pytest.raises(VideoError, match="could not be written"):
         write_frames(tmp_path / "out.xyz", [pattern(index) for index in range(FRAMES)])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "-i.mp4", "http:x.mp4", "100%d.mp4"])
+def test_a_name_is_neither_a_protocol_nor_an_option(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = write_pattern(Path(name), frames=3)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(list(VideoReader(written))) == 3
+
+
+def test_a_playlist_called_a_video_opens_no_connection(tmp_path):
+    playlist = tmp_path / "film.mp4"
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(VideoError):
+        video_info(playlist)
+
+
+def test_a_folder_that_can_not_be_written_to_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match="file"):
+        write_pattern(tmp_path / "file" / "video.mp4")
