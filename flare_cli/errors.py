@@ -75,6 +75,10 @@ class FileError(FlareError):
     """The system refuses to read or write a file: no space, no permission, a name that is taken or too long."""
 
 
+class FolderInUseError(FlareError):
+    """Another program works in the folder."""
+
+
 _GOES_ON = "the same command goes on where it was"
 # What the system refuses for a reason that a user can mend, and how. Anything else that it refuses is a bug of ours.
 _REMEDIES = {

@@ -10,6 +10,7 @@ import torch
 from flare_cli.avatar.storage import save_avatar
 from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.config.schema import Config
+from flare_cli.data.folder_lock import alone_in
 from flare_cli.errors import AvatarError, ConfigError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import fitted_size, load_frames, split_frames
@@ -102,11 +103,11 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         config, notes = _within_vram(config, training, request.vram, device)
     folder = request.run
     finished = folder / AVATAR_FILE
-    resumed = not request.fresh and _is_unfinished(folder)
     frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n))
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
-    with Previews(folder / "preview", frames, device, rasterizer) as previews:
+    with alone_in(folder), Previews(folder / "preview", frames, device, rasterizer) as previews:
+        resumed = not request.fresh and _is_unfinished(folder)
         fitted = fit_avatar(
             frames,
             head,

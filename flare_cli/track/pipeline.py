@@ -16,9 +16,10 @@ from typing import Any, final
 import numpy as np
 
 from flare_cli.data.crop import Crop
+from flare_cli.data.folder_lock import HOLDER, LOCK, alone_in
 from flare_cli.data.json_file import write_json
 from flare_cli.data.video import VideoReader
-from flare_cli.errors import FlareError, SubjectError, VideoError, WorkerError
+from flare_cli.errors import FileError, FlareError, SubjectError, VideoError, WorkerError
 from flare_cli.head import open_head
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
@@ -34,11 +35,12 @@ from flare_cli.track.stages.labels import segment_frames
 from flare_cli.track.stages.landmarks import FaceLandmarks, find_face
 from flare_cli.track.stages.pictures import crop_pictures
 from flare_cli.track.stages.track import Tracked, track_head
-from flare_cli.track.work_folder import WorkFolder
+from flare_cli.track.work_folder import KEY, WorkFolder
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
 VERSION = 3
 MIN_USABLE_FRAMES = 10
+WORK = ".work"  # in the subject's folder
 PARTS = ("image", "mask", "semantic", "preview", "flame_params.json", "flare.json")
 
 
@@ -61,15 +63,30 @@ def make_subject(
     if finished is not None:
         return finished
     is_new = not request.out.exists()
-    work_folder = WorkFolder(request.out / ".work")
-    work_folder.claim(key)
-    try:
-        seconds, landmarks, crop, tracked = _Stages(request, reader, head, work_folder, progress).run(search)
-    except WorkerError:
-        raise  # the video is not to blame
-    except FlareError:
-        shutil.rmtree(request.out if is_new else work_folder.folder)
-        raise
+    with alone_in(request.out):
+        work_folder = WorkFolder(request.out / WORK)
+        work_folder.claim(key)
+        stages = _Stages(request, reader, head, work_folder, progress)
+        try:
+            seconds, landmarks, crop, tracked = stages.run(search)
+        except (WorkerError, FileError):
+            raise  # the video is not to blame
+        except FlareError:
+            shutil.rmtree(request.out if is_new else work_folder.folder)
+            raise
+        subject = _subject(request, head, key, seconds, landmarks, crop, tracked)
+        return replace(_finish(subject, work_folder), notes=work_folder.notes)
+
+
+def _subject(
+    request: PreprocessRequest,
+    head: HeadModel,
+    key: str,
+    seconds: dict[str, float],
+    landmarks: FaceLandmarks,
+    crop: Crop,
+    tracked: Tracked,
+) -> Subject:
     source = {
         "video": request.video.name,
         "key": key,
@@ -79,8 +96,7 @@ def make_subject(
         "warning": landmarks.warning,
         "seconds": seconds,
     }
-    subject = Subject(folder=request.out, track=tracked.track, quality=tracked.quality, source=source)
-    return _finish(subject, work_folder)
+    return Subject(folder=request.out, track=tracked.track, quality=tracked.quality, source=source)
 
 
 @final
@@ -215,7 +231,9 @@ def _finished(request: PreprocessRequest, key: str) -> PreprocessResult | None:
                 hint="choose another folder, or replace it with --overwrite",
             )
         return replace(_result(subject), up_to_date=True)
-    if not (out / ".work" / "key.json").is_file() and any(out.iterdir()):
+    ours = {WORK, LOCK, HOLDER, KEY, f"{KEY}.part"}  # until the key is there, nothing else is
+    others = [path for path in (*out.iterdir(), *(out / WORK).glob("*")) if path.name not in ours]
+    if others and not (out / WORK / KEY).is_file():
         raise SubjectError(f"{out} is not empty and not a subject", hint="choose a new folder for the subject")
     return None
 

@@ -25,7 +25,10 @@ class PreprocessRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessResult:
-    """What came out. `excluded` pairs frame numbers with reasons; errors are parts of the inter-ocular distance."""
+    """What came out. `excluded` pairs frame numbers with reasons; errors are parts of the inter-ocular distance.
+
+    `notes` say what a crash had damaged and was made again.
+    """
 
     folder: Path
     frames: int
@@ -37,3 +40,4 @@ class PreprocessResult:
     seconds: dict[str, float] = field(default_factory=dict)
     warning: str | None = None
     up_to_date: bool = False
+    notes: list[str] = field(default_factory=list)

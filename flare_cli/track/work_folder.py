@@ -3,45 +3,69 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flare_cli.data.array_file import read_npz
 from flare_cli.data.atomic import replace_whole
-from flare_cli.data.json_file import read_json, write_json
+from flare_cli.data.json_file import MAKE_AGAIN, read_json, write_json
+from flare_cli.errors import SubjectError
+
+KEY = "key.json"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
-    """Files by stage. All of them are whole or not there."""
+    """Files by stage. All of them are whole or not there, unless the machine itself went down: those are made again.
+
+    `notes` say which.
+    """
 
     folder: Path
+    notes: list[str] = field(default_factory=list)
 
     def claim(self, key: str) -> None:
         """Make the folder the place for the input that `key` stands for; what another input left is removed."""
-        note = self.folder / "key.json"
-        if self.folder.exists() and (not note.is_file() or read_json(note).get("key") != key):
+        note = self.folder / KEY
+        if self.folder.exists() and self._key(note) != key:
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(note, {"key": key})
+
+    def _key(self, note: Path) -> str | None:
+        try:
+            return read_json(note).get("key")
+        except SubjectError as damage:
+            self.notes.append(f"begun anew: {damage.message}")
+            return None
 
     def picture(self, kind: str, number: int) -> Path:
         """The file of a frame's picture: image, matte, mask or semantic."""
         return self.folder / kind / f"{number}.png"
 
+    def has(self, kind: str, number: int) -> bool:
+        """Whether a frame's picture is written."""
+        path = self.picture(kind, number)
+        return path.is_file() and path.stat().st_size > 0
+
     def is_segmented(self, number: int) -> bool:
         """Whether a frame's mask and label image are written."""
-        return self.picture("mask", number).is_file() and self.picture("semantic", number).is_file()
+        return self.has("mask", number) and self.has("semantic", number)
 
     def arrays(self, stage: str) -> dict[str, Any] | None:
-        """What `save_arrays` kept of a stage, if it is there."""
+        """What `save_arrays` kept of a stage, if it is there and whole."""
         path = self.folder / f"{stage}.npz"
         if not path.is_file():
             return None
-        with np.load(path) as kept:
-            return dict(kept)
+        try:
+            return read_npz(path, error=SubjectError, hint=MAKE_AGAIN, most=sys.maxsize)
+        except SubjectError as damage:
+            self.notes.append(f"{stage} made again: {damage.message}")
+            return None
 
     def save_arrays(self, stage: str, arrays: dict[str, Any]) -> None:
         """Keep a stage's result."""

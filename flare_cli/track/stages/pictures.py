@@ -21,7 +21,7 @@ def crop_pictures(
     progress: Callable[[int, int], None],
 ) -> None:
     """Write the pictures and mattes of the `wanted` frames that are missing; reads the video once more."""
-    missing = {n for n in wanted if not all(work_folder.picture(kind, n).is_file() for kind in ("image", "matte"))}
+    missing = {n for n in wanted if not all(work_folder.has(kind, n) for kind in ("image", "matte"))}
     if not missing:
         return
     matte_of = one_per_thread(PersonMatte)
