@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from flare_cli.config.tables import bounded, read_tables
+from flare_cli.errors import AvatarError
+
+FIT_AGAIN = "fit again with `flare fit`"
 # What files of before version 3 leave unsaid.
 _NEURAL: dict[str, Any] = {"kind": "neural", "directions": 0, "visibility_factors": 0}
 
 
+# Bounds are of what a file may say: no narrower than those of the settings that a fit is made from.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeformerSpec:
     """Hidden width and depth of the deformer's network."""
 
-    width: int
-    depth: int
+    width: int = bounded("hidden width", low=1, high=4096)
+    depth: int = bounded("hidden layers", low=0, high=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,15 +31,15 @@ class MaterialSpec:
     """
 
     encoding: Literal["frequency", "hash"]
-    octaves: int
+    octaves: int = bounded("octaves of the positional encoding", low=0, high=16)
     hash_grid: str
-    levels: int
-    features: int
-    log2_entries: int
-    base_resolution: int
-    finest_resolution: int
-    width: int
-    depth: int
+    levels: int = bounded("levels of the hash grid", low=1, high=32)
+    features: int = bounded("numbers per entry", low=1, high=8)
+    log2_entries: int = bounded("log2 of the entries per level", low=1, high=24)
+    base_resolution: int = bounded("cells of the coarsest level", low=1, high=512)
+    finest_resolution: int = bounded("cells of the finest level", low=1, high=65536)
+    width: int = bounded("hidden width", low=1, high=4096)
+    depth: int = bounded("hidden layers", low=0, high=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,19 +51,19 @@ class LightSpec:
     """
 
     kind: Literal["neural", "explicit"]
-    width: int
-    depth: int
-    floor: float
-    directions: int
-    visibility_factors: int
+    width: int = bounded("hidden width", low=1, high=4096)
+    depth: int = bounded("hidden layers", low=0, high=64)
+    floor: float = bounded("least radiance of a neural light", low=0, high=1)
+    directions: int = bounded("directions of an explicit light", low=0, high=4096)
+    visibility_factors: int = bounded("factors of motion", low=0, high=256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class F0:
     """Reflectance at normal incidence, 0..1: on bare skin, and on hair, eyes, teeth and inside the mouth."""
 
-    skin: float
-    other: float
+    skin: float = bounded("F0 of skin", low=0, high=1)
+    other: float = bounded("F0 of all else", low=0, high=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +74,8 @@ class AvatarSpec:
     canonical pose, in which materials are looked up.
     """
 
-    subdivisions: int
-    jaw_open: float
+    subdivisions: int = bounded("each makes four triangles of one", low=0, high=4)
+    jaw_open: float = bounded("radians", low=-1, high=1)
     deformer: DeformerSpec
     material: MaterialSpec
     light: LightSpec
@@ -86,36 +91,29 @@ def spec_to_dict(spec: AvatarSpec) -> dict[str, Any]:
     return asdict(spec)
 
 
-def spec_from_dict(values: dict[str, Any]) -> AvatarSpec:
-    """Read what `spec_to_dict` wrote. Raises `KeyError` or `TypeError` where something is missing or unknown."""
-    return AvatarSpec(
-        subdivisions=int(values["subdivisions"]),
-        jaw_open=float(values["jaw_open"]),
-        deformer=DeformerSpec(**values["deformer"]),
-        material=MaterialSpec(**values["material"]),
-        light=LightSpec(**values["light"]),
-        f0=F0(**values["f0"]),
-    )
+def spec_from_dict(values: Any, source: str) -> AvatarSpec:
+    """Read what `spec_to_dict` wrote. Raises `AvatarError` that names `source`, and the key that is wrong."""
+    return read_tables(AvatarSpec, values, source, error=AvatarError, hint=FIT_AGAIN)
 
 
-def spec_of_version_2(values: dict[str, Any]) -> AvatarSpec:
-    """The spec of an avatar file of version 2, which knew one kind of light."""
-    return spec_from_dict({**values, "light": {**values["light"], **_NEURAL}})
+def spec_of_version_2(values: dict[str, Any]) -> dict[str, Any]:
+    """The spec, as plain values, of an avatar file of version 2, which knew one kind of light."""
+    return {**values, "light": {**values["light"], **_NEURAL}}
 
 
-def spec_of_version_1(header: dict[str, Any]) -> AvatarSpec:
-    """The spec of an avatar file of version 1, which held all settings of the fit instead."""
+def spec_of_version_1(header: dict[str, Any]) -> dict[str, Any]:
+    """The spec, as plain values, of an avatar file of version 1, which held all settings of the fit instead."""
     config, structure = header["config"], header["structure"]
     sizes, is_hash = dict(config["material"]), structure["encoding"] == "hash"
     frequency_width, frequency_depth = sizes.pop("frequency_width"), sizes.pop("frequency_depth")
     if not is_hash:
         sizes |= {"width": frequency_width, "depth": frequency_depth}
     skin, other = header["fresnel"]
-    return AvatarSpec(
-        subdivisions=int(structure["subdivisions"]),
-        jaw_open=float(config["mesh"]["jaw_open"]),
-        deformer=DeformerSpec(**config["deformer"]),
-        material=MaterialSpec(encoding=structure["encoding"], hash_grid=config["run"]["hash_grid"], **sizes),
-        light=LightSpec(**{name: config["light"][name] for name in ("width", "depth", "floor")}, **_NEURAL),
-        f0=F0(skin=float(skin), other=float(other)),
-    )
+    return {
+        "subdivisions": structure["subdivisions"],
+        "jaw_open": config["mesh"]["jaw_open"],
+        "deformer": config["deformer"],
+        "material": {"encoding": structure["encoding"], "hash_grid": config["run"]["hash_grid"], **sizes},
+        "light": {name: config["light"][name] for name in ("width", "depth", "floor")} | _NEURAL,
+        "f0": {"skin": skin, "other": other},
+    }

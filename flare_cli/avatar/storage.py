@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.spec import AvatarSpec, spec_from_dict, spec_of_version_1, spec_of_version_2, spec_to_dict
+from flare_cli.avatar.spec import (
+    FIT_AGAIN,
+    AvatarSpec,
+    spec_from_dict,
+    spec_of_version_1,
+    spec_of_version_2,
+    spec_to_dict,
+)
+from flare_cli.config.tables import shown
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
+from flare_cli.head.model import HeadModel
 
 # 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. Older files are still read.
 AVATAR_VERSION = 3
@@ -43,7 +53,7 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
     """Rebuild the module that `avatar_header` describes and fill it with `tensors`."""
     if header.get("version") not in (1, 2, AVATAR_VERSION):
         raise AvatarError(
-            f"{path} is of version {header.get('version')}, this program reads 1 to {AVATAR_VERSION}",
+            f"{path} is of version {shown(header.get('version'))}, this program reads 1 to {AVATAR_VERSION}",
             hint="install the flare version that wrote it, or fit again",
         )
     try:
@@ -53,14 +63,30 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
                 f"{path} was fitted with another edition of the head {head.name}",
                 hint="install the flare version that wrote it, or fit again",
             )
-        avatar = Avatar(head.to(device), tensors["shape"], _spec(header))
+        spec = spec_from_dict(_spec(header), f"{path}, spec")
+        _check_sizes(spec, head, tensors, path)
+        avatar = Avatar(head.to(device), tensors["shape"], spec)
         avatar.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise AvatarError(f"{path} does not hold a whole avatar: {error}", hint="fit again with `flare fit`") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = shorten(str(error), 300, placeholder=" …")
+        raise AvatarError(f"{path} does not hold a whole avatar: {reason}", hint=FIT_AGAIN) from error
     return avatar
 
 
-def _spec(header: dict[str, Any]) -> AvatarSpec:
+def _spec(header: dict[str, Any]) -> Any:
     if header["version"] == 1:
         return spec_of_version_1(header)
-    return spec_of_version_2(header["spec"]) if header["version"] == 2 else spec_from_dict(header["spec"])
+    return spec_of_version_2(header["spec"]) if header["version"] == 2 else header["spec"]
+
+
+def _check_sizes(spec: AvatarSpec, head: HeadModel, tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse a spec that asks for far more memory than the file's own tensors take, before it is taken."""
+    material = spec.material
+    rows = material.levels * min(2**material.log2_entries, (material.finest_resolution + 1) ** 3)
+    stored = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("material."))
+    # Coarse levels have fewer rows: at most one level in `levels` is full.
+    if material.encoding == "hash" and rows * material.features > material.levels * stored:
+        raise AvatarError(f"{path}: spec has a larger hash grid than the file's", hint=FIT_AGAIN)
+    # Each subdivision adds a vertex per edge, and a closed mesh has three edges per vertex.
+    if len(tensors["mesh.offsets"]) < len(head.template) * 3**spec.subdivisions:
+        raise AvatarError(f"{path}: spec has more subdivisions than the file's mesh", hint=FIT_AGAIN)

@@ -51,7 +51,10 @@ def test_line_of_a_mistake_in_the_second_stage(tmp_path: Path):
         ("[data]\nsize = true\n", "is not a whole number"),
         ("[light]\nvisibility = 1\n", "1 is not true or false"),
         ("[data]\nholdout = 1.5\n", "is outside 0 to 0.9"),
-        ("[loss]\nmask = nan\n", "is outside"),
+        ("[loss]\nmask = nan\n", "nan is not a number"),
+        ("[loss]\nmask = 1" + 400 * "0" + "\n", "is not a number"),
+        ("[data]\nsize = " + 5000 * "9" + "\n", "5000 digits"),
+        ("[data]\nsize = " + 3000 * "[" + 3000 * "]" + "\n", "not readable TOML"),
         ("[dta]\n", "unknown table"),
         ("data = 3\n", "must be a table"),
         ("[stage]\nsteps = 3\n", "must be a list of tables"),
@@ -81,10 +84,32 @@ def test_set_changes_one_value():
     assert {s.batch for s in load_config("paper", ["stage.batch=1"]).stage} == {1}
 
 
-@pytest.mark.parametrize("override", ["size=3", "data.size", "stage.9.steps=1", "data.sise=3"])
+HUGE = ["data.size=" + 5000 * "9", "data.holdout=1" + 400 * "0", "data.size=" + 3000 * "[", 5000 * "x" + ".y=1"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "size=3",
+        "data.size",
+        "stage.9.steps=1",
+        "data.sise=3",
+        "data.size=64\ndata.every=2",
+        "stage.99999.steps=1",
+        *HUGE,
+    ],
+)
 def test_bad_set_is_refused(override: str):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         load_config("paper", [override])
+    assert len(caught.value.message) < 400
+
+
+def test_set_of_a_table_that_is_none_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="must be a table"):
+        load_config(written(tmp_path, "data = 3\n"), ["data.size=64"])
+    with pytest.raises(ConfigError, match="must be a list of tables"):
+        load_config(written(tmp_path, "stage = 3\n"), ["stage.0.steps=64"])
 
 
 @given(st.integers(32, 4096), st.floats(0, 0.9), st.lists(st.integers(1, 1000), min_size=1, max_size=4))
