@@ -113,7 +113,7 @@ def _scored_track(request: EvalRequest, run: Run, subject: Subject) -> Track:
     """The frames to score: of another recording all, of the fitted one those held out, or those trained on."""
     track = subject.track
     if request.subject is None:
-        numbers = run.header["training_frames" if request.training else "held_out_frames"]
+        numbers = run.origin.training_frames if request.training else run.origin.held_out_frames
         track = track[torch.isin(track.frames, torch.tensor(numbers, dtype=torch.long))]
     if not len(track):
         raise SubjectError("there are no frames to score", hint="fit with data.holdout > 0, or use --training")

@@ -112,9 +112,8 @@ def _groups(request: TruthRequest, runs: list[Run]) -> list[_Group]:
 
 def _unseen(run: Run, subject: Subject) -> list[int]:
     """The subject's frames with truth on which the run was not trained."""
-    trained: list[int] = []
-    if subject.folder.resolve() == Path(run.header["subject"]).resolve():
-        trained = run.header["training_frames"]
+    is_own = subject.folder.resolve() == Path(run.origin.subject).resolve()
+    trained = run.origin.training_frames if is_own else ()
     numbers = [number for number in frames_with_truth(subject) if number not in set(trained)]
     if not numbers:
         raise SubjectError(

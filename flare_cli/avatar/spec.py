@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from flare_cli.config.tables import bounded, read_tables
+from flare_cli.data.tensor_file import FIT_AGAIN
 from flare_cli.errors import AvatarError
 
-FIT_AGAIN = "fit again with `flare fit`"
 # What files of before version 3 leave unsaid.
 _NEURAL: dict[str, Any] = {"kind": "neural", "directions": 0, "visibility_factors": 0}
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.spec import (
-    FIT_AGAIN,
     AvatarSpec,
     spec_from_dict,
     spec_of_version_1,
@@ -19,7 +18,7 @@ from flare_cli.avatar.spec import (
     spec_to_dict,
 )
 from flare_cli.config.tables import shown
-from flare_cli.data.tensor_file import load_tensors, save_tensors
+from flare_cli.data.tensor_file import FIT_AGAIN, load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel

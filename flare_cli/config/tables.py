@@ -131,7 +131,9 @@ def _matches(kind: Any, value: Any) -> Any:
         return next((m for m in (_matches(k, value) for k in get_args(kind)) if m is not None), None)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) if abs(value) <= sys.float_info.max else None  # NaN is not
-    if kind in (int, str, bool) and type(value) is kind:
+    if kind is int and type(value) is int and abs(value) < 2**63:
+        return value
+    if kind in (str, bool) and type(value) is kind:
         return value
     return None
 

@@ -13,13 +13,27 @@ from flare_cli.errors import FlareError, SubjectError
 MAKE_AGAIN = "run `flare preprocess` again"
 
 
+# What `parsed` raises: of bytes that are no text, of text that is no JSON, and of what is nested too deep.
+NOT_JSON = (ValueError, RecursionError)
+EXACT_DIGITS = 19  # a whole number of more digits does not fit into 64 bits
+
+
+def parsed(data: bytes | str) -> Any:
+    """The value of a JSON text. Whole numbers beyond 64 bits become floats, maybe infinite. Raises `NOT_JSON`."""
+    return json.loads(data, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= EXACT_DIGITS else float(digits)
+
+
 def read_json_value(path: Path, *, error: type[FlareError] = SubjectError, hint: str = MAKE_AGAIN) -> Any:
     """Whatever a JSON file holds, or one `error` with this `hint` that says why it can't be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed(path.read_bytes())
     except FileNotFoundError:
         raise error(f"{path} is missing", hint=hint) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as reason:
+    except (OSError, *NOT_JSON) as reason:
         raise error(f"{path} is not readable JSON: {reason}", hint=hint) from reason
 
 

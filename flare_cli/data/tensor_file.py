@@ -8,12 +8,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from flare_cli.data.atomic import replace_whole
+from flare_cli.data.json_file import NOT_JSON, parsed
 from flare_cli.errors import AvatarError
+
+FIT_AGAIN = "fit again with `flare fit`"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -30,14 +34,21 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
 
 
 def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote. Raises `AvatarError` if the file is missing, damaged or not ours."""
+    """Read what `save_tensors` wrote: finite numbers, and a JSON object.
+
+    Raises `AvatarError` if the file is missing, damaged or not ours.
+    """
     if not path.is_file():
         raise AvatarError(f"{path} does not exist", hint="make one with `flare fit`, or check the path")
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            header = json.loads((file.metadata() or {})["flare"])
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise AvatarError(
-            f"{path} is damaged or not a flare file: {error}", hint="fit again with `flare fit`"
-        ) from error
+            header = parsed((file.metadata() or {})["flare"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, KeyError, *NOT_JSON) as error:
+        raise AvatarError(f"{path} is damaged or not a flare file: {error}", hint=FIT_AGAIN) from error
+    if not isinstance(header, dict):
+        raise AvatarError(f"{path} has a header that is a {type(header).__name__}, not an object", hint=FIT_AGAIN)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise AvatarError(f"{path}: {name} holds numbers that are not finite", hint=FIT_AGAIN)
+    return tensors, header

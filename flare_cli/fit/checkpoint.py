@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import avatar_header, build_avatar
 from flare_cli.config.loading import config_from_dict, config_to_dict
-from flare_cli.config.schema import Config
+from flare_cli.config.schema import Config, setting
+from flare_cli.config.tables import read_tables
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.optimiser import Adam
@@ -24,15 +25,16 @@ from flare_cli.head.open_head import content_digest
 from flare_cli.subject.track import Track
 
 CHECKPOINT = "checkpoint.safetensors"
+START_AGAIN = "start again with --fresh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """Where a fit is: the stage, the next step within it, and the seconds spent so far."""
 
-    stage: int = 0
-    step: int = 0
-    seconds: float = 0.0
+    stage: int = setting(0, "stages that are done", low=0, high=10**4)
+    step: int = setting(0, "steps that are done", low=0, high=10**7)
+    seconds: float = setting(0.0, "seconds spent", low=0)
 
 
 @final
@@ -82,7 +84,7 @@ def load_checkpoint(
     tensors, header = load_tensors(path)
     avatar_tensors = part_of(tensors, "avatar")
     avatar = build_avatar(avatar_tensors, header, path, device)
-    checkpoint_config = config_from_dict(header["config"], str(path))
+    checkpoint_config = config_from_dict(header.get("config"), f"{path}, config")
     if checkpoint_config != replace(config, run=checkpoint_config.run):
         raise AvatarError(
             f"{path} belongs to a fit with other settings",
@@ -94,8 +96,10 @@ def load_checkpoint(
             hint="go on with the subject that it was begun with, choose another folder with -o, or start again with"
             " --fresh",
         )
-    position: dict[str, Any] = header["position"]
-    return avatar, Position(**position), {name: t for name, t in tensors.items() if not name.startswith("avatar.")}
+    position = read_tables(Position, header.get("position"), f"{path}, position", error=AvatarError, hint=START_AGAIN)
+    if position.stage >= len(config.stage) or position.step > config.stage[position.stage].steps:
+        raise AvatarError(f"{path} is at a step that the fit does not have: {position}", hint=START_AGAIN)
+    return avatar, position, {name: t for name, t in tensors.items() if not name.startswith("avatar.")}
 
 
 def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:

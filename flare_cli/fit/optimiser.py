@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Part, StageSettings
+from flare_cli.errors import AvatarError
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # as Kingma and Ba propose
 
@@ -81,8 +82,10 @@ class Adam:
         return state
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` returned."""
+        """Put back what `tensors` returned. Raises `AvatarError` for the state of something else."""
         for name, tensor in self.tensors().items():
+            if name not in tensors or tensors[name].shape != tensor.shape:
+                raise AvatarError(f"the checkpoint lacks a whole {name}", hint="start again with --fresh")
             tensor.copy_(tensors[name])
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,6 +11,8 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import load_avatar
 from flare_cli.config.loading import config_from_dict
 from flare_cli.config.schema import Config
+from flare_cli.config.tables import read_tables
+from flare_cli.data.tensor_file import FIT_AGAIN
 from flare_cli.errors import AvatarError
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.raster.interface import Rasterizer
@@ -25,8 +26,17 @@ RUNS = Path("runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where an avatar came from: the folder of the subject, and the numbers of its frames."""
+
+    subject: str
+    training_frames: tuple[int, ...]
+    held_out_frames: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A finished fit: its folder, the avatar, how it was fitted, and what the avatar file says about itself.
+    """A finished fit: its folder, the avatar, how and to what it was fitted.
 
     `rasterizer_name` is the one to draw with.
     """
@@ -34,7 +44,7 @@ class Run:
     folder: Path
     avatar: Avatar
     config: Config
-    header: dict[str, Any]
+    origin: Origin
     rasterizer_name: str
 
     def rasterizer(self) -> Rasterizer:
@@ -43,7 +53,7 @@ class Run:
 
     def given_subject(self) -> Subject:
         """The subject that was fitted, as it was given. Raises `SubjectError` if it is gone."""
-        return load_subject(Path(self.header["subject"]))
+        return load_subject(Path(self.origin.subject))
 
     def subject(self) -> Subject:
         """The subject that was fitted, with the track that it was fitted by. Raises `SubjectError` if it is gone."""
@@ -56,7 +66,7 @@ class Run:
 
     def track_folder(self, subject: Path) -> Path:
         """Where the track of a subject folder is: in this run, if it is of the fitted subject and was refined."""
-        is_own = subject.resolve() == Path(self.header["subject"]).resolve()
+        is_own = subject.resolve() == Path(self.origin.subject).resolve()
         return self.folder / TRACK_FOLDER if is_own and self.config.track.refine else subject
 
 
@@ -90,11 +100,12 @@ def load_run(folder: Path, device: torch.device, *, rasterizer: str | None = Non
             hint="make one with `flare fit`, or check the path",
         )
     avatar, header = load_avatar(path, device=device)
-    config = config_from_dict(header.get("config", {}), str(path))
+    config = config_from_dict(header.get("config", {}), f"{path}, config")
+    said = {field.name: header[field.name] for field in fields(Origin) if field.name in header}
     return Run(
         folder=path.parent,
         avatar=avatar.eval().requires_grad_(False),
         config=config,
-        header=header,
+        origin=read_tables(Origin, said, str(path), error=AvatarError, hint=FIT_AGAIN),
         rasterizer_name=rasterizer or config.run.rasterizer,
     )

@@ -1,8 +1,10 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import load_avatar, save_avatar
@@ -108,3 +110,46 @@ def test_files_of_version_2_are_read(neural_avatar: Avatar, tmp_path: Path):
     assert loaded.spec == avatar.spec
     for name, tensor in avatar.state_dict().items():
         assert (loaded.state_dict()[name] == tensor).all()
+
+
+NONSENSE = {
+    "NaN in a tensor": lambda t, h: (t | {"mesh.offsets": torch.full_like(t["mesh.offsets"], torch.nan)}, h),
+    "infinite light": lambda t, h: (t | {"light.detail": torch.full_like(t["light.detail"], torch.inf)}, h),
+    "another mesh": lambda t, h: (t | {"mesh.offsets": t["mesh.offsets"][:-1]}, h),
+    "no mesh": lambda t, h: ({n: v for n, v in t.items() if n != "mesh.offsets"}, h),
+    "a header that is a list": lambda t, h: (t, [1, 2]),
+    "a header that is null": lambda t, h: (t, None),
+    "a spec that is null": lambda t, h: (t, h | {"spec": None}),
+    "a head that is null": lambda t, h: (t, h | {"head": None}),
+    "a head that is a number": lambda t, h: (t, h | {"head": {"name": 3, "sha256": "0"}}),
+    "subdivisions below 0": lambda t, h: (t, h | {"spec": h["spec"] | {"subdivisions": -1}}),
+    "subdivisions without end": lambda t, h: (t, h | {"spec": h["spec"] | {"subdivisions": 30}}),
+    "more subdivisions than there are": lambda t, h: (t, h | {"spec": h["spec"] | {"subdivisions": 4}}),
+    "a hash grid without end": lambda t, h: (
+        t,
+        h | {"spec": h["spec"] | {"material": h["spec"]["material"] | {"log2_entries": 24, "finest_resolution": 9999}}},
+    ),
+    "F0 that is not finite": lambda t, h: (t, h | {"spec": h["spec"] | {"f0": {"skin": torch.nan, "other": 0.04}}}),
+    "a key too much": lambda t, h: (t, h | {"spec": h["spec"] | {"colour": 1}}),
+    "a version from the future": lambda t, h: (t, h | {"version": 10**30}),
+    "a version that is a text": lambda t, h: (t, h | {"version": "3"}),
+}
+
+
+@pytest.mark.parametrize("damage", NONSENSE)
+def test_nonsense_is_refused_with_the_name_of_the_file(damage: str, avatar: Avatar, tmp_path: Path):
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {})
+    tensors, header = NONSENSE[damage](*load_tensors(path))
+    save_file(tensors, path, metadata={"flare": json.dumps(header)})
+    with pytest.raises(AvatarError) as caught:
+        load_avatar(path)
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_header_nested_without_end_is_refused(avatar: Avatar, tmp_path: Path):
+    path = tmp_path / "avatar.safetensors"
+    save_file({"shape": torch.zeros(3)}, path, metadata={"flare": '{"a":' * 10**5})
+    with pytest.raises(AvatarError, match="damaged or not a flare file"):
+        load_avatar(path)

@@ -6,7 +6,7 @@ import torch
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config, LightSettings
-from flare_cli.errors import AvatarError, FitError
+from flare_cli.errors import AvatarError, FileError, FitError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.loop import FitProgress, Fitted, fit_avatar
@@ -148,5 +148,5 @@ def test_a_checkpoint_that_could_not_be_written_is_told(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("flare_cli.fit.checkpoint.save_tensors", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(FileError, match="no space left"):
         run(toy_frames, open_head, tiny_config, tmp_path)
