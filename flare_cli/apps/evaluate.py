@@ -111,7 +111,7 @@ def _refined_on_pixels(
 
 def _scored_track(request: EvalRequest, run: Run, subject: Subject) -> Track:
     """The frames to score: of another recording all, of the fitted one those held out, or those trained on."""
-    track = subject.track
+    track = subject.track.of_head(run.avatar.head)
     if request.subject is None:
         numbers = run.origin.training_frames if request.training else run.origin.held_out_frames
         track = track[torch.isin(track.frames, torch.tensor(numbers, dtype=torch.long))]

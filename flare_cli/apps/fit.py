@@ -92,6 +92,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     choose_encoding(config.run.hash_grid, device, levels=1, log2_entries=4)
     subject = load_subject(request.subject)
     head = load_head(subject.track.head)
+    subject.track.of_head(head)
     training, held_out = split_frames(subject, config.data.holdout, config.data.every)
     if len(training) < LEAST_FRAMES:
         raise SubjectError(

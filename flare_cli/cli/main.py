@@ -22,6 +22,8 @@ from flare_cli.errors import FlareError, file_error
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # What OpenCV logs of a damaged file, our own message says. It reads this when it is loaded, in workers too.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+# So many pixels a file may say that it has before OpenCV makes room for them: those of a 16k environment map.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
 
 # `apps` are imported inside the commands: they load torch, and `flare --help` must answer at once.
 

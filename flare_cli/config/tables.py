@@ -8,6 +8,7 @@ import reprlib
 import sys
 import types
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from flare_cli.errors import ConfigError, FlareError
@@ -42,6 +43,7 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
+_type_hints = cache(get_type_hints)  # a file may hold thousands of the same table
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
@@ -61,7 +63,7 @@ class _Reader:
     def _table(self, cls: type, values: Any, *, table: str, index: int) -> Any:
         if not isinstance(values, dict):
             raise self._mistake(table, "", index, "must be a table", hint=f"write [{table}] and its keys below it")
-        hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}
+        hints, known = _type_hints(cls), {f.name: f for f in fields(cls)}
         made: dict[str, Any] = {}
         for key, value in values.items():
             if key not in known:
@@ -83,7 +85,7 @@ class _Reader:
             return tuple(self._table(get_args(kind)[0], item, table=key, index=i) for i, item in enumerate(value))
         hint = metadata.get("help", f"give {_describe(kind)}")
         checked = _matches(kind, value)
-        if checked is None:
+        if checked is _OTHER:
             raise self._mistake(table, key, index, f"{shown(value)} is not {_describe(kind)}", hint=hint)
         low, high = metadata.get("low"), metadata.get("high")
         if isinstance(checked, int | float) and not isinstance(checked, bool):
@@ -119,23 +121,25 @@ class _Reader:
         return None
 
 
+_OTHER: Any = object()  # what `_matches` gives of a value of another type
+
+
 def _matches(kind: Any, value: Any) -> Any:
-    """The value as `kind`, or None if it is of another type."""
+    """The value as `kind`, or `_OTHER`. Lists and dictionaries are not looked into, tuples are."""
     origin = get_origin(kind)
     if origin is Literal:
-        return value if value in get_args(kind) else None
+        return value if value in get_args(kind) else _OTHER
     if origin is tuple and isinstance(value, list | tuple):
         items = [_matches(get_args(kind)[0], item) for item in value]
-        return None if any(item is None for item in items) else tuple(items)
+        return _OTHER if any(item is _OTHER for item in items) else tuple(items)
     if origin in (Union, types.UnionType):
-        return next((m for m in (_matches(k, value) for k in get_args(kind)) if m is not None), None)
+        return next((m for m in (_matches(k, value) for k in get_args(kind)) if m is not _OTHER), _OTHER)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if abs(value) <= sys.float_info.max else None  # NaN is not
-    if kind is int and type(value) is int and abs(value) < 2**63:
-        return value
-    if kind in (str, bool) and type(value) is kind:
-        return value
-    return None
+        return float(value) if abs(value) <= sys.float_info.max else _OTHER  # NaN is not
+    if kind is int and type(value) is int:
+        return value if abs(value) < 2**63 else _OTHER
+    plain = kind in (str, bool, types.NoneType) and type(value) is kind
+    return value if plain or (origin in (list, dict) and isinstance(value, origin)) else _OTHER
 
 
 def _describe(kind: Any) -> str:
@@ -143,4 +147,8 @@ def _describe(kind: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
     if get_origin(kind) is tuple:
         return f"a list whose items are {_describe(get_args(kind)[0])}"
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(kind, str(kind))
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(_describe(part) for part in get_args(kind))
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}.get(
+        kind, str(kind)
+    )

@@ -15,6 +15,7 @@ from flare_cli.data.native_output import without_lines
 from flare_cli.errors import SubjectError
 
 PNG = b"\x89PNG\r\n\x1a\n"
+LARGEST_EDGE = 16384  # pixels
 # Parts of a PNG of which libpng has nothing to say when they are whole.
 UNREMARKABLE = (b"IHDR", b"PLTE", b"tRNS", b"pHYs", b"tEXt", b"tIME", b"IDAT", b"IEND")
 
@@ -46,11 +47,14 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "H W *C"] | UInt16[np.ndarr
 
 
 def decoded(data: bytes, flags: int) -> np.ndarray | None:
-    """OpenCV's reading of a picture file, or None if it is none; `flags` are `cv2.IMREAD_*`."""
+    """OpenCV's reading of a picture file, or None if it is none or is too large; `flags` are `cv2.IMREAD_*`."""
     if not data:
         return None
-    with without_lines(rb"libpng (?:error|warning): ") if _is_remarkable(data) else nullcontext():
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try:
+        with without_lines(rb"libpng (?:error|warning): ") if _is_remarkable(data) else nullcontext():
+            return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # it says that it has more pixels than OpenCV makes room for
+        return None
 
 
 def _is_remarkable(data: bytes) -> bool:

@@ -76,7 +76,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         raise SubjectError(
             f"the frame {path} is listed but does not exist", hint="copy the whole data set, pictures included"
         ) from None
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise SubjectError(f"{path} is not a picture: {error}", hint="copy the data set again") from error
     return height, width
 

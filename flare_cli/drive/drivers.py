@@ -80,8 +80,10 @@ def load_driver(source: Path, head: HeadModel, *, cache: Path, progress: Progres
 
 def _of_subject(folder: Path, head: HeadModel) -> Driver:
     track = load_track(folder)
+    source = head if track.head == head.name else load_head(track.head)
+    track.of_head(source)
     driver = _with_medians(track.expression, track.pose, track.translation, track.fps)
-    return driver if track.head == head.name else _converted(driver, load_head(track.head), head)
+    return driver if source is head else _converted(driver, source, head)
 
 
 def _of_capture(capture: Capture, head: HeadModel) -> Driver:

@@ -52,8 +52,13 @@ class Run:
         return choose_rasterizer(self.rasterizer_name, self.avatar.device)
 
     def given_subject(self) -> Subject:
-        """The subject that was fitted, as it was given. Raises `SubjectError` if it is gone."""
-        return load_subject(Path(self.origin.subject))
+        """The subject that was fitted, as it was given.
+
+        Raises `SubjectError` if it is gone, or tracked anew with another head.
+        """
+        subject = load_subject(Path(self.origin.subject))
+        subject.track.of_head(self.avatar.head)
+        return subject
 
     def subject(self) -> Subject:
         """The subject that was fitted, with the track that it was fitted by. Raises `SubjectError` if it is gone."""
@@ -62,7 +67,11 @@ class Run:
     def with_fitted_track(self, subject: Subject) -> Subject:
         """`subject` with the refined track of this run, if that is its own; any other as it is."""
         folder = self.track_folder(subject.folder)
-        return subject if folder == subject.folder else replace(subject, track=load_track(folder))
+        if folder == subject.folder:
+            return subject
+        track = load_track(folder)
+        track.of_head(self.avatar.head)
+        return replace(subject, track=track)
 
     def track_folder(self, subject: Path) -> Path:
         """Where the track of a subject folder is: in this run, if it is of the fitted subject and was refined."""

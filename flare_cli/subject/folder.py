@@ -14,18 +14,25 @@ not to train on.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from flare_cli.config.schema import setting
+from flare_cli.config.tables import bounded, read_tables, shown
 from flare_cli.data.atomic import write_text_whole
+from flare_cli.data.checked import member, numbers
+from flare_cli.data.image import LARGEST_EDGE
 from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import SubjectError
+from flare_cli.head.joints import Joint
 from flare_cli.render.camera import OPENGL_FROM_OPENCV, Cameras
 from flare_cli.subject.track import Track
 
@@ -33,6 +40,7 @@ WORLD_UNITS_PER_METRE = 4.0
 SIDECAR_VERSION = 1
 PARAMETERS, SIDECAR = "flame_params.json", "flare.json"
 GIVEN_TRACK = "given_track"
+AGAIN = "run `flare preprocess` again with --overwrite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +153,7 @@ def replace_track(subject: Subject, track: Track, *, by: str) -> None:
 def load_subject(folder: Path) -> Subject:
     """Read a subject folder that `save_subject` wrote.
 
-    Raises `SubjectError` where a file is missing, not JSON, lacks a key, or holds a number that is not finite.
+    Raises `SubjectError` naming file and key where something is missing, of another shape, not finite or impossible.
     """
     subject = _read_subject(folder)
     missing = [n for n in subject.track.frames.tolist() if not subject.image_path(n).is_file()]
@@ -171,67 +179,150 @@ def _read_subject(folder: Path) -> Subject:
             f"{folder} is not a subject: flame_params.json is missing",
             hint="make a subject with `flare preprocess video.mp4`, or check the path",
         )
-    params, sidecar = read_json(params_path), read_json(sidecar_path)
-    try:
-        track = _track(params, sidecar)
-        quality = tuple(FrameQuality(**q) for q in sidecar["quality"])
-        subject = Subject(
-            folder=folder,
-            track=track,
-            quality=quality,
-            source=sidecar["source"],
-            videos=tuple(str(v["name"]) for v in sidecar.get("videos", ())),
-            held_out=tuple(int(n) for n in sidecar["held_out"]) if "held_out" in sidecar else None,
-        )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise SubjectError(
-            f"{params_path} or its flare.json lacks a part or has a wrong shape: {error!r}",
-            hint="run `flare preprocess` again with --overwrite",
-        ) from error
-    for name in ("shape", "expression", "pose", "translation"):
-        if not torch.isfinite(getattr(track, name)).all():
-            raise SubjectError(f"{params_path} holds a {name} that is not finite", hint="run `flare preprocess` again")
-    return subject
-
-
-def _track(params: dict[str, Any], sidecar: dict[str, Any]) -> Track:
-    frames = params["frames"]
-    if not frames:
-        raise ValueError("no frames")
-    height, width = (int(n) for n in sidecar["size"])
-    if "videos" in sidecar:
-        intrinsics = np.asarray([v["intrinsics"] for v in sidecar["videos"]], np.float64).reshape(-1, 4)
-        views = np.asarray([v["camera_from_world"] for v in sidecar["videos"]], np.float64).reshape(-1, 3, 4)
-        video = np.asarray(sidecar["video"], np.int64).reshape(len(frames))
-        if video.min() < 0:
-            raise ValueError("a frame of a video that is not there")
-    else:
-        i0, i1, i2, i3 = (float(x) for x in params["intrinsics"])
-        intrinsics = np.asarray([[abs(i0) * width, i1 * height, i2 * width, i3 * height]])
-        views = np.asarray(sidecar["camera_from_world"], np.float64).reshape(1, 3, 4)
-        video = np.zeros(len(frames), np.int64)
-    world = np.asarray([f["world_mat"] for f in frames], np.float64)[:, :3]
-    in_camera = (OPENGL_FROM_OPENCV @ world)[:, :, 3] / WORLD_UNITS_PER_METRE
-    rotation, offset = views[video, :, :3], views[video, :, 3]
-    translation = np.einsum("nij,ni->nj", rotation, in_camera - offset)  # rotationᵀ (t - offset)
-    return Track(
-        head=str(sidecar["head"]),
-        frames=torch.tensor([int(Path(f["file_path"]).name) for f in frames]),
-        shape=_float32(params["shape_params"]),
-        expression=_float32([f["expression"] for f in frames]),
-        pose=_float32([f["pose"] for f in frames]).reshape(len(frames), -1, 3),
-        translation=_float32(translation),
-        camera=Cameras(
-            intrinsics=_float32(intrinsics),
-            camera_from_world=_float32(views),
-            height=height,
-            width=width,
+    sidecar = _read_sidecar(sidecar_path)
+    frames = _read_frames(params_path)
+    return Subject(
+        folder=folder,
+        track=_track(frames, _read_views(sidecar, sidecar_path, frames), sidecar),
+        quality=tuple(
+            read_tables(FrameQuality, q, f"{sidecar_path}, quality {i}", error=SubjectError, hint=AGAIN)
+            for i, q in enumerate(sidecar.quality)
         ),
-        fps=float(sidecar["fps"]),
-        video=torch.from_numpy(video) if "videos" in sidecar else None,
+        source=sidecar.source,
+        videos=tuple(str(member(v, "name", sidecar_path, hint=AGAIN)) for v in sidecar.videos or ()),
+        held_out=sidecar.held_out,
     )
 
 
-def _float32(values: object) -> Float[Tensor, "..."]:
-    """Numbers from a JSON file, rounded once: by way of float64."""
-    return torch.tensor(np.asarray(values, np.float64), dtype=torch.float32)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sidecar:
+    """`flare.json`; arrays and tables in it are looked into by those who need them."""
+
+    version: int = setting(SIDECAR_VERSION, "layout of the file")
+    head: str
+    fps: float = bounded("frames per second", low=1e-3, high=1e4)
+    size: tuple[int, ...]
+    camera_from_world: list[Any]
+    source: dict[str, Any]
+    quality: list[Any]
+    videos: list[Any] | None = None
+    video: tuple[int, ...] | None = None
+    held_out: tuple[int, ...] | None = None
+
+
+def _read_sidecar(path: Path) -> _Sidecar:
+    value = read_json(path)
+    if value.get("version", SIDECAR_VERSION) != SIDECAR_VERSION:
+        raise SubjectError(
+            f"{path} is of version {shown(value['version'])}, this program reads {SIDECAR_VERSION}",
+            hint="install the flare version that wrote it, or run `flare preprocess` again",
+        )
+    sidecar = read_tables(_Sidecar, value, str(path), error=SubjectError, hint=AGAIN)
+    if len(sidecar.size) != 2 or not all(1 <= edge <= LARGEST_EDGE for edge in sidecar.size):
+        raise SubjectError(f"{path}: size is {shown(sidecar.size)}, not height and width in pixels", hint=AGAIN)
+    return sidecar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frames:
+    """`flame_params.json`, its arrays in the file's own units."""
+
+    path: Path
+    numbers: list[int]
+    intrinsics: Float[np.ndarray, "4"]
+    shape: Float[np.ndarray, "S"]
+    expression: Float[np.ndarray, "N E"]
+    pose: Float[np.ndarray, "N P"]
+    world: Float[np.ndarray, "N 3 4"]
+
+
+def _read_frames(path: Path) -> _Frames:
+    params = read_json(path)
+    frames = member(params, "frames", path, hint=AGAIN)
+    if not isinstance(frames, list) or not frames:
+        raise SubjectError(f"{path} lists no frames", hint=AGAIN)
+
+    def stacked(key: str, shape: tuple[int | None, ...]) -> Float[np.ndarray, "N *shape"]:
+        values = [member(frame, key, f"{path}, frame {i}", hint=AGAIN) for i, frame in enumerate(frames)]
+        return numbers(values, (len(frames), *shape), path, key, hint=AGAIN)
+
+    files = [member(frame, "file_path", f"{path}, frame {i}", hint=AGAIN) for i, frame in enumerate(frames)]
+    names = [Path(file).name if isinstance(file, str) else "" for file in files]
+    wrong = next((i for i, name in enumerate(names) if not re.fullmatch("[0-9]{1,9}", name)), None)
+    if wrong is not None:
+        raise SubjectError(
+            f"{path}, frame {wrong}: file_path is {shown(files[wrong])}, not ./image/ and a number", hint=AGAIN
+        )
+    counted = Counter(int(name) for name in names)
+    number, count = counted.most_common(1)[0]
+    if count > 1:
+        raise SubjectError(f"{path} lists frame {number} {count} times", hint=AGAIN)
+    return _Frames(
+        path=path,
+        numbers=list(counted),
+        intrinsics=numbers(member(params, "intrinsics", path, hint=AGAIN), (4,), path, "intrinsics", hint=AGAIN),
+        shape=numbers(member(params, "shape_params", path, hint=AGAIN), (None,), path, "shape_params", hint=AGAIN),
+        expression=stacked("expression", (None,)),
+        pose=stacked("pose", (3 * len(Joint),)),
+        world=stacked("world_mat", (3, 4)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Views:
+    """One camera per video (intrinsics in pixels; metres, OpenCV axes), and which of them filmed each frame."""
+
+    intrinsics: Float[np.ndarray, "K 4"]
+    camera_from_world: Float[np.ndarray, "K 3 4"]
+    video: Int[np.ndarray, "N"]
+
+
+def _read_views(sidecar: _Sidecar, path: Path, frames: _Frames) -> _Views:
+    height, width = sidecar.size
+    n, where = len(frames.numbers), path
+    if sidecar.videos is None:
+        fx, fy, cx, cy = frames.intrinsics
+        lens = np.array([[abs(fx) * width, fy * height, cx * width, cy * height]])
+        seen, video, where = [sidecar.camera_from_world], np.zeros(n, np.int64), frames.path
+    else:
+        lens = [member(v, "intrinsics", path, hint=AGAIN) for v in sidecar.videos]
+        seen = [member(v, "camera_from_world", path, hint=AGAIN) for v in sidecar.videos]
+        video = np.array(sidecar.video or (), np.int64)
+        if len(video) != n or video.min() < 0 or video.max() >= len(seen):
+            raise SubjectError(f"{path}: video does not name one of the videos for each of {n} frames", hint=AGAIN)
+    intrinsics = numbers(lens, (len(seen), 4), where, "intrinsics", hint=AGAIN)
+    if intrinsics[:, :2].min() <= 0:
+        raise SubjectError(f"{where}: intrinsics has a focal length of {intrinsics[:, :2].min():.4g}", hint=AGAIN)
+    views = numbers(seen, (len(seen), 3, 4), path, "camera_from_world", hint=AGAIN)
+    turns = views[:, :, :3]
+    if np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max() > 1e-2 or np.linalg.det(turns).min() < 0:
+        raise SubjectError(f"{path}: camera_from_world is not a rotation and a translation", hint=AGAIN)
+    return _Views(intrinsics=intrinsics, camera_from_world=views, video=video)
+
+
+def _track(frames: _Frames, views: _Views, sidecar: _Sidecar) -> Track:
+    height, width = sidecar.size
+    in_camera = (OPENGL_FROM_OPENCV @ frames.world)[:, :, 3] / WORLD_UNITS_PER_METRE
+    of_frame = views.camera_from_world[views.video]
+    rotation, offset = of_frame[:, :, :3], of_frame[:, :, 3]
+    translation = np.einsum("nij,ni->nj", rotation, in_camera - offset)  # rotationᵀ (t - offset)
+    return Track(
+        head=sidecar.head,
+        frames=torch.tensor(frames.numbers),
+        shape=_float32(frames.shape),
+        expression=_float32(frames.expression),
+        pose=_float32(frames.pose).reshape(len(frames.numbers), -1, 3),
+        translation=_float32(translation),
+        camera=Cameras(
+            intrinsics=_float32(views.intrinsics),
+            camera_from_world=_float32(views.camera_from_world),
+            height=height,
+            width=width,
+        ),
+        fps=sidecar.fps,
+        video=None if sidecar.videos is None else torch.from_numpy(views.video),
+    )
+
+
+def _float32(values: Float[np.ndarray, "..."]) -> Float[Tensor, "..."]:
+    return torch.tensor(values, dtype=torch.float32)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from flare_cli.errors import SubjectError
+from flare_cli.head.model import HeadModel
 from flare_cli.render.camera import Cameras
 
 
@@ -43,6 +45,21 @@ class Track:
             translation=self.translation[index],
             video=None if self.video is None else self.video[index],
         )
+
+    def of_head(self, head: HeadModel) -> Track:
+        """The track, if its numbers are this head's. Raises `SubjectError` if they are of another."""
+        if self.head != head.name:
+            raise SubjectError(
+                f"the track is of the head {self.head}, not of {head.name}",
+                hint=f"track the recording with `flare preprocess --head {head.name}`",
+            )
+        for name, count in (("shape", head.n_shape), ("expression", head.n_expression)):
+            if getattr(self, name).shape[-1] != count:
+                raise SubjectError(
+                    f"the track has {getattr(self, name).shape[-1]} numbers of {name}, {head.name} has {count}",
+                    hint="run `flare preprocess` again with --overwrite",
+                )
+        return self
 
     def cameras(self) -> Cameras:
         """The camera of every frame."""

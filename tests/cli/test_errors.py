@@ -78,7 +78,7 @@ def test_subject_with_damaged_parameters(refused, tmp_path: Path):
     (folder / "flame_params.json").write_text(json.dumps({"frames": []}))
     assert "flare.json is missing" in refused("fit", "folder", "-o", "run")
     (folder / "flare.json").write_text("{}")
-    assert "lacks a part" in refused("fit", "folder", "-o", "run")
+    assert "head: is missing" in refused("fit", "folder", "-o", "run")
 
 
 def test_wrong_toml_key(refused, tmp_path: Path):

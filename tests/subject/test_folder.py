@@ -109,6 +109,41 @@ DAMAGE = {
     "infinite shape": lambda folder: _edit(
         folder, "flame_params.json", lambda v: v.update(shape_params=[float("inf")])
     ),
+    "head: is missing": lambda folder: _edit(folder, "flare.json", lambda v: v.pop("head")),
+    "version": lambda folder: _edit(folder, "flare.json", lambda v: v.update(version=99)),
+    "fps": lambda folder: _edit(folder, "flare.json", lambda v: v.update(fps=0)),
+    "fps below 0": lambda folder: _edit(folder, "flare.json", lambda v: v.update(fps=-25)),
+    "fps NaN": lambda folder: _edit(folder, "flare.json", lambda v: v.update(fps=float("nan"))),
+    "fps of many digits": lambda folder: _edit(folder, "flare.json", lambda v: v.update(fps=10**400)),
+    "size of one pixel": lambda folder: _edit(folder, "flare.json", lambda v: v.update(size=[96])),
+    "size below 0": lambda folder: _edit(folder, "flare.json", lambda v: v.update(size=[96, -64])),
+    "huge size": lambda folder: _edit(folder, "flare.json", lambda v: v.update(size=[96, 60000])),
+    "no rotation": lambda folder: _edit(folder, "flare.json", lambda v: v["camera_from_world"][0].__setitem__(0, 2.0)),
+    "quality": lambda folder: _edit(folder, "flare.json", lambda v: v["quality"][0].update(error="good")),
+    "focal length 0": lambda folder: _edit(
+        folder, "flame_params.json", lambda v: v.update(intrinsics=[0, 1.5, 0.5, 0.5])
+    ),
+    "focal length below 0": lambda folder: _edit(
+        folder, "flame_params.json", lambda v: v.update(intrinsics=[-1.5, -1.5, 0.5, 0.5])
+    ),
+    "focal length NaN": lambda folder: _edit(
+        folder, "flame_params.json", lambda v: v.update(intrinsics=[float("nan"), 1.5, 0.5, 0.5])
+    ),
+    "a frame twice": lambda folder: _edit(folder, "flame_params.json", lambda v: v["frames"].append(v["frames"][0])),
+    "a frame without a number": lambda folder: _edit(
+        folder, "flame_params.json", lambda v: v["frames"][0].update(file_path="./image/one")
+    ),
+    "a frame whose name is a number": lambda folder: _edit(
+        folder, "flame_params.json", lambda v: v["frames"][0].update(file_path=1)
+    ),
+    "frames that are texts": lambda folder: _edit(folder, "flame_params.json", lambda v: v.update(frames=["1", "2"])),
+    "uneven expressions": lambda folder: _edit(
+        folder, "flame_params.json", lambda v: v["frames"][0]["expression"].pop()
+    ),
+    "far away": lambda folder: _edit(
+        folder, "flame_params.json", lambda v: v["frames"][0]["world_mat"][0].__setitem__(3, 1e30)
+    ),
+    "nested": lambda folder: (folder / "flare.json").write_text('{"version":' + 10**5 * "["),
     "unknown key": lambda folder: _edit(folder, "flare.json", lambda v: v["quality"][0].update(colour="red")),
     "no picture": lambda folder: next((folder / "image").iterdir()).unlink(),
 }

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from flare_cli.datasets.importers.reading import HINT, member, numbers, read_arrays, read_record
+from flare_cli.data.checked import COMPLETE, member, numbers
+from flare_cli.datasets.importers.reading import read_arrays, read_record
 from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
@@ -65,7 +66,7 @@ def _listed_frames(folder: Path) -> tuple[list[dict[str, Any]], set[tuple[int, i
         (folder / f"transforms_{name}.json", part) for name, part in parts.items()
     ]
     if not files:
-        raise SubjectError(f"{whole} is missing", hint=HINT)
+        raise SubjectError(f"{whole} is missing", hint=COMPLETE)
     frames: dict[tuple[int, int], dict[str, Any]] = {}
     for path, record in files:
         for i, frame in enumerate(member(record, "frames", path)):
@@ -74,7 +75,7 @@ def _listed_frames(folder: Path) -> tuple[list[dict[str, Any]], set[tuple[int, i
             # What is said once for all frames holds where a frame does not say it itself.
             frames.setdefault(_key(frame), {**{k: v for k, v in record.items() if k != "frames"}, **frame})
     if not frames:
-        raise SubjectError(f"{files[0][0]}: frames is empty", hint=HINT)
+        raise SubjectError(f"{files[0][0]}: frames is empty", hint=COMPLETE)
     tested = {_key(f) for name in ("val", "test") if name in parts for f in parts[name]["frames"]}
     trained = {_key(f) for f in parts.get("train", {"frames": ()})["frames"]}
     held_out = tested - trained
@@ -94,7 +95,7 @@ def _parameters(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
         if name in arrays and arrays[name].ndim:
             offset = numbers(np.reshape(arrays[name], (-1, 3)), (None, 3), path, name)
             if len(offset) not in (FLAME_VERTICES, FLAME_VERTICES + TEETH):
-                raise SubjectError(f"{path}: {name} has {len(offset)} vertices, expected 5023 or 5143", hint=HINT)
+                raise SubjectError(f"{path}: {name} has {len(offset)} vertices, expected 5023 or 5143", hint=COMPLETE)
             # The last 120 vertices are VHAP's teeth, which FLAME itself does not have.
             one[name] = offset[:FLAME_VERTICES]
     return one
@@ -140,7 +141,7 @@ def _intrinsics(frame: dict[str, Any], where: str, size: tuple[int, int]) -> Flo
     height, width = size
     stated = (int(frame.get("h", height)), int(frame.get("w", width)))
     if stated != size:
-        raise SubjectError(f"{where}: it says {stated[1]}x{stated[0]}, the picture is {width}x{height}", hint=HINT)
+        raise SubjectError(f"{where}: it says {stated[1]}x{stated[0]}, the picture is {width}x{height}", hint=COMPLETE)
     if "fl_x" not in frame:
         angle = float(numbers(member(frame, "camera_angle_x", where), (), where, "camera_angle_x"))
         focal = 0.5 * width / np.tan(0.5 * angle)

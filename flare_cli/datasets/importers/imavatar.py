@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from flare_cli.datasets.importers.reading import HINT, beside, if_there, member, numbers, read_record
+from flare_cli.data.checked import COMPLETE, member, numbers
+from flare_cli.datasets.importers.reading import beside, if_there, read_record
 from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
@@ -49,7 +50,7 @@ def video_folders(folder: Path, kind: str) -> list[Path]:
 def _read(folder: Path, kind: str, evaluation: tuple[str, ...]) -> ImportedSequences:
     folders = video_folders(folder, kind)
     if not folders:
-        raise SubjectError(f"there is no {FILES[kind]} under {folder}", hint=HINT)
+        raise SubjectError(f"there is no {FILES[kind]} under {folder}", hint=COMPLETE)
     names = {path: path.name if path == folder else str(path.relative_to(folder)) for path in folders}
     held_out = _evaluation_folders(folders, names, folder, evaluation)
     folders = sorted(folders, key=lambda path: path in held_out)  # what is trained on comes first
@@ -102,7 +103,7 @@ def _evaluation_folders(
 def _sources(folder: Path, params: dict[str, Any], file: str) -> list[SourceFrame]:
     frames = member(params, "frames", folder / file)
     if not isinstance(frames, list) or not frames:
-        raise SubjectError(f"{folder / file}: frames is empty or not a list", hint=HINT)
+        raise SubjectError(f"{folder / file}: frames is empty or not a list", hint=COMPLETE)
     sources: list[SourceFrame] = []
     for i, frame in enumerate(frames):
         listed = str(member(frame, "file_path", f"{folder / file}, frame {i}"))
@@ -138,7 +139,7 @@ def _video(
     n_expression = len(member(frames[0], "expression", frame_names[0]))
     views = stacked("world_mat", (None, 4))[:, :3]
     if views.shape[1] != 3:
-        raise SubjectError(f"{folder / file}: world_mat has {views.shape[1]} rows, expected 3 or 4", hint=HINT)
+        raise SubjectError(f"{folder / file}: world_mat has {views.shape[1]} rows, expected 3 or 4", hint=COMPLETE)
     views = OPENCV_FROM_OPENGL @ views
     views[..., 3] /= WORLD_UNITS_PER_METRE
     return ImportedVideo(

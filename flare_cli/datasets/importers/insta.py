@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.data.checked import COMPLETE, member, numbers
 from flare_cli.datasets.importers.metrical_tracker import checkpoint_files, eyelid_notes, read_checkpoint, video_of
-from flare_cli.datasets.importers.reading import HINT, member, numbers, read_record
+from flare_cli.datasets.importers.reading import read_record
 from flare_cli.datasets.sequences import ImportedSequences, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.render.camera import OPENCV_FROM_OPENGL
@@ -34,7 +35,7 @@ def read_insta(folder: Path) -> ImportedSequences:
         )
     missing = [stem for stem in stems if stem not in files]
     if missing:
-        raise SubjectError(f"{folder} has no checkpoint {missing[0]}.frame for {len(missing)} frame(s)", hint=HINT)
+        raise SubjectError(f"{folder} has no checkpoint {missing[0]}.frame for {len(missing)} frame(s)", hint=COMPLETE)
     checkpoints = [read_checkpoint(files[stem]) for stem in stems]
     sources = tuple(_source(folder, frame) for frame in frames)
     height, width = common_size([s.image for s in sources])
@@ -43,7 +44,7 @@ def read_insta(folder: Path) -> ImportedSequences:
     lens = np.array([float(numbers(member(record, k, where), (), where, k)) for k in ("fl_x", "fl_y", "cx", "cy")])
     stated = tuple(int(record.get(key, size)) for key, size in (("h", height), ("w", width)))
     if stated != (height, width):
-        raise SubjectError(f"{path} says {stated[1]}x{stated[0]}, the pictures are {width}x{height}", hint=HINT)
+        raise SubjectError(f"{path} says {stated[1]}x{stated[0]}, the pictures are {width}x{height}", hint=COMPLETE)
     views, flipped = _cameras(frames, where)
     video = video_of(checkpoints, sources, np.array([stem in held_out for stem in stems]), folder)
     notes = eyelid_notes(checkpoints)
@@ -68,7 +69,7 @@ def _listed_frames(folder: Path) -> tuple[list[dict[str, Any]], set[str]]:
     whole = folder / "transforms.json"
     frames = member(read_record(whole), "frames", whole)
     if not isinstance(frames, list) or not frames:
-        raise SubjectError(f"{whole}: frames is empty or not a list", hint=HINT)
+        raise SubjectError(f"{whole}: frames is empty or not a list", hint=COMPLETE)
     held_out: set[str] = set()
     for name in ("test", "val"):
         path = folder / f"transforms_{name}.json"

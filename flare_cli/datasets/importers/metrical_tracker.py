@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from flare_cli.data.checked import COMPLETE, member, numbers
 from flare_cli.data.pickle.torch_files import load_torch_pickle
-from flare_cli.datasets.importers.reading import HINT, if_there, member, numbers
+from flare_cli.datasets.importers.reading import if_there
 from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
@@ -105,7 +106,7 @@ def read_metrical_tracker(folder: Path) -> ImportedSequences:
     """Read the tracker's output of one actor; pictures are in `input/` (or `images/`, `source/`)."""
     files = checkpoint_files(folder)
     if not files:
-        raise SubjectError(f"there are no .frame files in {folder} or {folder / 'checkpoint'}", hint=HINT)
+        raise SubjectError(f"there are no .frame files in {folder} or {folder / 'checkpoint'}", hint=COMPLETE)
     checkpoints = [read_checkpoint(path) for path in files]
     sources = tuple(_source(folder, path.stem) for path in files)
     height, width = common_size([s.image for s in sources])
@@ -113,7 +114,7 @@ def read_metrical_tracker(folder: Path) -> ImportedSequences:
         if checkpoint.size != (height, width):
             raise SubjectError(
                 f"{checkpoint.path} is for {checkpoint.size[1]}x{checkpoint.size[0]}, the picture is {width}x{height}",
-                hint=HINT,
+                hint=COMPLETE,
             )
     return ImportedSequences(
         format="metrical-tracker",
@@ -138,7 +139,7 @@ def video_of(
     """Checkpoints and their pictures as a video."""
     counts = {len(c.expression) for c in checkpoints}, {len(c.shape) for c in checkpoints}
     if any(len(c) > 1 for c in counts):
-        raise SubjectError(f"{folder}: the .frame files have different numbers of coefficients", hint=HINT)
+        raise SubjectError(f"{folder}: the .frame files have different numbers of coefficients", hint=COMPLETE)
     return ImportedVideo(
         name=folder.name,
         sources=sources,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from flare_cli.datasets.importers.reading import HINT, if_there, member, numbers, read_arrays, read_record, same_count
+from flare_cli.data.checked import COMPLETE, member, numbers
+from flare_cli.datasets.importers.reading import if_there, read_arrays, read_record, same_count
 from flare_cli.datasets.sequences import ImportedSequences, ImportedVideo, SourceFrame, common_size
 from flare_cli.errors import SubjectError
 from flare_cli.head.joints import Joint
@@ -43,14 +44,14 @@ def read_neural_head_avatars(folder: Path) -> ImportedSequences:
     """Read data set and tracking. A `split.json` ({"train": [...], "val": [...]}) decides what is held out."""
     path = parameter_file(folder)
     if path is None:
-        raise SubjectError(f"there is no tracking_*/{PARAMETERS} in {folder}", hint=HINT)
+        raise SubjectError(f"there is no tracking_*/{PARAMETERS} in {folder}", hint=COMPLETE)
     arrays = read_arrays(path)
     sizes = {"rotation": 3, "translation": 3, "neck_pose": 3, "jaw_pose": 3, "eyes_pose": 6, "expr": None}
     rows = {name: numbers(member(arrays, name, path), (None, size), path, name) for name, size in sizes.items()}
     frame = numbers(np.ravel(member(arrays, "frame", path)), (None,), path, "frame").astype(int)
     same_count({"frame": len(frame)} | {name: len(values) for name, values in rows.items()}, path)
     if not len(frame):
-        raise SubjectError(f"{path} holds no frames", hint=HINT)
+        raise SubjectError(f"{path} holds no frames", hint=COMPLETE)
     order = np.argsort(frame, kind="stable")
     rows = {name: values[order] for name, values in rows.items()}
     frame = frame[order]
