@@ -46,13 +46,13 @@ def test_the_run_holds_a_track_of_all_frames_and_the_subject_keeps_its_own(subje
     loaded = load_run(run, torch.device("cpu"))
     fitted, given = loaded.subject().track, loaded.given_subject().track
     assert torch.equal(fitted.frames, subject.track.frames)
-    trained = torch.isin(fitted.frames, torch.tensor(loaded.header["training_frames"]))
+    trained = torch.isin(fitted.frames, torch.tensor(list(loaded.origin.training_frames)))
     for name in PER_FRAME:
         assert torch.equal(getattr(given, name), getattr(subject.track, name))
         assert (getattr(fitted, name) != getattr(given, name))[trained].flatten(1).any(1).all()
     assert not torch.equal(fitted.camera.intrinsics, given.camera.intrinsics)
     source = json.loads((run / "track" / "flare.json").read_text())["source"]
-    assert source["refined"] == loaded.header["training_frames"]
+    assert source["refined"] == list(loaded.origin.training_frames)
 
 
 def test_only_the_fitted_subject_gets_the_refined_track(subject: Subject, run: Path, tmp_path: Path):
