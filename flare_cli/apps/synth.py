@@ -19,7 +19,7 @@ from flare_cli.synthetic.lighting import exposed, front_lit
 from flare_cli.synthetic.mitsuba import mitsuba_variant
 from flare_cli.synthetic.path_traced import VIDEO, PathTracedFilm, film_path_traced
 from flare_cli.synthetic.people.person import make_filmed_person
-from flare_cli.synthetic.recipe import CameraRecipe, load_recipe
+from flare_cli.synthetic.recipe import CameraRecipe, SynthRecipe, load_recipe
 from flare_cli.track.pipeline import make_subject
 from flare_cli.track.request import PreprocessRequest
 
@@ -58,16 +58,8 @@ def synth(request: SynthRequest, progress: ProgressCallback) -> SynthResult:
     """Film the person of a recipe. The light is turned to the face and all maps are exposed for the camera."""
     started = time.monotonic()
     recipe = load_recipe(request.recipe, request.overrides)
-    light = _radiance(find_envmap(Path(recipe.light.map)))
-    relight = named_envmaps(tuple(Path(name) for name in recipe.light.relight))
-    person = make_filmed_person(recipe.person, request.head_data)
+    film = planned_film(recipe, request.head_data)
     variant = mitsuba_variant()
-    film = PathTracedFilm(
-        recipe=recipe,
-        person=person,
-        light=_in_camera(front_lit(light, seed=recipe.performance.seed), recipe.camera),
-        relight={name: _in_camera(_radiance(path), recipe.camera) for name, path in relight.items()},
-    )
     given = film_path_traced(
         request.out, film, lambda done, total: progress(f"trace by Mitsuba's {variant}", done, total)
     )
@@ -80,6 +72,18 @@ def synth(request: SynthRequest, progress: ProgressCallback) -> SynthResult:
         held_out_from=recipe.performance.training + 1,
         mitsuba_variant=variant,
         seconds=time.monotonic() - started,
+    )
+
+
+def planned_film(recipe: SynthRecipe, head_data: Path | None) -> PathTracedFilm:
+    """The person of a recipe and the lights, in the camera's units. Nothing is traced yet."""
+    light = _radiance(find_envmap(Path(recipe.light.map)))
+    relight = named_envmaps(tuple(Path(name) for name in recipe.light.relight))
+    return PathTracedFilm(
+        recipe=recipe,
+        person=make_filmed_person(recipe.person, head_data),
+        light=_in_camera(front_lit(light, seed=recipe.performance.seed), recipe.camera),
+        relight={name: _in_camera(_radiance(path), recipe.camera) for name, path in relight.items()},
     )
 
 
