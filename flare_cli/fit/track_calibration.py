@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from flare_cli.fit.track_residuals import PER_FRAME
 from flare_cli.subject.track import Track
 
 # Parts of the recording, one after the other: on each a correction is judged that was learnt on the others. Frames next
 # to each other err alike, so that single ones would judge too kindly. Not tuned.
 FOLDS = 6
-# Ridges to choose from, as parts of a feature's sum of squares.
-RIDGES = (0.01, 0.1, 1.0)
-PER_FRAME = ("pose", "expression", "translation")
+# Ridges to choose from, as parts of a feature's sum of squares; the last one leaves the offset alone.
+RIDGES = (0.01, 0.1, 1.0, 1e9)
 
 
 def calibrated(given: Track, refined: Track) -> Track:
@@ -44,31 +44,30 @@ def learnt_correction(
     """What to add to each of K parameters in all N frames, from the `residuals` of some of them, the `rows`."""
     abrupt = abrupt.clamp(abrupt[rows].amin(0), abrupt[rows].amax(0))  # faster motion looks as abrupt as noise
     features = torch.stack([torch.ones_like(values), values - values[rows].mean(0), abrupt], 2).transpose(0, 1)
-    scale = features[:, rows].square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
-    features, seen = features / scale, (features / scale)[:, rows]
-    folds = torch.arange(len(rows)) * FOLDS // len(rows)
+    features = features / features[:, rows].square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
+    seen, wanted = features[:, rows], residuals.T[..., None]
+    nothing = torch.zeros_like(features[..., :1])
+    corrections = torch.stack([nothing, *(features @ _ridge_solution(seen, wanted, ridge) for ridge in RIDGES)])
+    misses = [wanted.square().sum((1, 2)), *(_unseen_miss(seen, wanted, ridge) for ridge in RIDGES)]
+    best = torch.stack(misses).argmin(0)
+    return corrections[best, torch.arange(len(best))][..., 0].T
 
-    def solved(ridge: float, kept: Tensor) -> Float[Tensor, "K 3 1"]:
-        X, y = seen[:, kept], residuals[kept].T[..., None]
-        held = ridge * X.shape[1] * torch.diag(torch.tensor([0.0, 1.0, 1.0])).to(X)
-        return torch.linalg.solve(X.mT @ X + held, X.mT @ y)
 
-    def off(ridge: float) -> Float[Tensor, " K"]:
-        errors = [
-            (residuals[folds == fold].T - (seen[:, folds == fold] @ solved(ridge, folds != fold))[..., 0])
-            .square()
-            .sum(1)
-            for fold in range(FOLDS)
-            if (folds == fold).any()
-        ]
-        return torch.stack(errors).sum(0)
+def _ridge_solution(features: Float[Tensor, "K M 3"], wanted: Float[Tensor, "K M 1"], ridge: float) -> Tensor:
+    """(K, 3, 1) factors on the features: least squares, held back by `ridge` but for the offset."""
+    held = ridge * features.shape[1] * features.new_tensor([0.0, 1.0, 1.0]).diag()
+    return torch.linalg.solve(features.mT @ features + held, features.mT @ wanted)
 
-    # The largest ridge leaves the offset alone.
-    ridges = (*RIDGES, 1e9)
-    candidates = [torch.zeros_like(values), *((features @ solved(r, folds >= 0))[..., 0].T for r in ridges)]
-    errors = torch.stack([residuals.square().sum(0), *(off(ridge) for ridge in ridges)])
-    best = errors.argmin(0)
-    return torch.stack(candidates).gather(0, best.expand(1, len(values), -1))[0]
+
+def _unseen_miss(features: Float[Tensor, "K M 3"], wanted: Float[Tensor, "K M 1"], ridge: float) -> Float[Tensor, " K"]:
+    """Squares of what is left in each fold after a correction that the others taught."""
+    fold = torch.arange(wanted.shape[1]) * FOLDS // wanted.shape[1]
+    miss = torch.zeros_like(wanted)
+    for number in fold.unique():
+        inside = fold == number
+        factors = _ridge_solution(features[:, ~inside], wanted[:, ~inside], ridge)
+        miss[:, inside] = wanted[:, inside] - features[:, inside] @ factors
+    return miss.square().sum((1, 2))
 
 
 def _abrupt(values: Float[Tensor, "N K"], track: Track) -> Float[Tensor, "N K"]:
