@@ -20,6 +20,7 @@ from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.fit.run_folder import AVATAR_FILE, save_refined_track
 from flare_cli.fit.track_calibration import calibrated
 from flare_cli.head.library import load_head
+from flare_cli.head.model import HeadModel
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
@@ -120,7 +121,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             resume=not request.fresh,
         )
         last = previews.draw(fitted.avatar, fitted.track, "final")
-        track = _write_track(request, subject, fitted.track) if config.track.refine else None
+        track = _write_track(request, subject, head, fitted.track) if config.track.refine else None
         save_avatar(finished, fitted.avatar, {**header, "config": config_to_dict(config), "seconds": fitted.seconds})
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FitResult(
@@ -140,10 +141,10 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     )
 
 
-def _write_track(request: FitRequest, subject: Subject, refined: Track) -> Path:
+def _write_track(request: FitRequest, subject: Subject, head: HeadModel, refined: Track) -> Path:
     """Write the refined track, and what it shows about all other frames, where it was asked for; its folder."""
     camera = subject.track.camera
-    track = calibrated(subject.track, refined.resized(camera.height, camera.width))
+    track = calibrated(subject.track, refined.resized(camera.height, camera.width), head)
     if request.write_track:
         replace_track(subject, track, by=str(request.run.resolve()))
     return save_refined_track(request.run, subject, track, refined.frames.tolist())

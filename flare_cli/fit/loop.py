@@ -66,7 +66,7 @@ def fit_avatar(
     `FitError` naming stage, step and term if a loss is not finite.
     """
     avatar, position, restored = _begin(frames, head, config, folder, device, resume)
-    residuals = _residuals(frames.track.to(device), config, restored)
+    residuals = _residuals(frames.track.to(device), head.to(device), config, restored)
     weights = vgg16_weights()
     perceptual = PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
@@ -113,11 +113,11 @@ def fit_avatar(
     return Fitted(avatar=avatar, track=residuals.track() if residuals else frames.track, seconds=seconds)
 
 
-def _residuals(given: Track, config: Config, restored: dict[str, Tensor]) -> TrackResiduals | None:
+def _residuals(given: Track, head: HeadModel, config: Config, restored: dict[str, Tensor]) -> TrackResiduals | None:
     """What refines the track, as a checkpoint left it; None where the track is kept."""
     if not config.track.refine:
         return None
-    residuals = TrackResiduals(given, config.track)
+    residuals = TrackResiduals(given, head, config.track)
     if restored:
         residuals.load_state_dict(part_of(restored, "track"))
     return residuals

@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from flare_cli.fit.head_centre import head_centre
 from flare_cli.fit.track_residuals import PER_FRAME
+from flare_cli.head.model import HeadModel
 from flare_cli.subject.track import Track
 
 # Parts of the recording, one after the other: on each a correction is judged that was learnt on the others. Frames next
@@ -18,24 +20,38 @@ FOLDS = 6
 RIDGES = (0.01, 0.1, 1.0, 1e9)
 
 
-def calibrated(given: Track, refined: Track) -> Track:
+def calibrated(given: Track, refined: Track, head: HeadModel) -> Track:
     """`given` with the frames of `refined` as they are there, and all others corrected by what those frames show.
 
     Of each parameter a correction is learnt by ridge least squares: an offset, a factor on its value, and one on what
-    is abrupt about it. Where parts of the recording that took no part say so, it is the offset alone, or nothing. The
+    is abrupt about it. Where parts of the recording that took no part say so, it is the offset alone, or nothing. For
+    translation stands the place of the head's middle, which does not depend on how well the turns are known. The
     cameras are the refined ones.
     """
     place = torch.full((int(given.frames.max()) + 1,), -1)
     place[given.frames] = torch.arange(len(given))
     rows = place[refined.frames]
+    centred, wanted = _by_centre(given, head), _by_centre(refined, head)
     parts: dict[str, Tensor] = {}
     for name in PER_FRAME:
-        values, wanted = getattr(given, name), getattr(refined, name)
-        flat = values.flatten(1).double()
-        correction = learnt_correction(flat, _abrupt(flat, given), wanted.flatten(1).double() - flat[rows], rows)
+        values = getattr(centred, name)
+        flat, flat_wanted = values.flatten(1).double(), getattr(wanted, name).flatten(1).double()
+        correction = learnt_correction(flat, _abrupt(flat, given), flat_wanted - flat[rows], rows)
         parts[name] = (flat + correction).view_as(values).to(values)
-        parts[name][rows] = wanted
-    return replace(given, camera=refined.camera, **parts)
+        parts[name][rows] = getattr(wanted, name)
+    whole = replace(given, camera=refined.camera, **parts)
+    whole = replace(whole, translation=whole.translation - _centre(whole, head))
+    whole.translation[rows] = refined.translation
+    return whole
+
+
+def _by_centre(track: Track, head: HeadModel) -> Track:
+    """The track with the place of the head's middle for its translation."""
+    return replace(track, translation=track.translation + _centre(track, head))
+
+
+def _centre(track: Track, head: HeadModel) -> Float[Tensor, "N 3"]:
+    return head_centre(head, shape=track.shape, expression=track.expression, pose=track.pose)
 
 
 def learnt_correction(

@@ -23,24 +23,28 @@ class TrainingTrack:
 
     def __init__(self, avatar: Avatar, given: Track, residuals: TrackResiduals | None) -> None:
         self._avatar, self._residuals = avatar, residuals
-        self._given = self._of(given.to(avatar.device))
+        given = given.to(avatar.device)
+        self._motion, self._projections = self._motion_of(given), given.cameras().projections()
 
     def at(self, chosen: Int[Tensor, " B"]) -> tuple[Motion, Projections]:
         """The `chosen` frames, differentiable by the residuals."""
-        if self._residuals is not None:
-            return self._of(self._residuals.refined(chosen))
-        motion, projections = self._given
-        return motion[chosen], projections[chosen]
+        if self._residuals is None:
+            return self._motion[chosen], self._projections[chosen]
+        refined = self._residuals.refined(chosen)
+        projections = refined.cameras().projections() if self._residuals.zooms else self._projections[chosen]
+        return self._motion_of(refined), projections
 
     @torch.no_grad()
     def all(self) -> tuple[Motion, Projections]:
         """All frames, as they are now."""
-        return self._given if self._residuals is None else self._of(self._residuals.refined())
+        if self._residuals is None:
+            return self._motion, self._projections
+        refined = self._residuals.refined()
+        return self._motion_of(refined), refined.cameras().projections()
 
     def loss_terms(self) -> dict[str, Tensor]:
         """What holds the residuals, by name; nothing for a given track."""
         return {} if self._residuals is None else self._residuals.loss_terms()
 
-    def _of(self, track: Track) -> tuple[Motion, Projections]:
-        motion = self._avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
-        return motion, track.cameras().projections()
+    def _motion_of(self, track: Track) -> Motion:
+        return self._avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)

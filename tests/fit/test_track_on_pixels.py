@@ -45,7 +45,7 @@ def test_known_errors_of_a_track_are_found_on_the_pictures(drawn, tiny_config):
     translation += 0.004 * torch.randn(translation.shape, generator=random)
     given = replace(true, pose=pose, translation=translation)
     before = {name: tensor.clone() for name, tensor in avatar.state_dict().items()}
-    settings = replace(tiny_config.track, rate=0.1, prior=1e-5, rotation=0.02, translation=0.004, expression=0.0)
+    settings = replace(tiny_config.track, rate=0.2, prior=1e-5, rotation=0.02, translation=0.006, expression=0.0)
     config = replace(tiny_config, track=settings, stage=(replace(tiny_config.stage[0], batch=2),))
     found = refined_on_pixels(avatar, replace(frames, track=given), config)
     assert position_error(avatar, found, true) < 0.5 * position_error(avatar, given, true)
