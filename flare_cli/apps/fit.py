@@ -100,9 +100,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             f"{request.subject} has {len(training)} training frame(s), a fit needs at least {LEAST_FRAMES}",
             hint="record a longer video, or lower data.holdout and data.every",
         )
-    notes: list[str] = []
-    if request.vram is not None:
-        config, notes = _within_vram(config, training, request.vram, device)
+    config, notes = _within_vram(config, training, request.vram, device)
     folder = request.run
     finished = folder / AVATAR_FILE
     frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n))
@@ -163,7 +161,10 @@ def _is_unfinished(folder: Path) -> bool:
     return False
 
 
-def _within_vram(config: Config, track: Track, gib: float, device: torch.device) -> tuple[Config, list[str]]:
+def _within_vram(config: Config, track: Track, gib: float | None, device: torch.device) -> tuple[Config, list[str]]:
+    """The config that keeps to `gib` GiB of GPU memory, None for as much as there is, and what was changed."""
+    if gib is None:
+        return config, []
     if device.type != "cuda":
         raise ConfigError(
             "--vram is for a GPU, this fit runs on the CPU", hint="leave --vram out, or use --device cuda"

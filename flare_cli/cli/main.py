@@ -235,10 +235,7 @@ def evaluate(
     ] = None,
     training: Annotated[bool, typer.Option(help="score the training frames instead of the held-out ones")] = False,
     refine_test: Annotated[
-        bool,
-        typer.Option(
-            "--refine-test", help="score also after pose and expression were refined on the scored frames' own pixels"
-        ),
+        bool, typer.Option("--refine-test", help="score again after refining the track on these frames' own pixels")
     ] = False,
     predictions: Annotated[
         Path | None, typer.Option(help="folder for pictures of the scored frames: colour, mask, albedo, normal, …")
@@ -269,14 +266,9 @@ def evaluate(
     if predictions is not None:
         wanted = PredictionsRequest(folder=predictions, envmaps=tuple(relight_envmap or ()), exposure=relight_exposure)
     request = EvalRequest(
-        run=runs[0] if runs else None,
-        subject=subject,
-        training=training,
-        refine_test=refine_test,
-        predictions=wanted,
-        rasterizer=rasterizer,
-        device=device,
-    )
+        run=runs[0] if runs else None, subject=subject, training=training, refine_test=refine_test, predictions=wanted,
+        rasterizer=rasterizer, device=device,
+    )  # fmt: skip
     with console.progress_bars() as progress:
         result = run_eval(request, progress)
     if as_json:

@@ -66,9 +66,8 @@ def fit_avatar(
     `FitError` naming stage, step and term if a loss is not finite.
     """
     avatar, position, restored = _begin(frames, head, config, folder, device, resume)
-    residuals = _residuals(frames.track.to(device), head.to(device), config, restored)
-    weights = vgg16_weights()
-    perceptual = PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
+    residuals = _residuals(frames.track.to(device), config, restored)
+    perceptual = _perceptual_distance(config, device)
     done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
     started = saved = time.monotonic()
@@ -98,8 +97,7 @@ def fit_avatar(
                     if (done + i) % 10 == 0 or done + i == total:
                         log.write(json.dumps({"stage": stage.name, "step": step + i - 1, **terms}) + "\n")
                 if time.monotonic() - saved >= config.run.checkpoint_seconds and done + len(block_terms) < total:
-                    spent = position.seconds + time.monotonic() - started
-                    at = Position(stage=index, step=until, seconds=spent)
+                    at = Position(stage=index, step=until, seconds=position.seconds + time.monotonic() - started)
                     checkpoints.save(avatar, residuals, runner.optimiser, at)
                     log.flush()
                     saved = time.monotonic()
@@ -113,11 +111,17 @@ def fit_avatar(
     return Fitted(avatar=avatar, track=residuals.track() if residuals else frames.track, seconds=seconds)
 
 
-def _residuals(given: Track, head: HeadModel, config: Config, restored: dict[str, Tensor]) -> TrackResiduals | None:
+def _perceptual_distance(config: Config, device: torch.device) -> PerceptualDistance | None:
+    """What compares features of pictures; None where the config leaves it out or its network is not at hand."""
+    weights = vgg16_weights()
+    return PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
+
+
+def _residuals(given: Track, config: Config, restored: dict[str, Tensor]) -> TrackResiduals | None:
     """What refines the track, as a checkpoint left it; None where the track is kept."""
     if not config.track.refine:
         return None
-    residuals = TrackResiduals(given, head, config.track)
+    residuals = TrackResiduals(given, config.track)
     if restored:
         residuals.load_state_dict(part_of(restored, "track"))
     return residuals

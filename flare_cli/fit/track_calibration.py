@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.fit.head_centre import head_centre
 from flare_cli.fit.track_residuals import PER_FRAME
+from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
+from flare_cli.head.skinning import joint_transforms, shaped_joints
 from flare_cli.subject.track import Track
 
 # Parts of the recording, one after the other: on each a correction is judged that was learnt on the others. Frames next
@@ -24,9 +25,9 @@ def calibrated(given: Track, refined: Track, head: HeadModel) -> Track:
     """`given` with the frames of `refined` as they are there, and all others corrected by what those frames show.
 
     Of each parameter a correction is learnt by ridge least squares: an offset, a factor on its value, and one on what
-    is abrupt about it. Where parts of the recording that took no part say so, it is the offset alone, or nothing. For
-    translation stands the place of the head's middle, which does not depend on how well the turns are known. The
-    cameras are the refined ones.
+    is abrupt about it. Where parts of the recording that took no part say so, it is the offset alone, or nothing.
+    For translation stands the place of the middle of the head: turns about the far root joint carry it along, and a
+    tracker makes up for their errors by shifts. The cameras are the refined ones.
     """
     place = torch.full((int(given.frames.max()) + 1,), -1)
     place[given.frames] = torch.arange(len(given))
@@ -51,7 +52,12 @@ def _by_centre(track: Track, head: HeadModel) -> Track:
 
 
 def _centre(track: Track, head: HeadModel) -> Float[Tensor, "N 3"]:
-    return head_centre(head, shape=track.shape, expression=track.expression, pose=track.pose)
+    """The mean place of what the neck joint carries, posed but not yet translated."""
+    carried = head.weights[:, Joint.NECK, None]
+    middle = ((head.template + head.shape_dirs @ track.shape) * carried).sum(0) / carried.sum()
+    joints = shaped_joints(head, track.shape, track.expression)
+    transform = joint_transforms(joints, track.pose, head.parents)[:, Joint.NECK, :3]
+    return transform[:, :, :3] @ middle + transform[:, :, 3]
 
 
 def learnt_correction(

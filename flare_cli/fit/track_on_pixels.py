@@ -24,7 +24,7 @@ def refined_on_pixels(
     steps = -(-LOOKS * len(frames) // batch)
     stage = StageSettings(name="refine the track", steps=steps, batch=batch, trains=(), decay=0.1)
     settings = replace(config.track, refine=True, focal_length=0.0)
-    residuals = TrackResiduals(frames.track.to(avatar.device), avatar.head, settings)
+    residuals = TrackResiduals(frames.track.to(avatar.device), settings)
     frozen = replace(config, track=settings, stage=(stage,))
     runner = StageRunner(avatar, 0, frames, frozen, None, residuals)
     step = 0

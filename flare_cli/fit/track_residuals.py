@@ -10,8 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flare_cli.config.schema import TrackSettings
-from flare_cli.fit.head_centre import TURNING, turning_levers
-from flare_cli.head.model import HeadModel
 from flare_cli.subject.track import Track
 
 # Residuals stay within so many of their deviations: beyond, a frame was not tracked but lost. Not tuned.
@@ -26,19 +24,16 @@ class TrackResiduals(nn.Module):
     """What a fit adds to the given track of its N training frames, and to the log focal lengths of its cameras.
 
     The tables are plain parameters, a row for each frame, in units of the deviations in `TrackSettings`; `bounded`
-    turns them into residuals. They start at zero: the track as it was given. Residuals of root and neck turn the head
-    about its own middle, to first order: about the far root joint, a turn and a shift would undo each other, and the
-    optimiser, which takes each number for itself, would find neither.
+    turns them into residuals. They start at zero: the track as it was given.
     """
 
-    def __init__(self, given: Track, head: HeadModel, settings: TrackSettings) -> None:
+    def __init__(self, given: Track, settings: TrackSettings) -> None:
         super().__init__()
         self._given, self._settings = given, settings
         self.pose = nn.Parameter(torch.zeros_like(given.pose))
         self.expression = nn.Parameter(torch.zeros_like(given.expression))
         self.translation = nn.Parameter(torch.zeros_like(given.translation))
         self.focal_length = nn.Parameter(torch.zeros_like(given.camera.intrinsics[:, 0]))
-        self._levers = turning_levers(head, shape=given.shape, expression=given.expression, pose=given.pose)
         self._middles = _middles(given)
 
     @property
@@ -48,20 +43,17 @@ class TrackResiduals(nn.Module):
 
     def refined(self, chosen: Int[Tensor, " B"] | None = None) -> Track:
         """The refined track of the `chosen` frames, by default of all. Differentiable by the tables."""
-        given, levers, settings, camera = self._given, self._levers, self._settings, self._given.camera
+        given, settings, camera = self._given, self._settings, self._given.camera
         tables = {name: getattr(self, name) for name in PER_FRAME}
         if chosen is not None:
-            given, levers = given[chosen], levers[chosen]
-            tables = {name: table.index_select(0, chosen) for name, table in tables.items()}
+            given, tables = given[chosen], {name: table.index_select(0, chosen) for name, table in tables.items()}
         zoom = bounded(self.focal_length, settings.focal_length).exp()
-        turns = bounded(tables["pose"], settings.rotation)
-        carried = (levers @ turns[:, :TURNING].flatten(1)[..., None])[..., 0]
         focal = camera.intrinsics[:, :2] * zoom[:, None]
         return replace(
             given,
-            pose=given.pose + turns,
+            pose=given.pose + bounded(tables["pose"], settings.rotation),
             expression=given.expression + bounded(tables["expression"], settings.expression),
-            translation=given.translation + (bounded(tables["translation"], settings.translation) - carried),
+            translation=given.translation + bounded(tables["translation"], settings.translation),
             camera=replace(camera, intrinsics=torch.cat([focal, camera.intrinsics[:, 2:]], 1)),
         )
 

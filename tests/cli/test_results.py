@@ -15,6 +15,7 @@ from flare_cli.track.request import PreprocessRequest, PreprocessResult
 def fitted(request: FitRequest, progress: object) -> FitResult:
     return FitResult(
         avatar=request.run / "avatar.safetensors",
+        track=None,
         config="default",
         device="cuda",
         training_frames=240,

@@ -7,7 +7,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import TrackSettings
 from flare_cli.fit.avatar_spec import stage_spec
-from flare_cli.fit.head_centre import head_centre
 from flare_cli.fit.track_residuals import REACH, TrackResiduals, bounded
 from flare_cli.fit.training_track import TrainingTrack
 
@@ -31,17 +30,15 @@ def avatar(toy_frames, open_head, tiny_config) -> Avatar:
     return Avatar(open_head, toy_frames.track.shape, stage_spec(tiny_config, tiny_config.stage[0]))
 
 
-def test_without_residuals_the_track_is_the_given_one_bit_for_bit(avatar, toy_frames, open_head):
+def test_without_residuals_the_track_is_the_given_one_bit_for_bit(avatar, toy_frames):
     random, given = torch.Generator().manual_seed(0), toy_frames.track
     given = replace(given, pose=0.1 * torch.randn(given.pose.shape, generator=random))
-    refined = TrackResiduals(given, open_head, FREE).refined()
+    refined = TrackResiduals(given, FREE).refined()
     for name in ("pose", "expression", "translation"):
         assert torch.equal(getattr(refined, name), getattr(given, name))
     assert torch.equal(refined.camera.intrinsics, given.camera.intrinsics)
     chosen = torch.tensor([4, 0, 4])
-    fixed, free = (
-        TrainingTrack(avatar, given, residuals) for residuals in (None, TrackResiduals(given, open_head, FREE))
-    )
+    fixed, free = (TrainingTrack(avatar, given, residuals) for residuals in (None, TrackResiduals(given, FREE)))
     for a, b in zip(fixed.at(chosen), free.at(chosen), strict=True):
         parts = ("factors", "transforms", "translation") if hasattr(a, "factors") else ("clip_from_world", "centres")
         for part in parts:
@@ -55,8 +52,8 @@ def test_residuals_are_bounded_and_begin_as_their_table():
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_gradients_of_drawn_places_match_finite_differences(avatar, toy_frames, open_head, name: str):
-    residuals = moved(TrackResiduals(toy_frames.track, open_head, FREE))
+def test_gradients_of_drawn_places_match_finite_differences(avatar, toy_frames, name: str):
+    residuals = moved(TrackResiduals(toy_frames.track, FREE))
     track, chosen = TrainingTrack(avatar, toy_frames.track, residuals), torch.tensor([1, 3])
     vertices = slice(None, None, 50)
     weights = torch.randn(2, len(avatar.head.template[vertices]), 2, generator=torch.Generator().manual_seed(1))
@@ -86,28 +83,9 @@ def test_gradients_of_drawn_places_match_finite_differences(avatar, toy_frames, 
         assert not table.grad[others].any()
 
 
-def test_a_turn_is_about_the_middle_of_the_head(avatar, toy_frames, open_head):
-    """Half a degree moves the middle by less than a twentieth of what it would about the root joint."""
-    random = torch.Generator().manual_seed(0)
-    given = replace(toy_frames.track, pose=0.3 * torch.randn(toy_frames.track.pose.shape, generator=random))
-    residuals = TrackResiduals(given, open_head, FREE)
-    with torch.no_grad():
-        residuals.pose[:, :2] = torch.randn(len(given), 2, 3, generator=random)
-    refined, plain = residuals.track(), given.translation
-
-    def middle(pose: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
-        return translation + head_centre(open_head, shape=given.shape, expression=given.expression, pose=pose)
-
-    place = middle(given.pose, plain)
-    about_middle = (middle(refined.pose, refined.translation) - place).norm(dim=1).mean()
-    about_root = (middle(refined.pose, plain) - place).norm(dim=1).mean()
-    assert about_root > 0.001
-    assert about_middle < 0.05 * about_root
-
-
-def test_a_step_takes_nothing_from_the_host_and_gives_nothing_to_it(avatar, toy_frames, open_head):
+def test_a_step_takes_nothing_from_the_host_and_gives_nothing_to_it(avatar, toy_frames):
     """What a captured step must not do: make a tensor of Python numbers, or read one."""
-    residuals = TrackResiduals(toy_frames.track, open_head, replace(FREE, smoothness=1.0))
+    residuals = TrackResiduals(toy_frames.track, replace(FREE, smoothness=1.0))
     track, chosen = TrainingTrack(avatar, toy_frames.track, residuals), torch.tensor([1, 3])
     with Operations() as done:
         motion, projections = track.at(chosen)
@@ -129,10 +107,10 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_priors_hold_size_and_bends(toy_frames, open_head):
+def test_priors_hold_size_and_bends(toy_frames):
     """A straight line in time costs its size alone; a tooth costs its second differences, 1, 2 and 1 squared."""
     settings = replace(FREE, prior=1.0, smoothness=1.0)
-    residuals = TrackResiduals(toy_frames.track, open_head, settings)
+    residuals = TrackResiduals(toy_frames.track, settings)
     with torch.no_grad():
         residuals.expression[:, 5] = torch.arange(6.0)
     terms = residuals.loss_terms()
@@ -144,9 +122,9 @@ def test_priors_hold_size_and_bends(toy_frames, open_head):
     assert residuals.loss_terms()["track_smoothness"].item() == pytest.approx(6 / 6)
 
 
-def test_frames_that_do_not_follow_each_other_are_not_tied(toy_frames, open_head):
+def test_frames_that_do_not_follow_each_other_are_not_tied(toy_frames):
     frames = torch.tensor([1, 2, 3, 60, 61, 62])
-    residuals = TrackResiduals(replace(toy_frames.track, frames=frames), open_head, replace(FREE, smoothness=1.0))
+    residuals = TrackResiduals(replace(toy_frames.track, frames=frames), replace(FREE, smoothness=1.0))
     with torch.no_grad():
         residuals.translation[3:] = 1
     assert residuals.loss_terms()["track_smoothness"].item() == 0
