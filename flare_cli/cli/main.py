@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Sequence
@@ -37,6 +38,13 @@ app = typer.Typer(
 )
 app.add_typer(head_app, name="head")
 
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, or cuda")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Overrides = Annotated[
@@ -49,6 +57,8 @@ PictureSize = Annotated[int | None, typer.Option(help="height of the pictures in
 RasterizerName = Annotated[
     str | None, typer.Option("--rasterizer", help="auto, warp, nvdiffrast or pytorch3d; by default as it was fitted")
 ]
+STOPS: dict[str, Any] = {"min": -60, "max": 60, "callback": _finite}  # float32 holds 127 either way
+MapStops = Annotated[float, typer.Option(help="stops for --relight-envmap; 0 takes maps as they are", **STOPS)]
 FrameLimit = Annotated[int | None, typer.Option("--frames", help="only the first so many frames", min=1)]
 
 
@@ -81,7 +91,10 @@ def preprocess(
     out: Annotated[Path, typer.Option("-o", "--out", help="the subject folder to make")],
     size: Annotated[int, typer.Option(help="edge of the square pictures in pixels", min=64, max=4096)] = 512,
     fps: Annotated[
-        float | None, typer.Option(help="drop frames down to this rate; for a data set, its own rate", min=0.1)
+        float | None,
+        typer.Option(
+            help="drop frames down to this rate; for a data set, its own rate", min=0.1, max=1000, callback=_finite
+        ),
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="stop after so many frames", min=1)] = None,
     head: Annotated[
@@ -175,7 +188,10 @@ def fit(
         ),
     ] = False,
     vram: Annotated[
-        float | None, typer.Option(metavar="GB", help="GPU memory that the fit may take; lowers batches", min=1)
+        float | None,
+        typer.Option(
+            metavar="GB", help="GPU memory that the fit may take; lowers batches", min=1, max=10**4, callback=_finite
+        ),
     ] = None,
     write_track: Annotated[
         bool,
@@ -243,7 +259,7 @@ def evaluate(
     relight_envmap: Annotated[
         list[Path] | None, typer.Option(help="with --predictions: draw them under this .hdr too; may be repeated")
     ] = None,
-    relight_exposure: Annotated[float, typer.Option(help="stops for --relight-envmap; 0 takes maps as they are")] = 0.0,
+    relight_exposure: MapStops = 0.0,
     rasterizer: RasterizerName = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -329,8 +345,12 @@ def relight(
         "studio"
     ),
     out: Annotated[Path, typer.Option("-o", "--out", help="an .mp4, or a folder for PNG pictures")] = Path("relit.mp4"),
-    exposure: Annotated[float | None, typer.Option(help="stops; by default the map's mean radiance becomes 1")] = None,
-    yaw: Annotated[float, typer.Option(help="turn the light about the vertical, in degrees")] = 0.0,
+    exposure: Annotated[
+        float | None, typer.Option(help="stops; by default the map's mean radiance becomes 1", **STOPS)
+    ] = None,
+    yaw: Annotated[
+        float, typer.Option(help="turn the light about the vertical, in degrees", min=-3600, max=3600, callback=_finite)
+    ] = 0.0,
     turn_light: Annotated[bool, typer.Option(help="turn the light once around during the video")] = False,
     background: Annotated[bool, typer.Option(help="show the environment behind the head")] = True,
     quality: Annotated[Quality, typer.Option(help="high traces shadows in every frame")] = Quality.NORMAL,

@@ -27,7 +27,7 @@ def read_npz(
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     """All arrays of a file, or one `error` with this `hint` that says why not. `most` is how many bytes they may be."""
     if not path.is_file():
-        raise error(f"{path} is missing", hint=hint)
+        raise error(f"{path} can't be read: it is missing", hint=hint)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -35,7 +35,7 @@ def read_npz(
                 raise ValueError(f"it unpacks to more than {most} bytes")
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
     except DAMAGED_ARCHIVE as reason:
-        raise error(f"{path} is not an .npz of plain arrays: {reason}", hint=hint) from reason
+        raise error(f"{path} can't be read as an .npz of plain arrays: {reason}", hint=hint) from reason
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Shaped[np.ndarray, "..."]:

@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
+from flare_cli.config.tables import bounded
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
     """A square of `side` source pixels whose top left corner is at (`x`, `y`); it may reach outside the picture."""
 
-    x: int
-    y: int
-    side: int
-    size: int
+    x: int = bounded("pixels", low=-(2**15), high=2**15)
+    y: int = bounded("pixels", low=-(2**15), high=2**15)
+    side: int = bounded("pixels", low=1, high=2**15)
+    size: int = bounded("pixels", low=1, high=2**14)
 
     def cut(self, picture: Shaped[np.ndarray, "H W *C"]) -> Shaped[np.ndarray, "side side *C"]:
         """The square in source pixels; 0 where it reaches outside the picture."""

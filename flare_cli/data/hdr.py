@@ -12,6 +12,7 @@ from flare_cli.data.atomic import write_bytes_whole
 from flare_cli.errors import EnvmapError
 
 _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
+BRIGHTEST = 1e12  # the sun's disc is 1e9 times as bright as what it lights; sums of more overflow
 _OPENEXR = b"\x76\x2f\x31\x01"
 
 
@@ -45,7 +46,7 @@ def save_hdr(path: Path, picture: Float32[np.ndarray, "H W 3"]) -> None:
 def _decoded(data: bytes) -> np.ndarray | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+    except cv2.error:  # also where it says that it has more pixels than OpenCV makes room for
         return None
 
 
@@ -58,8 +59,9 @@ def _checked(path: Path, picture: np.ndarray) -> Float32[np.ndarray, "H W 3"]:
             f"{path} is {width} x {height}, not twice as wide as high",
             hint="give an equirectangular (latitude-longitude) map, not a cube map or light probe",
         )
-    if not np.isfinite(picture).all() or picture.min() < 0:
+    if not np.isfinite(picture).all() or picture.min() < 0 or picture.max() > BRIGHTEST:
         raise EnvmapError(
-            f"{path} holds negative or not finite radiance", hint="export the map again, clamped to finite values >= 0"
+            f"{path} holds negative or not finite radiance, or more than {BRIGHTEST:.0e}",
+            hint="export the map again, clamped to finite values >= 0",
         )
     return np.ascontiguousarray(picture[..., 2::-1])

@@ -86,5 +86,7 @@ def read_obj_uv(
         raise HeadError(f"{path} is not a readable OBJ: {error}", hint=hint) from error
     if not corners or any(len(pair) != 2 for pair in coordinates):
         raise HeadError(f"{path} holds no textured triangles", hint=hint)
+    if not all(0 < corner < 2**31 for face in corners for pair in face for corner in pair):
+        raise HeadError(f"{path} counts its corners from below 1, or beyond all bounds", hint=hint)
     both = np.array(corners, np.int64) - 1
     return both[..., 0], np.array(coordinates, np.float64).reshape(-1, 2), both[..., 1]

@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from flare_cli.config.tables import shown
+from flare_cli.data.checked import LARGEST, numbers
 from flare_cli.data.json_file import read_json_value
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES
 
 LIVE_LINK_FPS = 60.0
 DEFAULT_FPS = 30.0
+MAX_FPS = 1e4
+MAX_FRAMES = 10**6  # of a driver: at 60 per second, more than four hours
 HINT = "see docs/formats.md, Drivers, for what is read"
 ANGLES = {"head": ("HeadPitch", "HeadYaw", "HeadRoll")}
 _PLACE = {name.lower(): i for i, name in enumerate(ARKIT_NAMES)}
@@ -70,6 +74,9 @@ def read_live_link(path: Path) -> Capture:
     times = _timecodes(path, header, body)
     if times is None:
         return Capture(weights=weights, head=head, fps=LIVE_LINK_FPS, notes=notes)
+    if (times[-1] - times[0]) * LIVE_LINK_FPS > MAX_FRAMES:
+        hours = (times[-1] - times[0]) / 3600
+        raise FlareError(f"{path}: its timecodes span {hours:.3g} hours", hint="remove the rows of other takes")
     even = np.arange(times[0], times[-1] + 1e-6, 1 / LIVE_LINK_FPS)
     weights, head = (_interpolated(values, times, even) for values in (weights, np.unwrap(head, axis=0)))
     return Capture(weights=weights, head=head, fps=LIVE_LINK_FPS, notes=notes)
@@ -91,10 +98,10 @@ def read_mediapipe(path: Path) -> Capture:
     value = read_json_value(path, error=FlareError, hint=HINT)
     frames = value.get("frames") if isinstance(value, dict) else value
     fps = value.get("fps", DEFAULT_FPS) if isinstance(value, dict) else DEFAULT_FPS
-    if not isinstance(frames, list) or not frames:
-        raise FlareError(f"{path} holds no frames", hint=HINT)
-    if not isinstance(fps, int | float) or not 0 < fps < 1e4:
-        raise FlareError(f"{path}: fps is {fps!r}", hint="a number of frames per second")
+    if not isinstance(frames, list) or not 1 <= len(frames) <= MAX_FRAMES:
+        raise FlareError(f"{path} holds no frames, or more than {MAX_FRAMES}", hint=HINT)
+    if not isinstance(fps, int | float) or not 0 < fps < MAX_FPS:
+        raise FlareError(f"{path}: fps is {shown(fps)}", hint="a number of frames per second")
     weights, head = np.zeros((len(frames), len(ARKIT_NAMES))), np.zeros((len(frames), 3))
     for i, frame in enumerate(frames):
         of_frame = _weights(frame, f"{path}, frame {i}")
@@ -110,14 +117,14 @@ def read_mediapipe(path: Path) -> Capture:
 def _weights(frame: Any, where: str) -> Float[np.ndarray, "52"] | None:
     """One frame's weights; None where no face was seen. `_neutral`, which MediaPipe lists first, is not a unit."""
     if isinstance(frame, dict):
-        for key in ("blendshapes", "faceBlendshapes", "face_blendshapes"):
-            if key in frame:
-                return _weights(frame[key], where)
+        frame = next((frame[k] for k in ("blendshapes", "faceBlendshapes", "face_blendshapes") if k in frame), frame)
     if isinstance(frame, list) and frame and isinstance(frame[0], list):  # one list per face: the first is meant
-        return _weights(frame[0], where)
+        frame = frame[0]
     if frame is None or frame in ([], {}):
         return None
-    if isinstance(frame, list) and isinstance(frame[0], dict):
+    if isinstance(frame, list) and any(isinstance(c, dict) for c in frame):
+        if not all(isinstance(c, dict) for c in frame):
+            raise FlareError(f"{where} has something else among its categories", hint=HINT)
         frame = {
             str(c.get("categoryName", c.get("category_name", c.get("displayName")))): c.get("score") for c in frame
         }
@@ -129,7 +136,7 @@ def _weights(frame: Any, where: str) -> Float[np.ndarray, "52"] | None:
         frame = [named.get(name.lower(), 0.0) for name in ARKIT_NAMES]
     try:
         array = np.asarray(frame, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise FlareError(f"{where} is not made of numbers: {error}", hint=HINT) from error
     if array.shape != (len(ARKIT_NAMES),) or not np.isfinite(array).all():
         raise FlareError(f"{where} has the shape {array.shape} or is not finite, expected 52 numbers", hint=HINT)
@@ -140,7 +147,8 @@ def _turn(matrix: Any, where: str) -> Float[np.ndarray, "3"]:
     from scipy.spatial.transform import Rotation
 
     try:
-        rotation = np.asarray(matrix, np.float64).reshape(4, 4)[:3, :3]
+        square = np.asarray(matrix, np.float64).reshape(4, 4)
+        rotation = numbers(square, (4, 4), where, "matrix", hint=HINT)[:3, :3]
         pitch, yaw, roll = Rotation.from_matrix(rotation).as_euler("xyz")
     except (TypeError, ValueError) as error:
         raise FlareError(f"{where}: matrix is not a 4 x 4 transformation: {error}", hint=HINT) from error
@@ -151,9 +159,9 @@ def _number(path: Path, line: int, name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise FlareError(f"{path}:{line}: {name} is {text!r}, not a number", hint=HINT) from None
-    if not math.isfinite(value):
-        raise FlareError(f"{path}:{line}: {name} is {text}", hint=HINT)
+        raise FlareError(f"{path}:{line}: {name} is {shown(text)}, not a number", hint=HINT) from None
+    if not abs(value) <= LARGEST:
+        raise FlareError(f"{path}:{line}: {name} is {text[:40]}", hint=HINT)
     return value
 
 
@@ -163,9 +171,9 @@ def _timecodes(path: Path, header: list[str], body: list[tuple[int, list[str]]])
         return None
     column, seconds = header.index("Timecode"), []
     for line, row in body:
-        match = re.fullmatch(r"\s*(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)\s*", row[column])
+        match = re.fullmatch(r"\s*(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d{1,9})?)\s*", row[column])
         if match is None:
-            raise FlareError(f"{path}:{line}: the timecode {row[column]!r} is not HH:MM:SS:FF", hint=HINT)
+            raise FlareError(f"{path}:{line}: the timecode {shown(row[column])} is not HH:MM:SS:FF", hint=HINT)
         hours, minutes, whole, frame = (float(part) for part in match.groups())
         seconds.append(3600 * hours + 60 * minutes + whole + frame / LIVE_LINK_FPS)
     times = np.array(seconds)

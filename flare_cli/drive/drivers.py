@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +12,11 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from flare_cli.config.tables import shown
+from flare_cli.data.array_file import read_npz
+from flare_cli.data.checked import numbers
 from flare_cli.data.video import VIDEO_SUFFIXES
-from flare_cli.drive.arkit_files import Capture, read_live_link, read_mediapipe
+from flare_cli.drive.arkit_files import MAX_FPS, MAX_FRAMES, Capture, read_live_link, read_mediapipe
 from flare_cli.drive.presets import PRESETS, preset
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES
@@ -106,11 +108,7 @@ def _of_capture(capture: Capture, head: HeadModel) -> Driver:
 
 def _of_arrays(path: Path, head: HeadModel) -> Driver:
     """Named arrays; what is missing rests. `head` names the head of `expression`, the avatar's own by default."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, Any] = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise FlareError(f"{path} is not an .npz of plain arrays: {error}", hint=HINT) from error
+    arrays = read_npz(path, error=FlareError, hint=HINT)
     known = ("expression", "pose", "translation", "arkit", "fps", "head")
     unknown = set(arrays) - set(known)
     if unknown or not {"expression", "pose", "translation", "arkit"} & set(arrays):
@@ -122,8 +120,10 @@ def _of_arrays(path: Path, head: HeadModel) -> Driver:
     name = str(arrays["head"]) if "head" in arrays else head.name
     source = head if name == head.name else load_head(name)
     N = max(len(np.atleast_1d(arrays[k])) for k in ("expression", "pose", "translation", "arkit") if k in arrays)
+    if not 1 <= N <= MAX_FRAMES:
+        raise FlareError(f"{path} has {N} frames", hint=f"give 1 to {MAX_FRAMES}")
     J = len(head.parents)
-    fps = float(np.ravel(arrays.get("fps", DEFAULT_FPS))[0])
+    fps = _frame_rate(path, arrays)
     translation = _array(path, arrays, "translation", (N, 3))
     pose = _array(path, arrays, "pose", (N, J, 3))
     if "arkit" in arrays:
@@ -135,16 +135,22 @@ def _of_arrays(path: Path, head: HeadModel) -> Driver:
     return driver if source is head else _converted(driver, source, head)
 
 
-def _array(path: Path, arrays: dict[str, Any], name: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+def _array(path: Path, arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
     if name not in arrays:
         return np.zeros(shape, np.float32)
-    array = np.asarray(arrays[name])
-    if array.size != int(np.prod(shape)) or len(array) != shape[0] or not np.issubdtype(array.dtype, np.number):
+    array = np.atleast_1d(arrays[name])
+    if array.size != int(np.prod(shape)) or len(array) != shape[0] or array.dtype.kind not in "iuf":
         wanted = " x ".join(map(str, shape))
         raise FlareError(f"{path}: {name} has the shape {array.shape}, expected {wanted} numbers", hint=HINT)
-    if not np.isfinite(array).all():
-        raise FlareError(f"{path}: {name} is not finite", hint="remove the frames that were not tracked")
-    return array.reshape(shape).astype(np.float32)
+    hint = "remove the frames that were not tracked"
+    return numbers(array.reshape(shape), shape, path, name, hint=hint).astype(np.float32)
+
+
+def _frame_rate(path: Path, arrays: dict[str, np.ndarray]) -> float:
+    rate = np.ravel(arrays.get("fps", DEFAULT_FPS))
+    if rate.shape != (1,) or rate.dtype.kind not in "iuf" or not 0 < rate[0] < MAX_FPS:
+        raise FlareError(f"{path}: fps is {shown(rate.tolist())}", hint="a number of frames per second")
+    return float(rate[0])
 
 
 def _with_medians(

@@ -6,13 +6,10 @@ of its own: directions are compared in the axes of the camera, which are the sam
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +18,10 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from flare_cli.avatar.maps import SurfaceMaps
+from flare_cli.config.tables import read_tables
+from flare_cli.data.array_file import read_npz
 from flare_cli.data.celebamask import CLOTHES, FACE
+from flare_cli.data.checked import member, numbers
 from flare_cli.data.crop import Crop
 from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import read_grey
@@ -185,7 +185,8 @@ class _Reader:
         self.folder, self.device = folder, device
         self._subject, self._height, self._width = subject, height, width
         crop = subject.source.get("crop")
-        self._crop = None if crop is None else Crop(**crop)
+        where = f"{subject.folder / 'flare.json'}, crop"
+        self._crop = None if crop is None else read_tables(Crop, crop, where, error=SubjectError, hint=MAKE_TRUTH)
 
     def frames(self, folder: Path, numbers: list[int], names: tuple[str, ...]) -> list[dict[str, np.ndarray]]:
         """The buffers of these frames as float32 (labels as they are), among them those called `names`."""
@@ -237,14 +238,15 @@ class _Reader:
         if otherwise is not None and not path.is_file():
             return otherwise.resized(self._height, self._width).to(self.device)
         said = read_json(path, hint=MAKE_TRUTH)
-        fx, fy, cx, cy = said["intrinsics"]
-        height, width = said["size"]
+        parts = (("intrinsics", (4,)), ("size", (2,)), ("camera_from_world", (3, 4)))
+        lens, size, seen = (numbers(member(said, name, path), shape, path, name) for name, shape in parts)
+        (fx, fy, cx, cy), (height, width) = lens, size
         if self._crop is not None:
             (cx, cy), height, width = self._crop.from_source(np.array([cx, cy])), self._crop.size, self._crop.size
             fx, fy = np.array([fx, fy]) * self._crop.size / self._crop.side
         intrinsics = torch.tensor([[fx, fy, cx, cy]], dtype=torch.float32, device=self.device)
-        seen = torch.tensor(said["camera_from_world"], dtype=torch.float32, device=self.device)[None]
-        cameras = Cameras(intrinsics=intrinsics, camera_from_world=seen, height=int(height), width=int(width))
+        view = torch.tensor(seen, dtype=torch.float32, device=self.device)[None]
+        cameras = Cameras(intrinsics=intrinsics, camera_from_world=view, height=int(height), width=int(width))
         return cameras.resized(self._height, self._width)
 
     def relit(self, numbers: list[int]) -> dict[str, Relit]:
@@ -316,9 +318,5 @@ def _folders(parent: Path) -> list[Path]:
 
 def read_arrays(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The arrays of an .npz file, half floats as float32. Raises `SubjectError` if it is missing or damaged."""
-    try:
-        with np.load(path) as stored:
-            arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise SubjectError(f"{path} can't be read: {error}", hint=MAKE_TRUTH) from error
+    arrays = read_npz(path, error=SubjectError, hint=MAKE_TRUTH)
     return {name: a.astype(np.float32) if a.dtype == np.float16 else a for name, a in arrays.items()}

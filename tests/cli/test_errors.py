@@ -12,6 +12,8 @@ from flare_cli.data.image import write_png
 from flare_cli.data.video import open_video
 from flare_cli.synthetic.recording import make_synthetic_subject
 
+LONG = "x" * 300
+
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     monkeypatch.setattr(sys, "argv", ["flare", *map(str, arguments)])
@@ -96,6 +98,38 @@ def test_envmap_that_is_not_hdr(refused, tmp_path: Path):
     write_png(tmp_path / "sky.png", np.zeros((16, 32, 3), np.uint8))
     assert "sky.png" in refused("relight", "run", "--envmap", "sky.png")
     assert "no environment map nowhere" in refused("relight", "run", "--envmap", "nowhere")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("relight", "run", "--exposure", "nan"),
+        ("relight", "run", "--exposure", "1e9"),
+        ("relight", "run", "--yaw", "nan"),
+        ("relight", "run", "--yaw=-inf"),
+        ("eval", "run", "--predictions", "p", "--relight-exposure", "nan"),
+        ("preprocess", "video.mp4", "-o", "subject", "--fps", "nan"),
+        ("fit", "folder", "--vram", "nan"),
+    ],
+)
+def test_options_that_are_no_numbers_or_beyond_reason(arguments, monkeypatch: pytest.MonkeyPatch, capsys):
+    assert run(monkeypatch, *arguments) == 2
+    assert "Invalid value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export", LONG),
+        ("eval", LONG),
+        ("relight", "run", "--envmap", LONG),
+        ("fit", LONG),
+        ("fit", "folder", "--config", LONG),
+        ("preprocess", LONG, "-o", "subject"),
+    ],
+)
+def test_a_name_that_is_too_long_is_one_sentence(arguments, refused):
+    assert "name too long" in refused(*arguments)
 
 
 def test_no_run_yet(refused):

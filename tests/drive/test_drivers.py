@@ -1,6 +1,7 @@
 """Every kind of driver gives the motion that its file says; what is wrong with a file is named."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,60 @@ def _npz(**arrays):
     return write
 
 
+def _bytes(change):
+    def write(folder: Path) -> Path:
+        path = _npz(expression=np.zeros((3, 51), np.float32))(folder)
+        path.write_bytes(change(path.read_bytes()))
+        return path
+
+    return write
+
+
+def _claiming(folder: Path) -> Path:
+    """An array that says it has 10^15 entries."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,), }"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
+    with zipfile.ZipFile(folder / "a.npz", "w") as archive:
+        archive.writestr("arkit.npy", array)
+    return folder / "a.npz"
+
+
+def _category(value: object) -> str:
+    return json.dumps([[{"categoryName": name, "score": 0.5} for name in ARKIT_NAMES[:51]] + [value]])
+
+
 WRONG = {
+    "npz cut off": (_bytes(lambda data: data[: len(data) // 2]), "plain arrays"),
+    "npz that is empty": (_bytes(lambda data: b""), "plain arrays"),
+    "npz that is a text": (_bytes(lambda data: b"these are my notes"), "plain arrays"),
+    "npz with a bit flipped": (_bytes(lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:]), "plain arrays"),
+    "npz that claims 10^15 entries": (_claiming, "shape|cut off"),
+    "npz without frames": (_npz(expression=np.zeros((0, 51))), "has 0 frames"),
+    "npz with fps of words": (_npz(expression=np.zeros((3, 51)), fps=np.array("fast")), "fps is"),
+    "npz without a rate": (_npz(expression=np.zeros((3, 51)), fps=np.zeros(0)), "fps is"),
+    "npz of fps 0": (_npz(expression=np.zeros((3, 51)), fps=0), "fps is"),
+    "npz of complex numbers": (_npz(expression=np.zeros((3, 51), complex)), "expression has the shape"),
+    "npz of an unknown head": (_npz(expression=np.zeros((3, 51)), head="nobody"), "no head model"),
+    "csv of hours": (_csv(lambda t: t.replace("23:59:59:02", "22:59:59:02")), "span|go forward"),
+    "csv of eternity": (_csv(lambda t: t.replace("23:59:59:02", "9" * 400 + ":59:59:02")), "is not HH:MM:SS:FF"),
+    "csv of huge weights": (_csv(lambda t: t.replace("0.000000", "1e300", 1)), "is 1e300"),
+    "json with a number for a category": (_file("a.json", _category(3)), "something else"),
+    "json with a score that is a list": (
+        _file("a.json", _category({"categoryName": ARKIT_NAMES[51], "score": []})),
+        "names|not made of numbers",
+    ),
+    "json of a number": (_file("a.json", "[3]"), "expected 52"),
+    "json of many digits": (_file("a.json", f"[{[0] * 51 + [10**400]}]"), "expected 52|not finite"),
+    "json nested without end": (_file("a.json", "[" * 10**5), "not readable JSON"),
+    "json nested": (_file("a.json", "[" * 500 + "]" * 500), "not made of numbers|expected 52"),
+    "json with a matrix of texts": (
+        _file("a.json", json.dumps([{"blendshapes": [0.0] * 52, "matrix": ["x"] * 16}])),
+        "matrix",
+    ),
+    "json with a matrix of NaN": (
+        _file("a.json", json.dumps([{"blendshapes": [0.0] * 52, "matrix": [float("nan")] * 16}])),
+        "matrix",
+    ),
     "csv without a unit": (
         _csv(lambda t: t.replace("JawOpen", "Jaw").replace("MouthClose", "M")),
         "columns are missing",

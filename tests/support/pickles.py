@@ -62,6 +62,11 @@ def laughs() -> bytes:
     return protocol2(b"]q\0" + layers)
 
 
+def of_one_hash() -> list[bytes]:
+    """Integers, pickled, which all have the hash 0: a dictionary of them compares each with all others."""
+    return [b"\x8a\x0a" + ((2**61 - 1) * k).to_bytes(10, "little") for k in range(50_000)]
+
+
 def hostile(canary: str) -> dict[str, bytes]:
     """Pickles that would make the file `canary`, or harm otherwise, under Python's own unpickler."""
     touch, python = f"touch {canary}", f"open({canary!r}, 'w')"
@@ -155,6 +160,12 @@ def hostile(canary: str) -> dict[str, bytes]:
         "another codec": protocol2(named("_codecs", "encode") + text("x") + text("rot13") + b"\x86R"),
         "bytes of a length": protocol2(named("__builtin__", "bytes") + b"J\xff\xff\xff\x7f\x85R"),
         "unhashable key": protocol2(b"}]Ns"),
+        "keys of one hash, integers": protocol2(b"}(" + b"".join(key + b"N" for key in of_one_hash()) + b"u"),
+        "keys of one hash, tuples": protocol2(b"}(" + b"".join(key + b"\x85N" for key in of_one_hash()) + b"u"),
+        "a set of one hash": b"\x80\x04\x8f(" + b"".join(of_one_hash()) + b"\x90.",
+        "a set of one hash, by name": protocol2(
+            named("__builtin__", "set") + b"](" + b"".join(of_one_hash()) + b"e\x85R"
+        ),
     }  # fmt: skip
 
 

@@ -247,6 +247,20 @@ class ChumpySelect(Shell):
             raise Refused(f"a chumpy selection that contradicts itself ({error})") from error
 
 
+def hashable(key: Any) -> Any:
+    """`key`, if a set or dictionary may hold it."""
+    # Of other kinds (tuples, floats, larger integers) so many can have the same hash that a dictionary of them takes
+    # hours; hashes of texts depend on a secret.
+    if isinstance(key, (str, bytes, type(None))) or (isinstance(key, int) and key.bit_length() <= 64):
+        return key
+    raise Refused(f"a key that is not a plain value ({kind_of(key)})")
+
+
+def kind_of(value: Any) -> str:
+    """What messages call a value."""
+    return value.name if isinstance(value, Global) else type(value).__name__
+
+
 def _marker(arguments: tuple[Any, ...]) -> Any:
     raise Refused("a call of a class that may only be named")
 
@@ -309,9 +323,7 @@ def _collection(make: Callable[[list[Any]], Any]) -> Callable[[tuple[Any, ...]],
         items = arguments[0] if len(arguments) == 1 else []
         if len(arguments) > 1 or not isinstance(items, list):
             raise Refused("a set of something that is not a list")
-        if not all(isinstance(item, str | bytes | int | float) for item in items):
-            raise Refused("a set of values that are not plain")
-        return make(items)
+        return make([hashable(item) for item in items])
 
     return call
 

@@ -17,7 +17,8 @@ from typing import Any, final
 
 import numpy as np
 
-from flare_cli.data.pickle.globals import ALLOWED, Budget, Global, Refused, Shell
+from flare_cli.data.array_file import DAMAGED_ARCHIVE
+from flare_cli.data.pickle.globals import ALLOWED, Budget, Global, Refused, Shell, hashable, kind_of
 from flare_cli.errors import PickleError
 
 MAX_FILE_BYTES = 1 << 30
@@ -48,7 +49,7 @@ def load_object_array(path: Path) -> Any:
         if not dtype.hasobject:
             file.seek(0)
             return np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
+    except DAMAGED_ARCHIVE as error:
         raise PickleError(f"{path} is not a .npy file: {error}", hint=HINT) from error
     if shape != ():
         raise PickleError(f"{path} holds an array of Python objects", hint=HINT)
@@ -161,7 +162,7 @@ class Machine:
         if len(items) % 2:
             raise Refused("the pickle has a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_hashable(key)] = value
+            target[hashable(key)] = value
 
     def set_item(self, _: Any) -> None:
         """Fill the dict under the topmost key and value."""
@@ -209,7 +210,7 @@ class Machine:
         elif isinstance(function, type) and issubclass(function, Shell) and not arguments:
             self.push(function())
         else:
-            raise Refused(f"a call of something that is not a function, or with arguments ({_kind(function)})")
+            raise Refused(f"a call of something that is not a function, or with arguments ({kind_of(function)})")
 
     def fill(self, _: Any) -> None:
         """Give a shell its state."""
@@ -249,7 +250,7 @@ def _table() -> dict[str, Operation]:
         "DICT": Machine.make_dictionary, "SETITEM": Machine.set_item,
         "SETITEMS": lambda m, _: m.set_items(m.since_mark()),
         "ADDITEMS": lambda m, _: _add(m, m.since_mark()),
-        "FROZENSET": lambda m, _: m.push(frozenset(_hashable(item) for item in m.since_mark())),
+        "FROZENSET": lambda m, _: m.push(frozenset(hashable(item) for item in m.since_mark())),
         "GLOBAL": Machine.global_of, "STACK_GLOBAL": Machine.stack_global,
         "REDUCE": Machine.call, "NEWOBJ": Machine.call, "BUILD": Machine.fill,
         "BINPERSID": Machine.push_storage,
@@ -264,7 +265,7 @@ def _table() -> dict[str, Operation]:
 
 
 def _add(machine: Machine, items: list[Any]) -> None:
-    machine.top(set).update(_hashable(item) for item in items)
+    machine.top(set).update(hashable(item) for item in items)
 
 
 _OPERATIONS = _table()
@@ -307,17 +308,6 @@ def _decimal(line: bytes) -> int | bool:
     return {b"00": False, b"01": True}[text] if text in (b"00", b"01") else int(text)
 
 
-def _hashable(key: Any) -> Any:
-    plain = (str, bytes, int, float, type(None))
-    if isinstance(key, plain) or (isinstance(key, tuple) and all(isinstance(k, plain) for k in key)):
-        return key
-    raise Refused(f"a key that is not a plain value ({_kind(key)})")
-
-
-def _kind(value: Any) -> str:
-    return value.name if isinstance(value, Global) else type(value).__name__
-
-
 def resolved(value: Any, budget: Budget) -> Any:
     """`value` with its shells made into arrays. Refuses what is nested too deep, in itself, or without end."""
     return _Resolver(budget).value(value, 0)[0]
@@ -338,7 +328,7 @@ class _Resolver:
         if depth > MAX_DEPTH:
             raise Refused(f"it is nested more than {MAX_DEPTH} deep")
         if isinstance(value, Global) or (isinstance(value, type) and issubclass(value, Shell)):
-            raise Refused(f"the function or class {_kind(value)} where data should be")
+            raise Refused(f"the function or class {kind_of(value)} where data should be")
         if not isinstance(value, (list, tuple, dict, Shell)):
             return value, 1
         key = id(value)

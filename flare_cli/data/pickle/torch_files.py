@@ -14,6 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
+from flare_cli.data.array_file import DAMAGED_ARCHIVE
 from flare_cli.data.pickle.globals import MAX_DIMENSIONS, Budget, Global, Refused, Shell
 from flare_cli.data.pickle.machine import HINT, MAX_FILE_BYTES, Machine, read_bounded, resolved
 from flare_cli.errors import PickleError
@@ -35,7 +36,7 @@ def load_torch_pickle(path: Path) -> Any:
         return _of_archive(data) if data[:2] == b"PK" else _of_legacy(data)
     except Refused as error:
         raise PickleError(f"{path} is refused: {error}", hint=HINT) from error
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise PickleError(f"{path} is a damaged archive: {error}", hint="copy or download it again") from error
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import xatlas
 from jaxtyping import Float, Int
 
+from flare_cli.data.array_file import read_npz
+from flare_cli.data.checked import LARGEST
 from flare_cli.data.obj import read_obj_uv
 from flare_cli.data.pickle.machine import load_object_array, load_pickle
 from flare_cli.errors import HeadError
@@ -81,19 +83,17 @@ def _landmarks68(path: Path, n_faces: int) -> KnownPoints:
     if "lmk_face_idx" in content:
         face, barycentric = _part(path, content, "lmk_face_idx"), _part(path, content, "lmk_b_coords")
         return _checked(path, np.arange(17, 68), face, barycentric, n_faces)
-    still = [_part(path, content, f"static_lmk_{n}") for n in ("faces_idx", "bary_coords")]
-    # The jaw's points depend on the view; row 0 is the view from the front.
-    turning = [_part(path, content, f"dynamic_lmk_{n}")[0] for n in ("faces_idx", "bary_coords")]
-    face, barycentric = (
-        np.concatenate([t.reshape(17, -1), s.reshape(51, -1)]) for t, s in zip(turning, still, strict=True)
-    )
+    still = [_part(path, content, f"static_lmk_{n}").ravel() for n in ("faces_idx", "bary_coords")]
+    # The jaw's points depend on the view; the first is the view from the front.
+    turning = [_part(path, content, f"dynamic_lmk_{n}").ravel() for n in ("faces_idx", "bary_coords")]
+    face, barycentric = (np.concatenate([t[: 17 * n], s]) for t, s, n in zip(turning, still, (1, 3), strict=True))
     return _checked(path, np.arange(68), face, barycentric, n_faces)
 
 
 def _checked(path: Path, index: np.ndarray, face: np.ndarray, barycentric: np.ndarray, n_faces: int) -> KnownPoints:
+    if face.size != len(index) or barycentric.size != 3 * len(index):
+        raise HeadError(f"{path} holds {face.size} faces for {len(index)} points", hint=HINT)
     face, barycentric = face.ravel().astype(np.int64), barycentric.reshape(-1, 3).astype(np.float64)
-    if len(face) != len(index) or len(barycentric) != len(index):
-        raise HeadError(f"{path} holds {len(face)} faces for {len(index)} points", hint=HINT)
     if face.min() < 0 or face.max() >= n_faces:
         raise HeadError(f"{path} names face {face.max()}, the model has {n_faces}", hint=HINT)
     if not np.isfinite(barycentric).all() or np.abs(barycentric.sum(1) - 1).max() > 1e-2:
@@ -107,7 +107,11 @@ def _masks(path: Path, n_vertices: int) -> dict[str, np.ndarray]:
         raise HeadError(f"{path} holds no dict of vertex numbers", hint=HINT)
     masks = {str(name): np.asarray(value) for name, value in content.items()}
     for name, value in masks.items():
-        if value.ndim != 1 or value.dtype.kind not in "iu" or (len(value) and value.max() >= n_vertices):
+        if (
+            value.ndim != 1
+            or value.dtype.kind not in "iu"
+            or (len(value) and not 0 <= value.min() <= value.max() < n_vertices)
+        ):
             raise HeadError(f"{path}: the mask {name!r} is not a list of vertex numbers", hint=HINT)
     return masks
 
@@ -130,11 +134,7 @@ def _uv(path: Path, n_faces: int) -> UvMap:
 def _contents(path: Path) -> dict[str, Any]:
     """The named arrays of an .npz, an .npy with a dict, or a pickle."""
     if path.suffix.lower() == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        except (OSError, ValueError, EOFError) as error:
-            raise HeadError(f"{path} can't be read: {error}", hint=HINT) from error
+        return read_npz(path, error=HeadError, hint=HINT)
     content = load_object_array(path) if path.suffix.lower() == ".npy" else load_pickle(path)
     if not isinstance(content, dict):
         raise HeadError(f"{path} holds no named arrays", hint=HINT)
@@ -145,8 +145,8 @@ def _part(path: Path, content: dict[str, Any], name: str) -> np.ndarray:
     if name not in content:
         raise HeadError(f"{path} lacks {name!r}; it has {', '.join(sorted(map(str, content)))[:200]}", hint=HINT)
     array = np.asarray(content[name])
-    if array.dtype.kind not in "iuf" or array.size == 0:
-        raise HeadError(f"{path}: {name} is not an array of numbers", hint=HINT)
+    if array.dtype.kind not in "iuf" or array.size == 0 or not np.abs(array).max() <= LARGEST:  # NaN is not
+        raise HeadError(f"{path}: {name} is not an array of finite numbers", hint=HINT)
     return array
 
 

@@ -7,13 +7,13 @@ offsets, `expression_names`. Nothing of it is part of this package.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from flare_cli.data.array_file import read_npz
 from flare_cli.errors import HeadError
 from flare_cli.head.arkit import ARKIT_NAMES
 
@@ -48,17 +48,17 @@ def load_ict_head(path: Path) -> IctHead:
     """Read the folder, or the `.npz`. Raises `HeadError` where something is missing or does not fit."""
     if path.is_dir():
         return _from_folder(path)
+    arrays = read_npz(path, error=HeadError, hint=HINT)
     try:
-        with np.load(path) as arrays:
-            return _checked(
-                path,
-                arrays["template"].astype(np.float64),
-                arrays["quads"].astype(np.int64),
-                arrays["identity"].astype(np.float32),
-                arrays["expression"].astype(np.float32),
-                tuple(str(name) for name in arrays["expression_names"]),
-            )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        return _checked(
+            path,
+            arrays["template"].astype(np.float64),
+            arrays["quads"].astype(np.int64),
+            arrays["identity"].astype(np.float32),
+            arrays["expression"].astype(np.float32),
+            tuple(str(name) for name in arrays["expression_names"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
         raise HeadError(f"{path} holds no ICT head: {error}", hint=HINT) from error
 
 
