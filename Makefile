@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-lowest clean
+.PHONY: demo test test-lowest fuzz faults clean
 
 demo: $(READY)  ## a complete avatar of a synthetic person, in ./demo
 	$(BIN)/flare demo -o demo
@@ -19,6 +19,9 @@ test: $(READY)  ## style, types and the default tests
 
 test-lowest: $(LOWEST)/.ready  ## the default tests with the lowest versions that pyproject.toml admits (Python 3.10 to 3.12)
 	$(LOWEST)/bin/pytest
+
+fuzz: $(READY)  ## damaged files of every kind that we read, other ones each time (FLARE_FUZZ of each kind)
+	FLARE_FUZZ=$${FLARE_FUZZ:-400} $(BIN)/pytest tests/fuzz -s
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -36,7 +36,7 @@ class WorkFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(note, {"key": key})
 
-    def _key(self, note: Path) -> str | None:
+    def _key(self, note: Path) -> object:
         try:
             return read_json(note).get("key")
         except SubjectError as damage:
