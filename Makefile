@@ -23,6 +23,9 @@ test-lowest: $(LOWEST)/.ready  ## the default tests with the lowest versions tha
 fuzz: $(READY)  ## damaged files of every kind that we read, other ones each time (FLARE_FUZZ of each kind)
 	FLARE_FUZZ=$${FLARE_FUZZ:-400} $(BIN)/pytest tests/fuzz -s
 
+faults: $(READY)  ## commands killed, disks full, folders read-only, two runs at once, SIGTERM, no home, NaN (FLARE_KILLS of each command)
+	FLARE_KILLS=$${FLARE_KILLS:-10} $(BIN)/pytest -m slow tests/faults
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
