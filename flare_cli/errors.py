@@ -7,6 +7,8 @@ import os
 from functools import partial
 from pathlib import Path
 
+LONGEST_MESSAGE = 1000  # characters
+
 
 class FlareError(Exception):
     """Something the user can fix. Shown as one message with a hint; the command exits with 2."""
@@ -14,6 +16,8 @@ class FlareError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, *, hint: str) -> None:
+        # Libraries quote the file that they complain of: a damaged one may be one long word.
+        message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]} …"
         super().__init__(message)
         self.message = message
         self.hint = hint

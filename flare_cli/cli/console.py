@@ -60,8 +60,13 @@ def progress_bars(starts_again: str | None = None) -> Generator[Callable[[str, i
 
 def show_error(error: FlareError) -> None:
     """One message and its hint."""
-    err.print(Text.assemble(("error: ", "bold red"), error.message))
-    err.print(Text.assemble(("hint:  ", "bold"), error.hint))
+    err.print(Text.assemble(("error: ", "bold red"), _printable(error.message)))
+    err.print(Text.assemble(("hint:  ", "bold"), _printable(error.hint)))
+
+
+def _printable(text: str) -> str:
+    """A text without what would move the cursor or change colours: it may quote a file, or its name."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def show_facts(title: str, facts: Sequence[tuple[str, object]]) -> None:

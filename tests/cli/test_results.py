@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from flare_cli.apps.fit import FitRequest, FitResult
+from flare_cli.cli.console import show_error
 from flare_cli.cli.main import main
+from flare_cli.errors import FlareError
 from flare_cli.track.request import PreprocessRequest, PreprocessResult
 
 
@@ -100,3 +102,13 @@ def test_a_fresh_fit_that_is_stopped_says_how_to_go_on(shown, monkeypatch: pytes
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             main()
         assert words in capsys.readouterr().err
+
+
+def test_a_message_can_not_command_the_terminal(capsys):
+    show_error(FlareError("a\x1b[2Jb\x07.png is no picture", hint="look at\x9b31m it"))
+    said = capsys.readouterr().err
+    assert not {"\x1b[2J", "\x07", "\x9b"} & {said[i : i + n] for i in range(len(said)) for n in (1, 4)}
+
+
+def test_a_message_has_an_end():
+    assert len(FlareError("x" * 10**6, hint="").message) < 1010

@@ -379,7 +379,7 @@ def read_damaged(kind: Kind, data: bytes) -> str:
 def is_a_sentence(error: FlareError) -> None:
     assert error.message.strip()
     assert error.hint.strip()
-    assert len(error.message) < 2000
+    assert len(error.message) < 1010
 
 
 def test_all_kinds_are_named(kinds: dict[str, Any]):

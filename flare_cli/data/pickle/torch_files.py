@@ -82,8 +82,9 @@ def _tensor(arguments: tuple[Any, ...]) -> Any:
     if len(arguments) < 4 or not isinstance(arguments[0], _Storage):
         raise Refused("a tensor without a storage")
     storage, offset, shape, stride = arguments[:4]
-    numbers = [offset, *(shape if isinstance(shape, tuple) else [None]), *(stride if isinstance(stride, tuple) else [])]
-    if any(type(n) is not int or not 0 <= n < 1 << 40 for n in numbers) or len(shape) != len(stride):
+    if not isinstance(shape, tuple) or not isinstance(stride, tuple) or len(shape) != len(stride):
+        raise Refused("a tensor whose shape and stride do not belong together")
+    if any(type(n) is not int or not 0 <= n < 1 << 40 for n in (offset, *shape, *stride)):
         raise Refused("a tensor with a shape or stride that is not of whole numbers")
     if len(shape) > MAX_DIMENSIONS:
         raise Refused("a tensor of too many dimensions")

@@ -56,6 +56,7 @@ def _view(size: int, stride: int, key: str = "0") -> bytes:
         (_view(5, 1), "beyond its storage"),
         (_view(2**31 - 1, 0), "bytes"),
         (_view(4, 1, "../secret"), "lacks the storage"),
+        (_view(4, 1).replace(b"K\x01\x85\x89", b"K\x01\x89"), "belong together"),
     ],
 )
 def test_tensors_that_lie_about_their_storage_are_refused(tmp_path, body, message):
