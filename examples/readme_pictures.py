@@ -27,6 +27,8 @@ from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.data.image import read_rgb
 from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.parallel.progress import quiet
+from flare_cli.show.film import Film
+from flare_cli.show.lighting import Lighting
 from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.show.track_pictures import sheet
 from flare_cli.synthetic.recording import make_synthetic_subject
@@ -89,14 +91,15 @@ def fitted_pictures(subject: Path, run: Path, folder: Path) -> None:
 
 def relit_picture(run: Path, folder: Path) -> None:
     """The avatar under another light that turns once around it. The light isn't shown: it would flash on the page."""
-    relight(RelightRequest(run=run, envmap=LIGHT, out=folder, turn_light=True, background=False), quiet)
+    film, studio = Film(out=folder, background="black"), Lighting(envmaps=(LIGHT,), turn=True)
+    relight(RelightRequest(run=run, film=film, lighting=studio), quiet)
     moving("relit", [read_rgb(path) for path in sorted(folder.glob("*.png"))])
 
 
 def animated_picture(run: Path, driver: Path, folder: Path) -> None:
     """Somebody else's recording, and beside it the avatar with that performance."""
     filmed = make_synthetic_subject(driver, frames=DRIVER_FRAMES, size=DRIVER_SIZE, samples=SAMPLES, seed=DRIVER_SEED)
-    animate(AnimateRequest(run=run, driver=driver, out=folder, size=DRIVER_SIZE), quiet)
+    animate(AnimateRequest(run=run, driver=driver, film=Film(out=folder, size=DRIVER_SIZE)), quiet)
     pairs = zip(filmed.track.frames.tolist(), sorted(folder.glob("*.png")), strict=True)
     moving("animated", [sheet([[read_rgb(filmed.image_path(n)), read_rgb(path)]], gap=0) for n, path in pairs])
 

@@ -14,6 +14,8 @@ from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
+from flare_cli.show.film import Film
+from flare_cli.show.lighting import Lighting
 from flare_cli.synthetic.recording import make_synthetic_subject
 
 FRAMES, SIZE = 48, 192
@@ -66,11 +68,13 @@ def demo(request: DemoRequest, progress: ProgressCallback) -> DemoResult:
         fit(FitRequest(subject=subject, run=run, config="demo", device=request.device), progress)
     fitted = time.monotonic()
     scores = evaluate(EvalRequest(run=run, device=request.device), progress)
+    sunset = Lighting(envmaps=(Path("sunset"),), turn=True)
     relit = relight(
-        RelightRequest(run=run, envmap=Path("sunset"), out=out / "relit.mp4", turn_light=True, device=request.device),
-        progress,
+        RelightRequest(run=run, film=Film(out=out / "relit.mp4"), lighting=sunset, device=request.device), progress
     )
-    moved = animate(AnimateRequest(run=run, driver=driver, out=out / "animated.mp4", device=request.device), progress)
+    moved = animate(
+        AnimateRequest(run=run, driver=driver, film=Film(out=out / "animated.mp4"), device=request.device), progress
+    )
     files = [
         export(ExportRequest(run=run, kind=kind, out=out / "export", device=request.device), progress)
         for kind in ("glb", "obj")
@@ -86,8 +90,8 @@ def demo(request: DemoRequest, progress: ProgressCallback) -> DemoResult:
         ]
     pictures = {
         "recorded, drawn, albedo, light": scores.pictures,
-        "relit": relit.out,
-        "animated": moved.out,
+        "relit": relit.files[0],
+        "animated": moved.files[0],
         "glb": files[0].file,
         "obj": files[1].file,
     }

@@ -15,7 +15,8 @@ from flare_cli.fit.track_on_pixels import refined_on_pixels
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
-from flare_cli.show.predictions import PredictionsRequest, named_envmaps, write_predictions
+from flare_cli.show.envmaps import named_envmaps
+from flare_cli.show.predictions import PredictionsRequest, write_predictions
 from flare_cli.show.report import TruthScore, score_frames, write_report
 from flare_cli.subject.folder import Subject, load_subject
 from flare_cli.subject.track import Track

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from flare_cli.data.hdr import load_envmap
 from flare_cli.parallel.progress import ProgressCallback, one_at_a_time
-from flare_cli.show.envmaps import find_envmap
-from flare_cli.show.predictions import named_envmaps
+from flare_cli.show.envmaps import find_envmap, named_envmaps
 from flare_cli.subject.folder import load_subject, save_subject
 from flare_cli.synthetic.lighting import exposed, front_lit
 from flare_cli.synthetic.mitsuba import mitsuba_variant

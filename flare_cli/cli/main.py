@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
-from collections.abc import Sequence
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from flare_cli import __version__
-from flare_cli.cli import console
+from flare_cli.cli import console, film
 from flare_cli.cli.head import app as head_app
+from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, RunArgument, finite
+from flare_cli.cli.results import number, show
 from flare_cli.errors import FlareError, file_error
 
 # Threads that wait for each other must sleep, not spin: on a busy machine spinning made a fit step five times slower.
@@ -39,34 +38,7 @@ app = typer.Typer(
 app.add_typer(head_app, name="head")
 
 
-def _finite(value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number")
-    return value
-
-
-Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, or cuda")]
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="change one setting; may be repeated")
-]
-RunArgument = Annotated[
-    Path | None, typer.Argument(metavar="[RUN]", help="run folder; by default the newest under ./runs")
-]
-PictureSize = Annotated[int | None, typer.Option(help="height of the pictures in pixels", min=32, max=4096)]
-RasterizerName = Annotated[
-    str | None, typer.Option("--rasterizer", help="auto, warp, nvdiffrast or pytorch3d; by default as it was fitted")
-]
-STOPS: dict[str, Any] = {"min": -60, "max": 60, "callback": _finite}  # float32 holds 127 either way
 MapStops = Annotated[float, typer.Option(help="stops for --relight-envmap; 0 takes maps as they are", **STOPS)]
-FrameLimit = Annotated[int | None, typer.Option("--frames", help="only the first so many frames", min=1)]
-
-
-class Quality(str, Enum):
-    """How shadows are drawn: learned in a few poses, or traced in each frame."""
-
-    NORMAL = "normal"
-    HIGH = "high"
 
 
 def _version(value: bool) -> bool:
@@ -93,7 +65,7 @@ def preprocess(
     fps: Annotated[
         float | None,
         typer.Option(
-            help="drop frames down to this rate; for a data set, its own rate", min=0.1, max=1000, callback=_finite
+            help="drop frames down to this rate; for a data set, its own rate", min=0.1, max=1000, callback=finite
         ),
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="stop after so many frames", min=1)] = None,
@@ -129,7 +101,7 @@ def preprocess(
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run(request, progress)
-    _show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
+    show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
 
 
 def _import(
@@ -150,7 +122,7 @@ def _import(
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = import_dataset(request, progress)
-    _show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
+    show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
 
 
 @app.command()
@@ -165,7 +137,7 @@ def convert(
     from flare_cli.apps.convert import convert as run
 
     result = run(ConvertRequest(subject=subject, to=to, out=out))
-    _show(f"written {result.folder}", asdict(result), as_json)
+    show(f"written {result.folder}", asdict(result), as_json)
 
 
 @app.command()
@@ -190,7 +162,7 @@ def fit(
     vram: Annotated[
         float | None,
         typer.Option(
-            metavar="GB", help="GPU memory that the fit may take; lowers batches", min=1, max=10**4, callback=_finite
+            metavar="GB", help="GPU memory that the fit may take; lowers batches", min=1, max=10**4, callback=finite
         ),
     ] = None,
     write_track: Annotated[
@@ -219,7 +191,7 @@ def fit(
     )
     with console.progress_bars("--fresh" if fresh else None) as progress:
         result = run(request, progress)
-    _show(f"avatar {result.avatar}", asdict(result), as_json, then=("eval", request.run))
+    show(f"avatar {result.avatar}", asdict(result), as_json, then=("eval", request.run))
 
 
 def _run_of(subject: Path) -> Path:
@@ -294,16 +266,16 @@ def evaluate(
 
 
 def _show_scores(result: Any) -> None:
-    rows = [(name, _number(result.mean[name]), _number(result.median[name])) for name in result.mean]
+    rows = [(name, number(result.mean[name]), number(result.median[name])) for name in result.mean]
     console.show_table(
         f"{result.run}: {result.frames} frames at {result.size[1]}x{result.size[0]}", ("", "mean", "median"), rows
     )
     if result.refined_on_test_pixels is not None:
-        rows = [(name, _number(value)) for name, value in result.refined_on_test_pixels.items()]
+        rows = [(name, number(value)) for name, value in result.refined_on_test_pixels.items()]
         console.show_table("after refining pose and expression on the pixels of these frames", ("", "mean"), rows)
     if result.truth is not None:
         console.show_facts(
-            "against the truth", [(k.replace("_", " "), _number(v)) for k, v in asdict(result.truth).items()]
+            "against the truth", [(k.replace("_", " "), number(v)) for k, v in asdict(result.truth).items()]
         )
     if result.mean["lpips"] is None:
         console.note(f"LPIPS is not available: {result.lpips_status}")
@@ -338,75 +310,8 @@ def _evaluate_truth(
     console.show_facts("", [("file", path) for path in result.files])
 
 
-@app.command()
-def relight(
-    run: RunArgument = None,
-    envmap: Annotated[Path, typer.Option(help="an equirectangular .hdr picture, or the name of a bundled one")] = Path(
-        "studio"
-    ),
-    out: Annotated[Path, typer.Option("-o", "--out", help="an .mp4, or a folder for PNG pictures")] = Path("relit.mp4"),
-    exposure: Annotated[
-        float | None, typer.Option(help="stops; by default the map's mean radiance becomes 1", **STOPS)
-    ] = None,
-    yaw: Annotated[
-        float, typer.Option(help="turn the light about the vertical, in degrees", min=-3600, max=3600, callback=_finite)
-    ] = 0.0,
-    turn_light: Annotated[bool, typer.Option(help="turn the light once around during the video")] = False,
-    background: Annotated[bool, typer.Option(help="show the environment behind the head")] = True,
-    quality: Annotated[Quality, typer.Option(help="high traces shadows in every frame")] = Quality.NORMAL,
-    frames: FrameLimit = None,
-    size: PictureSize = None,
-    rasterizer: RasterizerName = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Show the avatar's performance under another light."""
-    from flare_cli.apps.relight import RelightRequest
-    from flare_cli.apps.relight import relight as run_relight
-
-    request = RelightRequest(
-        run=run, envmap=envmap, out=out, exposure=exposure, yaw_degrees=yaw, turn_light=turn_light,
-        background=background, quality=quality.value, frames=frames, size=size, rasterizer=rasterizer, device=device,
-    )  # fmt: skip
-    with console.progress_bars() as progress:
-        result = run_relight(request, progress)
-    _show(f"relit {result.out}", asdict(result), as_json)
-
-
-@app.command()
-def animate(
-    run: RunArgument = None,
-    driver: Annotated[
-        Path,
-        typer.Option(help="subject folder, ARKit .csv or .json, .npz, video, or blink, talk, look-around, turntable"),
-    ] = ...,  # type: ignore[assignment]
-    out: Annotated[Path, typer.Option("-o", "--out", help="an .mp4, or a folder for PNG pictures")] = Path("anim.mp4"),
-    absolute: Annotated[
-        bool, typer.Option(help="copy the driver's numbers, not its change from its own neutral")
-    ] = False,
-    frames: FrameLimit = None,
-    size: PictureSize = None,
-    rasterizer: RasterizerName = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Let another person, a capture, a video or a preset drive the avatar."""
-    from flare_cli.apps.animate import AnimateRequest
-    from flare_cli.apps.animate import animate as run_animate
-
-    request = AnimateRequest(
-        run=run,
-        driver=driver,
-        out=out,
-        absolute=absolute,
-        frames=frames,
-        size=size,
-        rasterizer=rasterizer,
-        device=device,
-    )
-    with console.progress_bars() as progress:
-        result = run_animate(request, progress)
-    _show(f"animated {result.out}", asdict(result), as_json)
+app.command()(film.relight)
+app.command()(film.animate)
 
 
 @app.command()
@@ -425,7 +330,7 @@ def export(
     request = ExportRequest(run=run, kind=kind, out=out, texture_size=texture_size, device=device)
     with console.progress_bars() as progress:
         result = run_export(request, progress)
-    _show(f"exported {result.file}", asdict(result), as_json)
+    show(f"exported {result.file}", asdict(result), as_json)
 
 
 @app.command()
@@ -473,7 +378,7 @@ def synth(
     with console.progress_bars() as progress:
         result = run_synth(request, progress)
     subject = result.given or result.tracked
-    _show(f"recording {result.folder}", asdict(result), as_json, then=() if subject is None else _fitting(subject))
+    show(f"recording {result.folder}", asdict(result), as_json, then=() if subject is None else _fitting(subject))
 
 
 @app.command()
@@ -508,50 +413,6 @@ def doctor(as_json: AsJson = False) -> None:
         console.show_checklist([(marks[f.present, f.needed], f.name, f.state, f.advice) for f in findings])
     if any(f.needed and not f.present for f in findings):
         raise typer.Exit(1)
-
-
-def _show(title: str, result: dict[str, Any], as_json: bool, *, then: Sequence[object] = ()) -> None:
-    """The result; for people also the words of the command that usually comes next."""
-    if as_json:
-        console.show_json(result)
-        return
-    console.show_facts(title, [_fact(name, value) for name, value in result.items()])
-    if then:
-        console.show_next(then)
-
-
-def _fact(name: str, value: object) -> tuple[str, str]:
-    """A field of a result as a name and a text for people."""
-    label = name.removesuffix("_bytes").replace("_", " ")
-    if name.endswith("_bytes") and isinstance(value, int):
-        return label, f"{value / 2**30:.2f} GiB"
-    if name == "seconds" and isinstance(value, float):
-        return "time", _duration(value)
-    if name == "seconds" and isinstance(value, dict):
-        return "time", ", ".join(f"{part} {_duration(seconds)}" for part, seconds in value.items())
-    return label, _readable(value)
-
-
-def _readable(value: object) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_readable(v)}" for k, v in value.items())
-    if isinstance(value, list | tuple):
-        shown = ", ".join(_readable(v) for v in value[:8])
-        return shown + (f", … ({len(value)} in all)" if len(value) > 8 else "") if value else "none"
-    return str(value)
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{seconds:.1f} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4g}"
 
 
 def main() -> None:

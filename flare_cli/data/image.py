@@ -37,8 +37,9 @@ def read_numbers(path: Path) -> UInt8[np.ndarray, "H W *C"] | UInt16[np.ndarray,
 
 
 def write_png(path: Path, picture: UInt8[np.ndarray, "H W *C"] | UInt16[np.ndarray, "H W *C"]) -> None:
-    """Write RGB or one-channel numbers of 8 or 16 bits as PNG; the file is whole or not there."""
-    rows = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    """Write RGB, RGBA or one-channel numbers of 8 or 16 bits as PNG; the file is whole or not there."""
+    to_file_order = cv2.COLOR_RGBA2BGRA if picture.shape[-1] == 4 else cv2.COLOR_RGB2BGR
+    rows = cv2.cvtColor(picture, to_file_order) if picture.ndim == 3 else picture
     # Of rows of differences, long matches are rarely found and long sought: runs alone give smaller files in less time.
     runs = [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     done, data = cv2.imencode(".png", rows, runs)

@@ -22,6 +22,7 @@ from flare_cli.data.atomic import replace_whole
 from flare_cli.errors import VideoError
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")  # that we write
+ALPHA_SUFFIXES = (".mov", ".webm")  # of these, those whose pictures may be transparent
 # ffmpeg turns pictures by their rotation tag before our filters; the scale makes pixels square.
 SQUARE_PIXELS = "scale=iw*sar:ih,setsar=1"
 HINT_OTHER_FILE = "check the path, or try another file: mp4, mov, webm, mkv and avi with a picture stream all work"
@@ -41,6 +42,14 @@ class VideoInfo:
     def expected_frames(self) -> int | None:
         """About how many frames there should be; only reading tells how many there are."""
         return None if self.duration is None else max(1, round(self.duration * self.fps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """The sound of a video, from `start` seconds on."""
+
+    path: Path
+    start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,15 +224,17 @@ def _reason(log: str) -> str:
 
 
 @contextmanager
-def open_video(path: Path, *, fps: float, crf: int = 18, preset: str = "veryfast") -> Generator[VideoWriter]:
-    """Write an H.264 file that plays everywhere.
+def open_video(
+    path: Path, *, fps: float, crf: int = 18, preset: str = "veryfast", sound: Sound | None = None
+) -> Generator[VideoWriter]:
+    """Write a video that plays everywhere: H.264, or VP9 into a .webm; where it is transparent ProRes 4444 or VP9.
 
     It appears under its name when the block ends well, and not at all when it does not. `crf` and `preset` are x264's:
-    lower is better and larger; a faster preset needs a lower crf or more bytes for the same quality. Raises
-    `VideoError` where it can't be written.
+    lower is better and larger; a faster preset needs a lower crf or more bytes for the same quality. Of `sound` as much
+    is taken as there are pictures; a file without any is silence. Raises `VideoError` where it can't be written.
     """
     with replace_whole(path, keep_suffix=True) as partial, tempfile.TemporaryFile() as log:
-        writer = VideoWriter(path, partial, log, ["-r", f"{fps:.6g}"], ["-crf", str(crf), "-preset", preset])
+        writer = VideoWriter(path, partial, log, fps=fps, quality=["-crf", str(crf), "-preset", preset], sound=sound)
         try:
             yield writer
         except BaseException:
@@ -236,25 +247,27 @@ def open_video(path: Path, *, fps: float, crf: int = 18, preset: str = "veryfast
 class VideoWriter:
     """Hands pictures to an encoder; `open_video` makes one.
 
-    All frames have one size; an odd edge is repeated once, because yuv420p needs even sizes.
+    All frames have one size and as many channels; an odd edge is repeated once, because yuv420p needs even sizes.
     """
 
-    def __init__(self, path: Path, partial: Path, log: IO[bytes], rate: list[str], quality: list[str]) -> None:
+    def __init__(
+        self, path: Path, partial: Path, log: IO[bytes], *, fps: float, quality: list[str], sound: Sound | None
+    ) -> None:
         self._path, self._partial, self._log = path, partial, log
-        self._rate, self._quality = rate, quality
+        self._fps, self._quality, self._sound = fps, quality, sound
         self._process: subprocess.Popen[bytes] | None = None
-        self._size: tuple[int, int] | None = None
+        self._shape: tuple[int, ...] | None = None
 
-    def write(self, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Add one picture."""
-        height, width = rgb.shape[:2]
+    def write(self, picture: UInt8[np.ndarray, "H W C"]) -> None:
+        """Add one picture, sRGB or with straight alpha as a fourth channel."""
+        height, width, channels = picture.shape
         if self._process is None:
-            self._size = (height, width)
-            self._process = self._start(height + height % 2, width + width % 2)
-        if self._size != (height, width):
-            raise ValueError(f"frames of {self._size} and of {(height, width)} in one video")
+            self._shape = picture.shape
+            self._process = self._start(height + height % 2, width + width % 2, transparent=channels == 4)
+        if self._shape != picture.shape:
+            raise ValueError(f"frames of {self._shape} and of {picture.shape} in one video")
         odd = height % 2 or width % 2
-        even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if odd else rgb
+        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if odd else picture
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(np.ascontiguousarray(even).data)
@@ -277,13 +290,29 @@ class VideoWriter:
             self._process.stdin.close()
         return self._process.wait()
 
-    def _start(self, height: int, width: int) -> subprocess.Popen[bytes]:
+    def _start(self, height: int, width: int, *, transparent: bool) -> subprocess.Popen[bytes]:
         command = [get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"]
-        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", *self._rate]
-        command += ["-i", "pipe:0", "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v", "libx264"]
-        command += ["-pix_fmt", "yuv420p", *self._quality, "-movflags", "+faststart"]
+        command += ["-f", "rawvideo", "-pix_fmt", "rgba" if transparent else "rgb24", "-s", f"{width}x{height}"]
+        command += ["-r", f"{self._fps:.6g}", "-i", "pipe:0"]
+        if self._sound is not None:
+            command += ["-ss", f"{self._sound.start:.6f}", *_input(self._sound.path)]
+            command += ["-map", "0:v", "-map", "1:a:0?", "-c:a", self._audio_codec(), "-b:a", "160k", "-shortest"]
+        command += ["-vf", "scale=out_color_matrix=bt709:out_range=tv", *self._codec(transparent)]
+        command += ["-movflags", "+faststart"] if self._path.suffix.lower() in (".mp4", ".mov") else []
         command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", _url(self._partial)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=self._log)
+
+    def _audio_codec(self) -> str:
+        return "libopus" if self._path.suffix.lower() == ".webm" else "aac"
+
+    def _codec(self, transparent: bool) -> list[str]:
+        if self._path.suffix.lower() == ".webm":
+            # Constant quality: VP9's scale is about a third longer than x264's. Row by row it uses the cores.
+            quality = ["-crf", "24", "-b:v", "0", "-row-mt", "1", "-cpu-used", "4"]
+            return ["-c:v", "libvpx-vp9", *quality, "-pix_fmt", "yuva420p" if transparent else "yuv420p"]
+        if transparent:
+            return ["-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le"]
+        return ["-c:v", "libx264", "-pix_fmt", "yuv420p", *self._quality]
 
     def _failure(self) -> VideoError:
         self._log.seek(0)

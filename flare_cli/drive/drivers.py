@@ -25,7 +25,7 @@ from flare_cli.head.joints import Joint
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
 from flare_cli.parallel.progress import ProgressCallback, one_at_a_time, quiet
-from flare_cli.subject.folder import load_track
+from flare_cli.subject.folder import Subject, load_subject, load_track
 from flare_cli.track.pipeline import make_subject
 from flare_cli.track.request import PreprocessRequest
 
@@ -44,7 +44,10 @@ class Neutral:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver:
-    """Motion in the parameters of one head, and the neutral that it is relative to. `notes` say what was converted."""
+    """Motion in the parameters of one head, and the neutral that it is relative to. `notes` say what was converted.
+
+    `subject` shows the motion in pictures, and `video` is what it was made of; None where there is none.
+    """
 
     expression: Float[Tensor, "N E"]
     pose: Float[Tensor, "N J 3"]
@@ -52,6 +55,8 @@ class Driver:
     fps: float
     neutral: Neutral
     notes: tuple[str, ...] = ()
+    subject: Subject | None = None
+    video: Path | None = None
 
     def __len__(self) -> int:
         return self.expression.shape[0]
@@ -76,7 +81,7 @@ def load_driver(source: Path, head: HeadModel, *, cache: Path, progress: Progres
     if suffix == ".npz":
         return _of_arrays(source, head)
     if suffix in (*VIDEO_SUFFIXES, ".avi", ".m4v"):
-        return _of_subject(_preprocessed(source, cache, progress), head)
+        return replace(_of_subject(_preprocessed(source, cache, progress), head), video=source)
     raise FlareError(f"{source}: {source.suffix or 'a file without suffix'} is not a kind of driver", hint=HINT)
 
 
@@ -85,6 +90,8 @@ def _of_subject(folder: Path, head: HeadModel) -> Driver:
     source = head if track.head == head.name else load_head(track.head)
     track.of_head(source)
     driver = _with_medians(track.expression, track.pose, track.translation, track.fps)
+    # A refined track is a folder without pictures.
+    driver = replace(driver, subject=load_subject(folder) if (folder / "image").is_dir() else None)
     return driver if source is head else _converted(driver, source, head)
 
 

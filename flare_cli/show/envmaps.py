@@ -31,6 +31,19 @@ def find_envmap(path: Path) -> Path:
     )
 
 
+def named_envmaps(paths: tuple[Path, ...]) -> dict[str, Path]:
+    """Files (or bundled maps) by the names of what is made with them. Raises `EnvmapError` where two share one."""
+    named: dict[str, Path] = {}
+    for path in map(find_envmap, paths):
+        if path.stem in named:
+            raise EnvmapError(
+                f"{path} and {named[path.stem]} have the same name",
+                hint="rename one: what is drawn under them is named after them",
+            )
+        named[path.stem] = path
+    return named
+
+
 def automatic_exposure(envmap: Float[Tensor, "H W 3"]) -> float:
     """Stops that bring the map's mean radiance over the sphere to 1: maps from anywhere then light a face alike."""
     rows = envmap.shape[0]

@@ -19,11 +19,11 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import read_numbers, write_png
 from flare_cli.data.json_file import write_json
-from flare_cli.errors import EnvmapError, SubjectError
+from flare_cli.errors import SubjectError
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.colour import linear_from_srgb
 from flare_cli.render.raster.interface import Rasterizer
-from flare_cli.show.envmaps import find_envmap
+from flare_cli.show.envmaps import named_envmaps
 from flare_cli.show.predicted import Prediction
 from flare_cli.show.track_pictures import draw_track, to_bytes
 from flare_cli.subject.track import Track
@@ -142,18 +142,6 @@ def _read(path: Path, track: Track) -> Float[np.ndarray, "H W *C"]:
     if picture.shape[1::-1] == size:
         return picture
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if picture.shape[0] > size[1] else cv2.INTER_LINEAR)
-
-
-def named_envmaps(paths: tuple[Path, ...]) -> dict[str, Path]:
-    """Files (or bundled maps) by the folder names they get. Raises `EnvmapError` where two share one."""
-    named: dict[str, Path] = {}
-    for path in map(find_envmap, paths):
-        if path.stem in named:
-            raise EnvmapError(
-                f"{path} and {named[path.stem]} have the same name", hint="rename one: pictures go into relit/NAME"
-            )
-        named[path.stem] = path
-    return named
 
 
 def as_bytes(values: Float[Tensor, "*batch C"]) -> UInt8[np.ndarray, "*batch C"]:

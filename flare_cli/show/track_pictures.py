@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from flare_cli.avatar.picture import Picture, draw
 from flare_cli.fit.frames import Frames
 from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.parallel.blocks import threads_for_blocks
+from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
-from flare_cli.render.light.environment import EnvironmentLight, environment_background
 from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light
 from flare_cli.render.raster.interface import Rasterizer
@@ -35,43 +36,50 @@ class DrawnFrames:
     picture: Picture
 
 
+@runtime_checkable
+class Background(Protocol):
+    """What is behind the avatar."""
+
+    def behind(self, cameras: Cameras, frames: slice) -> Float[Tensor, "#B H W 3"]:
+        """Linear radiance that the cameras of some frames see; one picture where all see the same."""
+        ...
+
+
 def draw_track(
     avatar: Avatar,
     track: Track,
     rasterizer: Rasterizer,
     *,
     light: Light | SummedLight | None = None,
-    behind: EnvironmentLight | None = None,
+    cameras: Cameras | None = None,
+    background: Background | None = None,
     turned: Float[Tensor, " N"] | None = None,
     rays: int = 0,
     batch: int | None = None,
 ) -> Iterator[DrawnFrames]:
-    """Draw every frame of `track` under `light` (the recording's own by default), before what is `behind`.
+    """Draw every frame of `track` under `light` (the recording's own by default), before a background or black.
 
-    Light and background are `turned` by so many radians about +y in each frame. With `rays` what shadows each vertex is
-    traced anew in each frame, by so many; the avatar's own visibility is of a few poses. `batch` is how many frames are
-    drawn at once, by default what suits the device.
+    `cameras` are one a frame, by default the recording's. Light and background are `turned` by so many radians about +y
+    in each frame. With `rays` what shadows each vertex is traced anew in each frame, by so many; the avatar's own
+    visibility is of a few poses. `batch` is how many frames are drawn at once, by default what suits the device.
     """
     track = track.to(avatar.device)
+    cameras = track.cameras() if cameras is None else cameras.to(avatar.device)
     if batch is None:
-        pixels = track.camera.height * track.camera.width
+        pixels = cameras.height * cameras.width
         batch = max(1, GPU_PIXELS // pixels) if avatar.device.type == "cuda" else CPU_BATCH
     with torch.no_grad():
         corrections = avatar.corrections()
         motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
-        cameras = track.cameras()
         if turned is not None:  # turning the light is turning everything else the other way
             world = rotation_from_axis_angle(
                 turned.to(avatar.device)[:, None] * cameras.intrinsics.new_tensor([0, -1, 0])
             )
             motion, cameras = motion.turned(world), cameras.turned(world)
         views = cameras.projections()
-        still = turned is None and track.video is None
-        background = environment_background(behind, cameras[:1]) if behind is not None and still else None
         for start in range(0, len(track), batch):
             part = slice(start, start + batch)
-            if behind is not None and not still:
-                background = environment_background(behind, cameras[part])
+            behind = None if background is None else background.behind(cameras[part], part)
             with threads_for_blocks():
                 posed = avatar.move(motion[part], corrections)
                 if rays:
@@ -82,7 +90,7 @@ def draw_track(
                     views[part],
                     light=light or avatar.light,
                     rasterizer=rasterizer,
-                    background=background,
+                    background=behind,
                 )
             yield DrawnFrames(start, picture)
 

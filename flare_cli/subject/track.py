@@ -65,15 +65,6 @@ class Track:
         """The camera of every frame."""
         return self.camera.expand(len(self)) if self.video is None else self.camera[self.video]
 
-    def shots(self) -> list[Track]:
-        """The track in parts of consecutive frames that one camera filmed, each with that camera alone."""
-        if self.video is None:
-            return [self]
-        _, counts = torch.unique_consecutive(self.video, return_counts=True)
-        stops = counts.cumsum(0).tolist()
-        parts = [self[stop - count : stop] for stop, count in zip(stops, counts.tolist(), strict=True)]
-        return [part.with_camera(part.cameras()[:1]) for part in parts]
-
     def with_camera(self, camera: Cameras) -> Track:
         """The same motion seen by another camera."""
         return replace(self, camera=camera, video=None)

@@ -19,6 +19,7 @@ from flare_cli.fit.run_folder import load_run
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.stored import remove_head, save_head
 from flare_cli.parallel.progress import quiet
+from flare_cli.show.film import Film
 from flare_cli.subject.folder import Subject, save_subject
 from flare_cli.track.label.head_projector import HeadProjector
 
@@ -62,8 +63,10 @@ def test_everything_after_tracking_works_with_flame(subject: Subject, flame_head
     vertices = {flame_head.template.numel(), flame_head.weights.numel(), flame_head.shape_dirs.numel()}
     assert not [name for name, tensor in tensors.items() if tensor.numel() in vertices and name != "mesh.offsets"]
     assert evaluate(EvalRequest(run=run), quiet).frames >= 1
-    relight(RelightRequest(run=run, envmap=Path("studio"), out=tmp_path / "relit", frames=1, size=48), quiet)
-    made = animate(AnimateRequest(run=run, driver=subject.folder, out=tmp_path / "anim", frames=2, size=48), quiet)
+    relight(RelightRequest(run=run, film=Film(out=tmp_path / "relit", frames=1, size=48)), quiet)
+    made = animate(
+        AnimateRequest(run=run, driver=subject.folder, film=Film(out=tmp_path / "anim", frames=2, size=48)), quiet
+    )
     assert made.frames == 2
     assert read_rgb(next((tmp_path / "anim").glob("*.png"))).std() > 1
     exported = export(ExportRequest(run=run, kind="glb", out=tmp_path / "out", texture_size=64), quiet)

@@ -19,6 +19,7 @@ from flare_cli.data.image import read_rgb
 from flare_cli.head.model import HeadModel
 from flare_cli.head.stored import save_head
 from flare_cli.parallel.progress import quiet
+from flare_cli.show.film import Film
 from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.subject.folder import load_subject
 from flare_cli.synthetic.recording import make_synthetic_subject
@@ -64,20 +65,22 @@ def test_eval_scores_the_evaluation_video(place: Path):
 
 
 def test_every_video_is_relit_through_its_own_camera(place: Path):
-    request = RelightRequest(run=place / "run", envmap=Path("studio"), out=place / "relit", size=32)
+    request = RelightRequest(run=place / "run", film=Film(out=place / "relit", size=32))
     assert relight(request, quiet).frames == 3 * FRAMES
     assert len(list((place / "relit").iterdir())) == 3 * FRAMES
 
 
 def test_a_preset_and_another_heads_subject_drive_it(place: Path):
     talk = animate(
-        AnimateRequest(run=place / "run", driver=Path("talk"), out=place / "talk", frames=40, size=32), quiet
+        AnimateRequest(run=place / "run", driver=Path("talk"), film=Film(out=place / "talk", frames=40, size=32)), quiet
     )
     assert talk.frames == 40
     pictures = [read_rgb(place / "talk" / f"{n:05d}.png").astype(int) for n in (1, 20, 30, 40)]
     assert max(np.abs(p - pictures[0]).max() for p in pictures[1:]) > 5
     make_synthetic_subject(place / "driver", frames=10, size=48, samples=1)
-    moved = animate(AnimateRequest(run=place / "run", driver=place / "driver", out=place / "moved", size=32), quiet)
+    moved = animate(
+        AnimateRequest(run=place / "run", driver=place / "driver", film=Film(out=place / "moved", size=32)), quiet
+    )
     assert moved.frames == 10
     assert "converted from open-head to flame-2020" in moved.notes[0]
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
@@ -20,16 +22,21 @@ from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.cli.main import main
 from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import read_rgb
-from flare_cli.errors import AvatarError, BackendError, SubjectError
+from flare_cli.data.video import VideoReader
+from flare_cli.errors import AvatarError, BackendError, FlareError, SubjectError
 from flare_cli.fit.run_folder import newest_run
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.parallel.progress import quiet
+from flare_cli.show.film import SHEET_FRAMES, Film
+from flare_cli.show.lamps import PRESETS
+from flare_cli.show.lighting import Lighting
 from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.subject.folder import Subject
 from flare_cli.synthetic.recording import make_synthetic_subject
 
 STEPS = 30
+STUDIO = (Path("studio"),)
 SETTINGS = ("data.size=64", f"stage.steps={STEPS}", "material.log2_entries=12")
 
 
@@ -125,15 +132,94 @@ def test_relight_follows_the_light(run: Path, tmp_path: Path):
     pictures = []
     for yaw in (0, 180):
         out = tmp_path / str(yaw)
-        request = RelightRequest(run=run, envmap=Path("studio"), out=out, frames=1, yaw_degrees=yaw, background=False)
-        relight(request, quiet)
+        film, lighting = Film(out=out, frames=1, background="black"), Lighting(envmaps=STUDIO, rotate_degrees=yaw)
+        relight(RelightRequest(run=run, film=film, lighting=lighting), quiet)
         pictures.append(read_rgb(out / "00001.png").astype(float))
     assert np.abs(pictures[0] - pictures[1]).mean() > 1
 
 
+def test_several_lights_are_a_film_each_and_one_sheet(run: Path, tmp_path: Path):
+    lighting = Lighting(envmaps=(Path("studio"), Path("sunset")), lamps=(PRESETS["rim"],), exposure=-1.0)
+    film = Film(out=tmp_path / "relit.mp4", frames=8, sheet=tmp_path / "sheet.png", beside=True, camera="orbit")
+    result = relight(RelightRequest(run=run, film=film, lighting=lighting), quiet)
+    names = ["relit-studio.mp4", "relit-sunset.mp4", "sheet.png"]
+    assert [file.name for file in result.files] == names
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    assert result.exposure == {"studio": -1, "sunset": -1}
+    assert read_rgb(tmp_path / "sheet.png").shape == (2 * 64 + 4, SHEET_FRAMES * (128 + 4) - 4, 3)
+    assert [frame.rgb.shape for frame in VideoReader(result.files[0])] == 8 * [(64, 128, 3)]
+
+
+def test_a_cut_out_is_the_picture_over_black_with_its_coverage(run: Path, tmp_path: Path):
+    pictures = {}
+    for background in ("black", "transparent"):
+        film = Film(out=tmp_path / background, frames=1, background=background)
+        relight(RelightRequest(run=run, film=film), quiet)
+        pictures[background] = cv2.imread(str(film.out / "00001.png"), cv2.IMREAD_UNCHANGED).astype(int)
+    cut_out, over_black = pictures["transparent"], pictures["black"]
+    inside = cut_out[..., 3] == 255
+    assert 0.2 < inside.mean() < 0.9
+    assert np.abs(cut_out[..., :3] - over_black)[inside].max() <= 1
+    assert (over_black[cut_out[..., 3] == 0] == 0).all()
+
+
+def test_the_original_background_is_the_recordings(subject: Subject, run: Path, tmp_path: Path):
+    film = Film(out=tmp_path / "relit", frames=3, background="original")
+    relight(RelightRequest(run=run, film=film), quiet)
+    recorded = read_rgb(subject.image_path(int(subject.track.frames[2]))).astype(int)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "relit" / "00003.png")[:, :4], recorded[:, :4])
+    film = Film(out=tmp_path / "moved", frames=3, background="original")
+    animate(AnimateRequest(run=run, driver=Path("turntable"), film=film), quiet)
+    assert np.abs(read_rgb(tmp_path / "moved" / "00001.png")[:8, :4] - recorded[:8, :4]).max() <= 2
+
+
+def test_films_of_another_shape_rate_and_end(run: Path, tmp_path: Path):
+    film = Film(out=tmp_path / "talk", size=40, width=100, fps=6, frames=5, loop=True, background="#ff0000")
+    result = animate(AnimateRequest(run=run, driver=Path("talk"), film=film), quiet)
+    assert result.frames == 8  # 1 2 3 4 5 4 3 2
+    pictures = [read_rgb(path) for path in sorted((tmp_path / "talk").iterdir())]
+    assert [picture.shape for picture in pictures] == 8 * [(40, 100, 3)]
+    np.testing.assert_array_equal(pictures[1], pictures[7])
+    np.testing.assert_array_equal(pictures[0][0, 0], (255, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("film", "lighting", "said"),
+    [
+        ({"background": "transparent", "out": Path("film.mp4")}, Lighting(), "has no transparency"),
+        ({"background": "blur"}, Lighting(), "no environment for --background blur"),
+        ({"background": "original", "camera": "track"}, Lighting(), "filmed by the recording's camera"),
+        ({"background": "beach"}, Lighting(), "'beach' is not a background"),
+        ({"beside": True}, Lighting(), "nothing to show beside"),
+        ({}, Lighting(envmaps=(Path("studio"), Path("measured/studio"))), "have the same name"),
+    ],
+)
+def test_what_can_not_be_filmed_is_told_before_the_work(film, lighting: Lighting, said: str, run: Path, tmp_path: Path):
+    asked = Film(**{"out": tmp_path / "out", **film})
+    with pytest.raises(FlareError, match=said):
+        animate(AnimateRequest(run=run, driver=Path("blink"), film=asked, lighting=lighting), quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_driving_videos_sound_goes_with_the_avatar(subject: Subject, run: Path, monkeypatch, tmp_path: Path):
+    talkie = tmp_path / "talkie.mp4"
+    tone = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=12", "-f", "lavfi", "-i", "sine=frequency=440", "-t", "2"]
+    subprocess.run([get_ffmpeg_exe(), "-v", "error", *tone, "-c:a", "aac", str(talkie)], check=True)
+    # The subject that tracking would have made of the video: the recording at hand.
+    monkeypatch.setattr("flare_cli.drive.drivers._preprocessed", lambda *_: subject.folder)
+    for sound, heard in ((True, 1), (False, 0)):
+        film = Film(out=tmp_path / f"{sound}.mp4")
+        assert animate(AnimateRequest(run=run, driver=talkie, film=film, sound=sound), quiet).frames == 10
+        log = subprocess.run(
+            [get_ffmpeg_exe(), "-i", str(film.out)], capture_output=True, text=True, check=False
+        ).stderr
+        assert log.count("Audio: aac") == heard
+
+
 def test_relight_writes_a_video(run: Path, tmp_path: Path):
     out = tmp_path / "relit.mp4"
-    relight(RelightRequest(run=run, envmap=Path("overcast"), out=out, turn_light=True), quiet)
+    lighting = Lighting(envmaps=(Path("overcast"),), turn=True)
+    relight(RelightRequest(run=run, film=Film(out=out), lighting=lighting), quiet)
     video = cv2.VideoCapture(str(out))
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 10
 
@@ -149,7 +235,7 @@ def explicit(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_explicit_light_goes_through_every_command(subject: Subject, explicit: Path, tmp_path: Path):
     assert evaluate(EvalRequest(run=explicit), quiet).mean["psnr_foreground"] > 15
-    animate(AnimateRequest(run=explicit, driver=subject.folder, out=tmp_path / "own"), quiet)
+    animate(AnimateRequest(run=explicit, driver=subject.folder, film=Film(out=tmp_path / "own")), quiet)
     assert len(list((tmp_path / "own").glob("*.png"))) == 10
     light = load_envmap(export(ExportRequest(run=explicit, kind="hdr", out=tmp_path), quiet).file)
     assert light.shape == (64, 128, 3)
@@ -160,10 +246,8 @@ def test_traced_shadows_are_close_to_learned_ones_and_not_the_same(explicit: Pat
     pictures = []
     for quality in ("normal", "high"):
         out = tmp_path / quality
-        request = RelightRequest(
-            run=explicit, envmap=Path("night_street"), out=out, frames=1, background=False, quality=quality
-        )
-        relight(request, quiet)
+        film = Film(out=out, frames=1, background="black", traced=quality == "high")
+        relight(RelightRequest(run=explicit, film=film, lighting=Lighting(envmaps=(Path("night_street"),))), quiet)
         pictures.append(read_rgb(next(out.glob("*.png"))).astype(float))
     difference = np.abs(pictures[0] - pictures[1])
     assert difference.max() > 0
@@ -171,8 +255,8 @@ def test_traced_shadows_are_close_to_learned_ones_and_not_the_same(explicit: Pat
 
 
 def test_animating_by_the_own_recording_gives_the_own_performance(subject: Subject, run: Path, tmp_path: Path):
-    animate(AnimateRequest(run=run, driver=subject.folder, out=tmp_path / "own", absolute=True), quiet)
-    animate(AnimateRequest(run=run, driver=subject.folder, out=tmp_path / "relative"), quiet)
+    animate(AnimateRequest(run=run, driver=subject.folder, film=Film(out=tmp_path / "own"), absolute=True), quiet)
+    animate(AnimateRequest(run=run, driver=subject.folder, film=Film(out=tmp_path / "relative")), quiet)
     for name in ("00001.png", "00010.png"):
         own, relative = read_rgb(tmp_path / "own" / name), read_rgb(tmp_path / "relative" / name)
         assert np.abs(own.astype(int) - relative).mean() < 0.5
@@ -237,7 +321,7 @@ def test_unknown_export_format_and_empty_driver(run: Path, tmp_path: Path):
         export(ExportRequest(run=run, kind="fbx", out=tmp_path / "out"), quiet)
     assert not (tmp_path / "out").exists()
     with pytest.raises(SubjectError, match="is not a subject"):
-        animate(AnimateRequest(run=run, driver=tmp_path, out=tmp_path / "x.mp4"), quiet)
+        animate(AnimateRequest(run=run, driver=tmp_path, film=Film(out=tmp_path / "x.mp4")), quiet)
 
 
 def test_newest_run_is_the_one_written_last(run: Path, tmp_path: Path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
-from flare_cli.data.video import VideoReader, open_video, video_info
+from flare_cli.data.video import Sound, VideoReader, open_video, video_info
 from flare_cli.errors import FileError, VideoError
 
 SIZE, FRAMES, FPS = (48, 64), 20, 10.0
@@ -228,3 +228,30 @@ def test_a_folder_that_can_not_be_written_to_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match="file"):
         write_pattern(tmp_path / "file" / "video.mp4")
+
+
+def sound_of(path: Path) -> np.ndarray:
+    """The sound as numbers, 8,000 a second."""
+    command = [get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-f", "s16le", "-ac", "1", "-ar", "8000", "-"]
+    return np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.int16)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mov"])
+def test_sound_is_taken_from_its_start_for_as_long_as_there_are_pictures(suffix: str, video: Path, tmp_path: Path):
+    talkie, out = tmp_path / "talkie.mp4", tmp_path / f"out{suffix}"
+    tone = "sine=frequency=440:duration=3,volume='if(lt(t,1),0,1)':eval=frame"  # silent for a second
+    ffmpeg("-f", "lavfi", "-i", tone, "-c:a", "aac", talkie)
+    with open_video(out, fps=FPS, sound=Sound(path=talkie, start=0.5)) as writer:
+        for index in range(FRAMES):
+            writer.write(pattern(index))
+    heard = np.abs(sound_of(out).astype(int)) > 1000
+    assert np.argmax(heard) / 8000 == pytest.approx(0.5, abs=0.05)
+    assert len(heard) / 8000 == pytest.approx(FRAMES / FPS, abs=0.1)
+    assert len(list(VideoReader(out))) == FRAMES
+
+
+def test_a_video_without_sound_gives_a_silent_one(video: Path, tmp_path: Path):
+    out = tmp_path / "silent.mp4"
+    with open_video(out, fps=FPS, sound=Sound(path=video)) as writer:
+        writer.write(pattern(0))
+    assert len(list(VideoReader(out))) == 1

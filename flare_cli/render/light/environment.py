@@ -98,8 +98,10 @@ def prefilter(envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
     )
 
 
-def environment_background(light: EnvironmentLight, cameras: Cameras) -> Float[Tensor, "B H W 3"]:
-    """What cameras see of an environment behind the head: linear radiance."""
+def environment_background(
+    light: EnvironmentLight, cameras: Cameras, roughness: float = 0.0
+) -> Float[Tensor, "B H W 3"]:
+    """What cameras see of an environment behind the head, blurred as in a mirror of some roughness: linear radiance."""
     device = cameras.intrinsics.device
     fx, fy, cx, cy = cameras.intrinsics[:, :, None, None].unbind(1)
     v, u = torch.meshgrid(
@@ -110,7 +112,9 @@ def environment_background(light: EnvironmentLight, cameras: Cameras) -> Float[T
     across, down = (u - cx) / fx, (v - cy) / fy
     in_camera = torch.stack([across, down, torch.ones_like(across)], -1).flatten(1, 2)
     direction = torch.nn.functional.normalize(in_camera @ cameras.camera_from_world[:, :, :3], dim=-1)
-    return light.radiance(direction.flatten(0, 1)).view(*across.shape, 3)
+    looking = direction.flatten(0, 1)
+    seen = light.specular(looking, torch.full_like(looking[:, :1], roughness)) if roughness else light.radiance(looking)
+    return seen.view(*across.shape, 3)
 
 
 def solid_angles(rows: int) -> Float[np.ndarray, " rows"]:
