@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_cli.data.video import Sound
-from flare_cli.drive.drivers import load_driver
+from flare_cli.drive.drivers import CACHE, load_driver
 from flare_cli.drive.transfer import transfer
 from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.parallel.progress import ProgressCallback
@@ -15,9 +15,6 @@ from flare_cli.render.gpu_memory import DRAW_SMALLER, gpu_memory
 from flare_cli.show.film import Film, shoot
 from flare_cli.show.lighting import LIGHT_OF_THE_RECORDING, Lighting, environments
 from flare_cli.show.performance import driven_performance
-
-CACHE = ".flare-drivers"
-"""Beside the output: subjects of driving videos."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

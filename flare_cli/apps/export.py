@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from flare_cli.avatar.bake import bake_mesh, bake_rig, bake_textures
-from flare_cli.data.gltf import write_glb
+from flare_cli.avatar.bake import Profile, bake_animation, bake_mesh, bake_rig, bake_textures
+from flare_cli.data.gltf import Animation, GltfAvatar, TextureFormat, write_glb
 from flare_cli.data.hdr import save_hdr
 from flare_cli.data.obj import write_obj
+from flare_cli.drive.drivers import CACHE, load_driver
+from flare_cli.drive.transfer import transfer
 from flare_cli.errors import AvatarError
 from flare_cli.fit.run_folder import Run, load_run, newest_run
+from flare_cli.head.arkit_motion import as_arkit
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
@@ -23,12 +26,15 @@ MAP_ROWS = 64  # of an exported light: four times as fine along each side as 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
-    """What `flare export` was asked."""
+    """What `flare export` was asked. `driver` is anything that `drivers.load_driver` takes: a GLB gets it as a clip."""
 
     kind: str
     out: Path
     run: Path | None = None
-    texture_size: int = 1024
+    texture_size: int = 2048
+    texture_format: TextureFormat = "jpeg"
+    profile: Profile = "arkit"
+    driver: Path | None = None
     device: str = "auto"
 
 
@@ -53,14 +59,18 @@ def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
     name = run.folder.resolve().name
     if request.kind == "hdr":
         return _export_light(run, request.out / f"{name}.hdr")
+    if request.driver is not None and request.kind != "glb":
+        raise AvatarError(f"--format {request.kind} has no animation", hint="use --format glb, or leave --driver out")
     progress(f"export {request.kind}", 0, 2)
     textures = bake_textures(run.avatar, request.texture_size)
     progress(f"export {request.kind}", 1, 2)
     request.out.mkdir(parents=True, exist_ok=True)
     if request.kind == "glb":
-        rigged = bake_rig(run.avatar, name, textures)
+        rigged = bake_rig(run.avatar, name, textures, request.profile)
+        if request.driver is not None:
+            rigged = replace(rigged, animation=_clip(run, rigged, request, progress))
         file, mesh, morphs = request.out / f"{name}.glb", rigged.mesh, len(rigged.morphs)
-        write_glb(file, rigged)
+        write_glb(file, rigged, request.texture_format)
         files = [file]
     else:
         mesh, morphs = bake_mesh(run.avatar), 0
@@ -74,6 +84,19 @@ def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
         vertices=len(mesh.positions),
         triangles=len(mesh.faces),
         morph_targets=morphs,
+    )
+
+
+def _clip(run: Run, rigged: GltfAvatar, request: ExportRequest, progress: ProgressCallback) -> Animation:
+    """The driver's performance about the avatar's rest pose, where it stands."""
+    assert request.driver is not None
+    head, own = run.avatar.head.to("cpu"), run.subject().track
+    at_rest = replace(own, pose=torch.zeros_like(own.pose), translation=torch.zeros_like(own.translation))
+    moved = transfer(
+        load_driver(request.driver, head, cache=request.out / CACHE, progress=progress), at_rest, absolute=False
+    )
+    return bake_animation(
+        rigged, as_arkit(head, expression=moved.expression, pose=moved.pose), moved.translation, moved.fps
     )
 
 

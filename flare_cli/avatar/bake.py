@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.texture import fill_gutters, rasterize_uv
-from flare_cli.data.gltf import GltfAvatar, Skin
+from flare_cli.data.gltf import Animation, GltfAvatar, Part, Skin
 from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh
 from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.head.arkit_motion import ArkitMotion
 from flare_cli.head.joints import JOINT_NAMES
+from flare_cli.head.visemes import talking_shapes
 from flare_cli.render.colour import srgb_from_linear
+from flare_cli.render.light.samples import even_samples, sum_light
+from flare_cli.render.light.shading import LEAST_ESCAPE
 
 CHUNK = 1 << 16  # texels whose materials are evaluated at once: some 40 MB of features and hidden values
 
+Profile: TypeAlias = Literal["arkit", "rpm"]
+"""Which morph targets and bone names: ARKit's alone, or what programs for Ready Player Me's avatars look for."""
+RPM_BONES = ("Neck", "Head", "Jaw", "LeftEye", "RightEye")  # in place of `JOINT_NAMES`
+# Poses that show what is hidden at rest, and rays a vertex for what it sees of light: as the fit's default.
+_REVEALING = (("jawOpen",), *((f"eyeLook{way}Left", f"eyeLook{way}Right") for way in ("Up", "Down", "In", "Out")))
+RAYS = 256
+# Materials beside skin, and the regions of the head that they are of.
+_REGIONS = {"eyes": ("eyes",), "teeth": ("teeth",), "mouth": ("tongue", "inner_mouth"), "hair": ("scalp", "brows")}
+
 
 def bake_textures(avatar: Avatar, size: int) -> PbrTextures:
-    """Evaluate the material field at every texel that the mesh covers; gutters take the nearest covered texel."""
+    """Evaluate the material field at every texel that the mesh covers; gutters take the nearest covered texel.
+
+    An avatar that is drawn with shadows also gets the part of even light that arrives.
+    """
     topology = avatar.mesh.topology
     texels, triangle, barycentric = rasterize_uv(topology.uv, topology.uv_faces, size)
-    corners = avatar.material_positions()[topology.faces[triangle]]
-    positions = (corners * barycentric[..., None]).sum(1)
-    baked = torch.zeros(size * size, 5, device=avatar.device)
+    is_shadowed = avatar.visibility is not None
+    even_light = _even_light(avatar) if is_shadowed else torch.ones_like(avatar.material_positions()[:, :2])
+    surface = torch.cat([avatar.material_positions(), even_light], 1)
+    baked = torch.zeros(size * size, 6, device=avatar.device)
     with torch.no_grad():
         for start in range(0, len(texels), CHUNK):
             chunk = slice(start, start + CHUNK)
-            material = avatar.material(positions[chunk])
+            corners = surface[topology.faces[triangle[chunk]]]
+            position, arriving, openness = (corners * barycentric[chunk, :, None]).sum(1).split([3, 1, 1], 1)
+            material = avatar.material(position.contiguous())
+            # As `shade` adds what bounces, but of the mean albedo: glTF has one number for all channels.
+            lit = arriving / (1 - material.albedo.mean(1, keepdim=True) * (1 - openness)).clamp(min=LEAST_ESCAPE)
             baked[texels[chunk]] = torch.cat(
-                [srgb_from_linear(material.albedo), material.roughness, material.specular], 1
+                [srgb_from_linear(material.albedo), material.roughness, material.specular, lit], 1
             )
     covered = torch.zeros(size * size, dtype=torch.bool, device=avatar.device)
     covered[texels] = True
-    filled = fill_gutters(baked.reshape(size, size, 5).cpu().numpy(), covered.reshape(size, size).cpu().numpy())
+    filled = fill_gutters(baked.reshape(size, size, 6).cpu().numpy(), covered.reshape(size, size).cpu().numpy())
     picture = (filled.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    return PbrTextures(albedo=picture[..., :3], roughness=picture[..., 3], specular=picture[..., 4])
+    return PbrTextures(
+        albedo=picture[..., :3],
+        roughness=picture[..., 3],
+        specular=picture[..., 4],
+        occlusion=picture[..., 5] if is_shadowed else None,
+    )
 
 
 def bake_mesh(avatar: Avatar) -> TexturedMesh:
@@ -45,14 +74,17 @@ def bake_mesh(avatar: Avatar) -> TexturedMesh:
     return _textured_mesh(avatar, posed)
 
 
-def bake_rig(avatar: Avatar, name: str, textures: PbrTextures) -> GltfAvatar:
-    """The avatar at rest with its skeleton and one morph target per ARKit expression.
+def bake_rig(avatar: Avatar, name: str, textures: PbrTextures, profile: Profile = "arkit") -> GltfAvatar:
+    """The avatar at rest with its skeleton and one morph target per ARKit expression, and those that `profile` adds.
 
     A morph holds all that its expression does, the jaw's and the eyes' rotations included: programs that know only
     blend shapes get the whole face from them. Turn the joints instead where a program has them, not both.
     """
-    weights = torch.eye(len(ARKIT_NAMES), device=avatar.device)
-    posed = _posed_by_arkit(avatar, torch.cat([torch.zeros_like(weights[:1]), weights]))
+    shapes = dict(zip(ARKIT_NAMES, torch.eye(len(ARKIT_NAMES)), strict=True))
+    if profile == "rpm":
+        shapes |= talking_shapes()
+    weights = torch.stack([torch.zeros(len(ARKIT_NAMES)), *shapes.values()]).to(avatar.device)
+    posed = _posed_by_arkit(avatar, weights)
     vertices, normals = posed.vertices.cpu().numpy(), posed.normals.cpu().numpy()
     with torch.no_grad():
         skinning = avatar.skinning_weights_at_vertices(avatar.corrections())
@@ -60,15 +92,70 @@ def bake_rig(avatar: Avatar, name: str, textures: PbrTextures) -> GltfAvatar:
         name=name,
         mesh=_textured_mesh(avatar, posed),
         textures=textures,
+        parts=_parts(avatar),
         skin=Skin(
-            names=JOINT_NAMES,
+            names=JOINT_NAMES if profile == "arkit" else RPM_BONES,
             parents=avatar.head.parents,
             positions=avatar.joints().cpu().numpy(),
             weights=skinning.cpu().numpy(),
         ),
-        morphs={name: vertices[i] - vertices[0] for i, name in enumerate(ARKIT_NAMES, 1)},
-        morph_normals={name: normals[i] - normals[0] for i, name in enumerate(ARKIT_NAMES, 1)},
+        morphs={name: vertices[i] - vertices[0] for i, name in enumerate(shapes, 1)},
+        morph_normals={name: normals[i] - normals[0] for i, name in enumerate(shapes, 1)},
     )
+
+
+def bake_animation(rig: GltfAvatar, motion: ArkitMotion, translation: Float[Tensor, "N 3"], fps: float) -> Animation:
+    """A performance as a clip for `rig`: ARKit's weights by name, and joints for what they don't do."""
+    weights = np.zeros((len(motion.weights), len(rig.morphs)), np.float32)
+    weights[:, [list(rig.morphs).index(name) for name in ARKIT_NAMES]] = motion.weights.numpy()
+    turns = Rotation.from_rotvec(motion.pose.reshape(-1, 3).numpy()).as_quat()
+    return Animation(
+        fps=fps,
+        rotations=turns.reshape(*motion.pose.shape[:2], 4),
+        translation=translation.numpy(),
+        morph_weights=weights,
+    )
+
+
+@torch.no_grad()
+def _even_light(avatar: Avatar) -> Float[Tensor, "V 2"]:
+    """What arrives of white light from all around at each vertex in the neutral pose, traced: summed, and openness.
+
+    What is hidden until the mouth opens or the eyes turn has the mean over such poses instead, weighted by this light:
+    a texture can't follow them, and would show black teeth.
+    """
+    weights = torch.zeros(1 + len(_REVEALING), len(ARKIT_NAMES), device=avatar.device)
+    for row, units in enumerate(_REVEALING, 1):
+        weights[row, [ARKIT_NAMES.index(unit) for unit in units]] = 1
+    posed = _posed_by_arkit(avatar, weights)
+    traced = avatar.traced_visibility(posed, RAYS)
+    white, one = even_samples(RAYS).to(avatar.device), torch.ones_like(posed.normals[0, :, :1])
+    lit: list[Tensor] = []
+    for normal, visibility in zip(posed.normals, traced, strict=True):
+        arriving, _, openness = sum_light(white, normal, normal, one, one, visibility)
+        lit.append(torch.cat([arriving[:, :1], openness], 1))
+    poses = torch.stack(lit)
+    share = poses[..., :1].clamp(min=1e-6)
+    revealed = (share * poses).sum(0) / share.sum(0)
+    return torch.where(avatar.region_mask(("eyes", "teeth", "tongue", "inner_mouth")) > 0.5, revealed, poses[0])
+
+
+def _parts(avatar: Avatar) -> tuple[Part, ...]:
+    """Skin, and what else the head has: each face belongs to the first region that most of it lies in."""
+    faces, f0 = avatar.mesh.topology.faces, avatar.spec.f0
+    left = torch.ones(len(faces), dtype=torch.bool, device=faces.device)
+    parts: list[Part] = []
+    for name, regions in _REGIONS.items():
+        inside = (avatar.region_mask(regions)[:, 0][faces].mean(1) > 0.5) & left
+        left &= ~inside
+        parts.append(_part(name, inside, f0.other))
+    # Skin comes first: programs that look at one material look at that.
+    return tuple(part for part in (_part("skin", left, f0.skin), *parts) if len(part.faces))
+
+
+def _part(name: str, inside: Bool[Tensor, " F"], f0: float) -> Part:
+    """The index of refraction whose reflectance at normal incidence, ((n - 1) / (n + 1))^2, is `f0`."""
+    return Part(name=name, faces=torch.nonzero(inside)[:, 0].cpu().numpy(), ior=(1 + f0**0.5) / (1 - f0**0.5))
 
 
 def _posed_by_arkit(avatar: Avatar, weights: Float[Tensor, "B 52"]) -> Posed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -39,6 +40,21 @@ app.add_typer(head_app, name="head")
 
 
 MapStops = Annotated[float, typer.Option(help="stops for --relight-envmap; 0 takes maps as they are", **STOPS)]
+
+
+class TextureFormat(str, Enum):
+    """How a GLB keeps its textures."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+
+
+class RigProfile(str, Enum):
+    """Whose names the morph targets and bones of a GLB have."""
+
+    ARKIT = "arkit"
+    RPM = "rpm"
 
 
 def _version(value: bool) -> bool:
@@ -319,7 +335,18 @@ def export(
     run: RunArgument = None,
     kind: Annotated[str, typer.Option("--format", help="glb, obj, or hdr for the light of the recording")] = "glb",
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
-    texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 1024,
+    texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 2048,
+    textures: Annotated[
+        TextureFormat,
+        typer.Option(help="how a GLB keeps them: jpeg opens everywhere, png loses nothing, webp is smallest"),
+    ] = TextureFormat.JPEG,
+    profile: Annotated[
+        RigProfile,
+        typer.Option(help="names in a GLB: ARKit's 52, or with 15 visemes and bones as Ready Player Me's avatars have"),
+    ] = RigProfile.ARKIT,
+    driver: Annotated[
+        Path | None, typer.Option(help="a performance for a GLB to play: whatever `flare animate` takes")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -327,7 +354,10 @@ def export(
     from flare_cli.apps.export import ExportRequest
     from flare_cli.apps.export import export as run_export
 
-    request = ExportRequest(run=run, kind=kind, out=out, texture_size=texture_size, device=device)
+    request = ExportRequest(
+        run=run, kind=kind, out=out, texture_size=texture_size, texture_format=textures.value, profile=profile.value,
+        driver=driver, device=device,
+    )  # fmt: skip
     with console.progress_bars() as progress:
         result = run_export(request, progress)
     show(f"exported {result.file}", asdict(result), as_json)

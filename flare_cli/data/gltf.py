@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pygltflib as gltf
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from flare_cli import __version__
 from flare_cli.data.atomic import write_bytes_whole
-from flare_cli.data.textured_mesh import PbrTextures, SeamSplit, TexturedMesh, png, split_at_seams
+from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, jpeg, png, split_at_seams, webp
 
-# Morph deltas below this (metres, and as normals) are not worth a row: a thousandth of a hair's width.
+# Morph deltas below this are not worth a row: metres, a hundredth of a hair; and as normals, a tenth of a degree.
 _DELTA_FLOOR = 1e-6
-_NORMAL_FLOOR = 1e-3
+_NORMAL_FLOOR = 2e-3
 _INFLUENCES = 4
+QUALITY = 92  # of JPEG and WebP
+_WEBP, _SPECULAR, _IOR = "EXT_texture_webp", "KHR_materials_specular", "KHR_materials_ior"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,32 +47,48 @@ class Animation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The triangles `faces` (their indices) under a material of their own; all parts share the textures.
+
+    `ior` is the index of refraction, which says what the surface mirrors at normal incidence; None is glTF's 1.5.
+    """
+
+    name: str
+    faces: Int[np.ndarray, " N"]
+    ior: float | None = None
+
+
+TextureFormat: TypeAlias = Literal["png", "jpeg", "webp"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GltfAvatar:
     """What goes into the file. Morphs are changes of position and normal per vertex, by name, in order."""
 
     name: str
     mesh: TexturedMesh
     textures: PbrTextures
+    parts: tuple[Part, ...]
     skin: Skin
     morphs: dict[str, Float[np.ndarray, "V 3"]] = field(default_factory=dict)
     morph_normals: dict[str, Float[np.ndarray, "V 3"]] | None = None
     animation: Animation | None = None
 
 
-def write_glb(path: Path, avatar: GltfAvatar) -> None:
+def write_glb(path: Path, avatar: GltfAvatar, texture_format: TextureFormat = "png") -> None:
     """Write `avatar` for Blender, Unity, Unreal and the browser; the file is whole or not there.
 
-    Vertices are split at UV seams. Each vertex keeps its four strongest joints. glTF has no pose correctives.
+    Vertices are split at UV seams and where parts meet. Each vertex keeps its four strongest joints. glTF has no pose
+    correctives. WebP makes the smallest file, which programs without EXT_texture_webp refuse.
     """
-    split = split_at_seams(avatar.mesh.faces, avatar.mesh.uv_faces)
     document = gltf.GLTF2(asset=gltf.Asset(version="2.0", generator=f"flare {__version__}"))
-    store = _Store(document)
-    primitive = _primitive(store, avatar, split)
-    mesh = gltf.Mesh(name=avatar.name, primitives=[primitive])
+    store = _Store(document, texture_format)
+    primitives = [_primitive(store, avatar, part, material) for material, part in enumerate(avatar.parts)]
+    mesh = gltf.Mesh(name=avatar.name, primitives=primitives)
     if avatar.morphs:
         mesh.weights, mesh.extras = [0.0] * len(avatar.morphs), {"targetNames": list(avatar.morphs)}
     document.meshes.append(mesh)
-    _add_material(store, avatar.textures)
+    _add_materials(store, avatar.textures, avatar.parts)
     _add_skeleton(store, avatar)
     if avatar.animation is not None:
         _add_animation(store, avatar.animation, avatar.skin, bool(avatar.morphs))
@@ -89,8 +108,8 @@ _TYPES = {(): gltf.SCALAR, (2,): gltf.VEC2, (3,): gltf.VEC3, (4,): gltf.VEC4, (4
 class _Store:
     """The binary chunk as it grows, and the accessors into it."""
 
-    def __init__(self, document: gltf.GLTF2) -> None:
-        self.document = document
+    def __init__(self, document: gltf.GLTF2, texture_format: TextureFormat) -> None:
+        self.document, self._texture_format = document, texture_format
         self._blob = bytearray()
 
     def view(self, data: bytes, target: int | None = None) -> int:
@@ -123,11 +142,29 @@ class _Store:
         )
         return self._append(kept, bounds, sparse=sparse)
 
-    def image(self, name: str, picture: Shaped[np.ndarray, "H W *C"]) -> gltf.TextureInfo:
-        view = self.view(png(picture))
-        self.document.images.append(gltf.Image(name=name, bufferView=view, mimeType="image/png"))
-        self.document.textures.append(gltf.Texture(sampler=0, source=len(self.document.images) - 1))
-        return gltf.TextureInfo(index=len(self.document.textures) - 1)
+    def texture(self, name: str, picture: Shaped[np.ndarray, "H W *C"]) -> int:
+        """Store a picture as a texture; its index. JPEG has no alpha: such a picture is a PNG then."""
+        kind = "png" if self._texture_format == "jpeg" and picture.shape[-1] == 4 else self._texture_format
+        data = {"png": png, "jpeg": partial(jpeg, quality=QUALITY), "webp": partial(webp, quality=QUALITY)}[kind](
+            picture
+        )
+        self.document.images.append(gltf.Image(name=name, bufferView=self.view(data), mimeType=f"image/{kind}"))
+        source = len(self.document.images) - 1
+        texture = gltf.Texture(sampler=0, source=source)
+        if kind == "webp":
+            texture = gltf.Texture(sampler=0, extensions={_WEBP: {"source": source}})
+            self.require(_WEBP)
+        self.document.textures.append(texture)
+        return len(self.document.textures) - 1
+
+    def use(self, extension: str) -> None:
+        if extension not in self.document.extensionsUsed:
+            self.document.extensionsUsed.append(extension)
+
+    def require(self, extension: str) -> None:
+        self.use(extension)
+        if extension not in self.document.extensionsRequired:
+            self.document.extensionsRequired.append(extension)
 
     def close(self) -> None:
         self._blob.extend(b"\0" * (-len(self._blob) % 4))
@@ -157,8 +194,10 @@ class _Store:
         return len(self.document.accessors) - 1
 
 
-def _primitive(store: _Store, avatar: GltfAvatar, split: SeamSplit) -> gltf.Primitive:
-    mesh, source = avatar.mesh, split.position
+def _primitive(store: _Store, avatar: GltfAvatar, part: Part, material: int) -> gltf.Primitive:
+    mesh = avatar.mesh
+    split = split_at_seams(mesh.faces[part.faces], mesh.uv_faces[part.faces])
+    source = split.position
     uv = mesh.uv[split.uv] * [1, -1] + [0, 1]  # glTF counts v downward
     joints, weights = _strongest(avatar.skin.weights)
     attributes = gltf.Attributes(
@@ -176,7 +215,7 @@ def _primitive(store: _Store, avatar: GltfAvatar, split: SeamSplit) -> gltf.Prim
             target.NORMAL = store.sparse(_float32(avatar.morph_normals[name][source]), _NORMAL_FLOOR, bounds=False)
         targets.append(target)
     indices = store.accessor(split.faces.reshape(-1).astype(index_type), gltf.ELEMENT_ARRAY_BUFFER)
-    return gltf.Primitive(attributes=attributes, indices=indices, material=0, targets=targets)
+    return gltf.Primitive(attributes=attributes, indices=indices, material=material, targets=targets)
 
 
 def _strongest(
@@ -191,7 +230,8 @@ def _strongest(
     return np.where(kept > 0, joints, 0).astype(np.uint8), _float32(kept)
 
 
-def _add_material(store: _Store, textures: PbrTextures) -> None:
+def _add_materials(store: _Store, textures: PbrTextures, parts: tuple[Part, ...]) -> None:
+    """One material a part. Textures: albedo; occlusion, roughness and metal (none) in one; specular intensity."""
     store.document.samplers.append(
         gltf.Sampler(
             magFilter=gltf.LINEAR,
@@ -200,20 +240,33 @@ def _add_material(store: _Store, textures: PbrTextures) -> None:
             wrapT=gltf.CLAMP_TO_EDGE,
         )
     )
-    zero = np.zeros_like(textures.roughness)
-    surface = gltf.PbrMetallicRoughness(
-        baseColorTexture=store.image("albedo", textures.albedo),
-        metallicRoughnessTexture=store.image("roughness", np.stack([zero, textures.roughness, zero], -1)),
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
-    )
-    material = gltf.Material(name="head", pbrMetallicRoughness=surface, alphaMode=gltf.OPAQUE, doubleSided=True)
+    zero, white = np.zeros_like(textures.roughness), np.full_like(textures.roughness, 255)
+    albedo = store.texture("albedo", textures.albedo)
+    occlusion = white if textures.occlusion is None else textures.occlusion
+    packed = store.texture("occlusion, roughness, metal", np.stack([occlusion, textures.roughness, zero], -1))
+    specular: dict[str, Any] = {}
     if textures.specular is not None:
-        white = np.full_like(textures.specular, 255)
-        picture = store.image("specular", np.stack([white, white, white, textures.specular], -1))
-        material.extensions = {"KHR_materials_specular": {"specularTexture": {"index": picture.index}}}
-        store.document.extensionsUsed.append("KHR_materials_specular")
-    store.document.materials.append(material)
+        picture = store.texture("specular", np.stack([white, white, white, textures.specular], -1))
+        specular = {_SPECULAR: {"specularTexture": {"index": picture}}}
+        store.use(_SPECULAR)
+    for part in parts:
+        material = gltf.Material(
+            name=part.name,
+            pbrMetallicRoughness=gltf.PbrMetallicRoughness(
+                baseColorTexture=gltf.TextureInfo(index=albedo),
+                metallicRoughnessTexture=gltf.TextureInfo(index=packed),
+                metallicFactor=0.0,
+                roughnessFactor=1.0,
+            ),
+            alphaMode=gltf.OPAQUE,
+            doubleSided=True,
+            extensions=specular | ({} if part.ior is None else {_IOR: {"ior": part.ior}}),
+        )
+        if part.ior is not None:
+            store.use(_IOR)
+        if textures.occlusion is not None:
+            material.occlusionTexture = gltf.OcclusionTextureInfo(index=packed)
+        store.document.materials.append(material)
 
 
 def _add_skeleton(store: _Store, avatar: GltfAvatar) -> None:

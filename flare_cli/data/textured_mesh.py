@@ -22,11 +22,15 @@ class TexturedMesh:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PbrTextures:
-    """8-bit pictures, row 0 at v = 1: albedo in sRGB, roughness and specular intensity linear."""
+    """8-bit pictures, row 0 at v = 1: albedo in sRGB, the others linear.
+
+    `occlusion` is the part of even light that arrives: 255 where nothing is in the way.
+    """
 
     albedo: UInt8[np.ndarray, "H W 3"]
     roughness: UInt8[np.ndarray, "H W"]
     specular: UInt8[np.ndarray, "H W"] | None = None
+    occlusion: UInt8[np.ndarray, "H W"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,23 @@ def split_at_seams(faces: Int[np.ndarray, "F 3"], uv_faces: Int[np.ndarray, "F 3
 
 def png(picture: UInt8[np.ndarray, "H W *C"]) -> bytes:
     """A grey, RGB or RGBA picture as a PNG file."""
+    return _encoded(".png", picture, [])
+
+
+def jpeg(picture: UInt8[np.ndarray, "H W *C"], quality: int) -> bytes:
+    """A grey or RGB picture as a JPEG file whose colours are as fine as its brightness."""
+    full = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    return _encoded(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, full])
+
+
+def webp(picture: UInt8[np.ndarray, "H W *C"], quality: int) -> bytes:
+    """A grey, RGB or RGBA picture as a lossy WebP file; alpha is lossless."""
+    return _encoded(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])
+
+
+def _encoded(suffix: str, picture: UInt8[np.ndarray, "H W *C"], options: list[int]) -> bytes:
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-    done, data = cv2.imencode(".png", picture)
+    done, data = cv2.imencode(suffix, picture, options)
     assert done
     return data.tobytes()

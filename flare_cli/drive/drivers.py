@@ -30,6 +30,8 @@ from flare_cli.track.pipeline import make_subject
 from flare_cli.track.request import PreprocessRequest
 
 DEFAULT_FPS = 25.0
+CACHE = ".flare-drivers"
+"""Beside what is made of them: subjects of driving videos."""
 HINT = f"use a subject folder, a .csv, .json or .npz, a video, or one of {', '.join(PRESETS)}"
 
 

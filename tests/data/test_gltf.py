@@ -1,6 +1,10 @@
 import dataclasses
 import json
+import os
+import shutil
 import struct
+import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,14 +12,14 @@ import pygltflib
 import pytest
 import trimesh
 
-from flare_cli.data.gltf import Animation, GltfAvatar, Skin, write_glb
+from flare_cli.data.gltf import Animation, GltfAvatar, Part, Skin, write_glb
 from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh
 
 KINDS = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
-def avatar(animated=True, specular=True):
+def avatar(animated=True, rich=True):
     """A sphere whose atlas cuts it in two, five vertices of which a morph moves, on a chain of two joints."""
     ball = trimesh.creation.icosphere(subdivisions=2, radius=0.1)
     positions, faces = np.asarray(ball.vertices), np.asarray(ball.faces)
@@ -35,8 +39,10 @@ def avatar(animated=True, specular=True):
         textures=PbrTextures(
             albedo=rng.integers(0, 255, (8, 16, 3), dtype=np.uint8),
             roughness=rng.integers(0, 255, (8, 16), dtype=np.uint8),
-            specular=rng.integers(0, 255, (8, 16), dtype=np.uint8) if specular else None,
+            specular=rng.integers(0, 255, (8, 16), dtype=np.uint8) if rich else None,
+            occlusion=rng.integers(0, 255, (8, 16), dtype=np.uint8) if rich else None,
         ),
+        parts=(Part(name="head", faces=np.arange(len(faces)), ior=1.4 if rich else None),),
         skin=Skin(
             names=("root", "neck"),
             parents=(-1, 0),
@@ -227,16 +233,78 @@ def test_the_material_holds_roughness_in_green_no_metal_and_specular_in_alpha(do
     assert (albedo[..., ::-1] == source.textures.albedo).all()
     assert (rough[..., 1] == source.textures.roughness).all()  # BGR: G is 1
     assert (rough[..., 0] == 0).all()
+    assert (rough[..., 2] == source.textures.occlusion).all()
+    assert material.occlusionTexture.index == surface.metallicRoughnessTexture.index
     assert (specular[..., 3] == source.textures.specular).all()
     assert surface.metallicFactor == 0
-    assert document.extensionsUsed == ["KHR_materials_specular"]
+    assert material.extensions["KHR_materials_ior"] == {"ior": 1.4}
+    assert document.extensionsUsed == ["KHR_materials_specular", "KHR_materials_ior"]
     assert material.doubleSided
 
 
 def test_what_is_absent_leaves_no_trace(tmp_path):
-    write_glb(tmp_path / "plain.glb", avatar(animated=False, specular=False))
+    write_glb(tmp_path / "plain.glb", avatar(animated=False, rich=False))
     data = (tmp_path / "plain.glb").read_bytes()
     header = json.loads(data[20 : 20 + struct.unpack("<I", data[12:16])[0]])
     assert not header.get("animations")
     assert not header.get("extensionsUsed")
     assert len(header["images"]) == 2
+    assert "occlusionTexture" not in header["materials"][0]
+
+
+def test_parts_share_textures_and_have_only_their_own_vertices(tmp_path, source):
+    above = source.mesh.positions[source.mesh.faces].mean(1)[:, 1] > 0.03
+    parts = (
+        Part(name="skin", faces=np.flatnonzero(~above), ior=1.4),
+        Part(name="hair", faces=np.flatnonzero(above), ior=1.55),
+    )
+    write_glb(tmp_path / "parts.glb", dataclasses.replace(source, parts=parts))
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "parts.glb"))
+    assert [material.name for material in document.materials] == ["skin", "hair"]
+    assert len(document.images) == 3
+    for material, (primitive, part) in enumerate(zip(document.meshes[0].primitives, parts, strict=True)):
+        assert primitive.material == material
+        corners = read(document, primitive.indices)[:, 0].reshape(-1, 3)
+        positions = read(document, primitive.attributes.POSITION)
+        assert sorted(set(corners.ravel())) == list(range(len(positions)))
+        expected = source.mesh.positions[source.mesh.faces[part.faces]]
+        np.testing.assert_allclose(positions[corners], expected, atol=1e-7)
+        assert len(primitive.targets) == 3
+
+
+@pytest.mark.parametrize(("kind", "alpha_kind"), [("png", "png"), ("jpeg", "png"), ("webp", "webp")])
+def test_textures_are_of_the_kind_that_was_asked_for(kind, alpha_kind, tmp_path, source):
+    smooth = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+    colour = np.stack([smooth, smooth.T, 255 - smooth], -1)
+    textures = PbrTextures(albedo=colour, roughness=smooth, specular=smooth.T.copy(), occlusion=255 - smooth)
+    write_glb(tmp_path / "x.glb", dataclasses.replace(source, textures=textures), kind)
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "x.glb"))
+    assert [image.mimeType for image in document.images] == [f"image/{kind}"] * 2 + [f"image/{alpha_kind}"]
+    expected = [colour, np.dstack([255 - smooth, smooth, 0 * smooth]), smooth.T]
+    for texture, right in zip(document.textures, expected, strict=True):
+        source_index = texture.extensions["EXT_texture_webp"]["source"] if kind == "webp" else texture.source
+        where = document.bufferViews[document.images[source_index].bufferView]
+        data = document.binary_blob()[where.byteOffset : where.byteOffset + where.byteLength]
+        got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        got = got[..., 3] if right.ndim == 2 else got[..., 2::-1]
+        assert np.abs(got.astype(int) - right).mean() < (0.1 if kind == "png" else 3)
+    assert document.extensionsRequired == (["EXT_texture_webp"] if kind == "webp" else [])
+
+
+def test_khronos_validator_has_nothing_to_say(tmp_path, source):
+    """Wants `npm install gltf-validator` in the checkout."""
+    modules = Path(__file__).parents[2] / "node_modules"
+    if shutil.which("node") is None or not (modules / "gltf-validator").is_dir():
+        pytest.skip("no gltf-validator in node_modules")
+    for kind in ("png", "jpeg", "webp"):
+        write_glb(tmp_path / f"{kind}.glb", source, kind)
+    script = (
+        "const validator = require('gltf-validator'), fs = require('fs');"
+        "Promise.all(process.argv.slice(1).map(f => validator.validateBytes(new Uint8Array(fs.readFileSync(f)))))"
+        ".then(reports => console.log(JSON.stringify(reports.map(r => r.issues.messages))))"
+    )
+    files = sorted(map(str, tmp_path.glob("*.glb")))
+    done = subprocess.run(
+        ["node", "-e", script, *files], capture_output=True, check=True, env={**os.environ, "NODE_PATH": str(modules)}
+    )
+    assert json.loads(done.stdout) == [[], [], []]
