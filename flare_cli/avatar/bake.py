@@ -104,12 +104,15 @@ def bake_rig(avatar: Avatar, name: str, textures: PbrTextures, profile: Profile 
     )
 
 
-def bake_animation(rig: GltfAvatar, motion: ArkitMotion, translation: Float[Tensor, "N 3"], fps: float) -> Animation:
+def bake_animation(
+    name: str, rig: GltfAvatar, motion: ArkitMotion, translation: Float[Tensor, "N 3"], fps: float
+) -> Animation:
     """A performance as a clip for `rig`: ARKit's weights by name, and joints for what they don't do."""
     weights = np.zeros((len(motion.weights), len(rig.morphs)), np.float32)
     weights[:, [list(rig.morphs).index(name) for name in ARKIT_NAMES]] = motion.weights.numpy()
     turns = Rotation.from_rotvec(motion.pose.reshape(-1, 3).numpy()).as_quat()
     return Animation(
+        name=name,
         fps=fps,
         rotations=turns.reshape(*motion.pose.shape[:2], 4),
         translation=translation.numpy(),

@@ -333,7 +333,10 @@ app.command()(film.animate)
 @app.command()
 def export(
     run: RunArgument = None,
-    kind: Annotated[str, typer.Option("--format", help="glb, obj, or hdr for the light of the recording")] = "glb",
+    kind: Annotated[
+        str,
+        typer.Option("--format", help="glb, obj, html for a page that shows it, or hdr for the light of the recording"),
+    ] = "glb",
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
     texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 2048,
     textures: Annotated[
@@ -345,12 +348,12 @@ def export(
         typer.Option(help="names in a GLB: ARKit's 52, or with 15 visemes and bones as Ready Player Me's avatars have"),
     ] = RigProfile.ARKIT,
     driver: Annotated[
-        Path | None, typer.Option(help="a performance for a GLB to play: whatever `flare animate` takes")
+        Path | None, typer.Option(help="a performance for a GLB or page to play: whatever `flare animate` takes")
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Write the avatar for other 3D programs: mesh, textures, skeleton and the 52 ARKit morph targets."""
+    """Write the avatar for other 3D programs and browsers: mesh, textures, skeleton and the 52 ARKit morph targets."""
     from flare_cli.apps.export import ExportRequest
     from flare_cli.apps.export import export as run_export
 

@@ -40,6 +40,7 @@ class Skin:
 class Animation:
     """One row per frame: rotations relative to the parent joint (quaternions x, y, z, w), root shift, morph weights."""
 
+    name: str
     fps: float
     rotations: Float[np.ndarray, "T J 4"]
     translation: Float[np.ndarray, "T 3"]
@@ -72,11 +73,16 @@ class GltfAvatar:
     skin: Skin
     morphs: dict[str, Float[np.ndarray, "V 3"]] = field(default_factory=dict)
     morph_normals: dict[str, Float[np.ndarray, "V 3"]] | None = None
-    animation: Animation | None = None
+    animations: tuple[Animation, ...] = ()
 
 
 def write_glb(path: Path, avatar: GltfAvatar, texture_format: TextureFormat = "png") -> None:
-    """Write `avatar` for Blender, Unity, Unreal and the browser; the file is whole or not there.
+    """Write `avatar` for Blender, Unity, Unreal and the browser; the file is whole or not there."""
+    write_bytes_whole(path, glb_bytes(avatar, texture_format))
+
+
+def glb_bytes(avatar: GltfAvatar, texture_format: TextureFormat) -> bytes:
+    """The avatar as a binary glTF file.
 
     Vertices are split at UV seams and where parts meet. Each vertex keeps its four strongest joints. glTF has no pose
     correctives. WebP makes the smallest file, which programs without EXT_texture_webp refuse.
@@ -90,10 +96,10 @@ def write_glb(path: Path, avatar: GltfAvatar, texture_format: TextureFormat = "p
     document.meshes.append(mesh)
     _add_materials(store, avatar.textures, avatar.parts)
     _add_skeleton(store, avatar)
-    if avatar.animation is not None:
-        _add_animation(store, avatar.animation, avatar.skin, bool(avatar.morphs))
+    for animation in avatar.animations:
+        _add_animation(store, animation, avatar.skin, bool(avatar.morphs))
     store.close()
-    write_bytes_whole(path, b"".join(document.save_to_bytes()))
+    return b"".join(document.save_to_bytes())
 
 
 _COMPONENTS: dict[np.dtype[Any], int] = {
@@ -299,7 +305,7 @@ def _add_animation(store: _Store, animation: Animation, skin: Skin, morphs: bool
     tracks.append((1 + root, "translation", _float32(skin.positions[root] + animation.translation)))
     if morphs:
         tracks.append((0, "weights", _float32(animation.morph_weights).reshape(-1)))
-    motion = gltf.Animation(name="performance")
+    motion = gltf.Animation(name=animation.name)
     for node, path, values in tracks:
         motion.samplers.append(gltf.AnimationSampler(input=clock, output=store.accessor(values)))
         target = gltf.AnimationChannelTarget(node=node, path=path)

@@ -123,7 +123,7 @@ def test_a_clip_does_to_the_rig_what_the_performance_does_to_the_avatar(avatar: 
     arkit = avatar.head.arkit
     expression, pose = weights @ arkit.expression, torch.einsum("nk,kjc->njc", weights, arkit.pose)
     shift = torch.tensor([[0.0, 0, 0], [0.01, 0.02, 0.03]])
-    clip = bake_animation(rig, as_arkit(avatar.head, expression=expression, pose=pose), shift, 25)
+    clip = bake_animation("talk", rig, as_arkit(avatar.head, expression=expression, pose=pose), shift, 25)
     assert clip.rotations.shape == (2, 5, 4)
     np.testing.assert_allclose(clip.rotations, np.tile([0, 0, 0, 1.0], (2, 5, 1)), atol=1e-5)
     posed = avatar.posed(expression=expression, pose=pose, translation=shift).vertices.numpy()

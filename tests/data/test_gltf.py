@@ -51,14 +51,17 @@ def avatar(animated=True, rich=True):
         ),
         morphs={"smile": raised, "still": np.zeros_like(positions), "swell": positions * 0.1},
         morph_normals=dict.fromkeys(("smile", "still", "swell"), raised),
-        animation=Animation(
-            fps=25.0,
-            rotations=turns,
-            translation=rng.normal(0, 0.1, (frames, 3)),
-            morph_weights=rng.random((frames, 3)),
+        animations=(
+            Animation(
+                name="dance",
+                fps=25.0,
+                rotations=turns,
+                translation=rng.normal(0, 0.1, (frames, 3)),
+                morph_weights=rng.random((frames, 3)),
+            ),
         )
         if animated
-        else None,
+        else (),
     )
 
 
@@ -161,7 +164,7 @@ def test_weights_are_the_strongest_and_sum_to_one(document, source):
 def test_more_than_four_joints_keep_the_four_strongest(tmp_path, source):
     weights = np.tile([0.05, 0.3, 0.1, 0.25, 0.1, 0.2], (len(source.mesh.positions), 1))
     skin = Skin(names=tuple("abcdef"), parents=(-1, 0, 1, 2, 3, 4), positions=np.zeros((6, 3)), weights=weights)
-    write_glb(tmp_path / "many.glb", dataclasses.replace(source, skin=skin, animation=None))
+    write_glb(tmp_path / "many.glb", dataclasses.replace(source, skin=skin, animations=()))
     document = pygltflib.GLTF2().load_binary(str(tmp_path / "many.glb"))
     attributes = document.meshes[0].primitives[0].attributes
     assert read(document, attributes.JOINTS_0)[0].tolist() == [1, 3, 5, 2]
@@ -204,7 +207,7 @@ def test_the_skeleton_stands_where_the_joints_are(document, source):
 
 
 def test_the_animation_has_every_frame(document, source):
-    motion, animation = document.animations[0], source.animation
+    motion, animation = document.animations[0], source.animations[0]
     tracks = {(c.target.node, c.target.path): motion.samplers[c.sampler] for c in motion.channels}
     times = {read(document, sampler.input)[-1, 0] for sampler in tracks.values()}
     assert times == {np.float32(3 / 25)}

@@ -1,0 +1,160 @@
+"""The page that shows an avatar: alone in its file, and in a real browser as `flare relight` draws it."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.browser import Browser
+
+from flare_cli.apps.export import ExportRequest, export
+from flare_cli.apps.fit import FitRequest, fit
+from flare_cli.data.hdr import load_envmap, save_hdr
+from flare_cli.fit.run_folder import load_run
+from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.parallel.progress import quiet
+from flare_cli.render.camera import look_at
+from flare_cli.show.envmaps import automatic_exposure, bundled_envmaps
+from flare_cli.show.track_pictures import draw_track, to_bytes
+from flare_cli.synthetic.recording import make_synthetic_subject
+
+SIZE = 320
+NEUTRAL_DB, LIGHT_DB = 24.0, 20.0  # a GLB has no shadows of its own
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    subject = make_synthetic_subject(tmp_path_factory.mktemp("subject") / "me", frames=10, size=64, samples=4)
+    settings = ("data.size=64", "stage.steps=60", "material.log2_entries=12", "light.directions=32")
+    folder = tmp_path_factory.mktemp("runs") / "me & you"
+    visible = ("light.kind=explicit", "light.visibility=true", "light.visibility_poses=3", "light.visibility_rays=64")
+    return fit(
+        FitRequest(subject=subject.folder, run=folder, config="demo", overrides=(*settings, *visible)), quiet
+    ).avatar.parent
+
+
+@pytest.fixture(scope="module")
+def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(
+        ExportRequest(run=run, kind="html", out=tmp_path_factory.mktemp("page"), texture_size=256), quiet
+    ).file
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory):
+    opened = Browser(tmp_path_factory.mktemp("browser"), SIZE, SIZE)
+    yield opened
+    opened.close()
+
+
+def settings_of(page: Path) -> dict:
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script id="settings"[^>]*>(.*?)</script>', text, re.DOTALL)[1])
+
+
+def drawn_by_flare(run: Path, page: Path, light: str, degrees: float = 0.0, **weights: float) -> np.ndarray:
+    """What the page's camera sees of the avatar at rest with some ARKit weights, before black."""
+    loaded = load_run(run, torch.device("cpu"))
+    track, arkit, camera = loaded.subject().track[:1], loaded.avatar.head.arkit, settings_of(page)["camera"]
+    given = torch.tensor([[weights.get(name, 0.0) for name in ARKIT_NAMES]])
+    rest = replace(
+        track,
+        expression=given @ arkit.expression,
+        pose=torch.einsum("nk,kjc->njc", given, arkit.pose),
+        translation=torch.zeros(1, 3),
+    )
+    eye = torch.tensor([camera["position"]])
+    cameras = look_at(eye, torch.zeros(1, 3), fov_y=math.radians(camera["fov"]), height=SIZE, width=SIZE)
+    envmap = torch.from_numpy(load_envmap(bundled_envmaps()[light]))
+    samples = loaded.avatar.light.of_environment(envmap * 2.0 ** automatic_exposure(envmap))
+    lit = samples.rotate(math.radians(degrees))
+    (drawn,) = draw_track(loaded.avatar, rest, loaded.rasterizer(), light=lit, cameras=cameras, rays=256)
+    return to_bytes(drawn.picture.colour)[0]
+
+
+def decibels(one: np.ndarray, other: np.ndarray) -> float:
+    """PSNR where either shows something."""
+    inside = (one > 0).any(-1) | (other > 0).any(-1)
+    return -10 * math.log10(float(np.square((one[inside].astype(float) - other[inside]) / 255).mean()))
+
+
+def test_the_page_is_one_file_with_all_in_it(page: Path):
+    text = page.read_text(encoding="utf-8")
+    assert [file.name for file in page.parent.iterdir()] == ["me & you.html"]
+    assert page.stat().st_size < 20e6
+    assert "<title>me &amp; you</title>" in text
+    assert "{{" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "default-src 'none'" in text
+    assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=", text)
+    assert "Permission is hereby granted" in text
+    settings = settings_of(page)
+    assert set(settings["lights"]) == set(bundled_envmaps())
+    assert next(iter(settings["lights"])) == "studio"
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_relight_draws_and_asks_nobody_for_anything(
+    browser: Browser, run: Path, page: Path, tmp_path
+):
+    browser.open(page, "panel=0&background=%23000000")
+    neutral = browser.picture()
+    assert decibels(neutral, drawn_by_flare(run, page, "studio")) > NEUTRAL_DB
+    for query, light, degrees, weights in (
+        ("light=sunset&rotate=60", "sunset", 60.0, {}),
+        ("light=overcast&jawOpen=0.6", "overcast", 0.0, {"jawOpen": 0.6}),
+    ):
+        browser.open(page, f"panel=0&background=%23000000&{query}")
+        expected = drawn_by_flare(run, page, light, degrees, **weights)
+        seen = browser.picture()
+        assert decibels(seen, expected) > LIGHT_DB
+        assert decibels(seen, expected) > decibels(neutral, expected) + 3
+    assert all(request.startswith(("file:", "blob:", "data:")) for request in browser.requests)
+
+
+@pytest.mark.slow
+def test_controls_move_the_part_that_they_name(browser: Browser, page: Path, tmp_path: Path):
+    browser.open(page, "panel=0&background=%23000000")
+    rest = browser.picture().astype(int)
+
+    def changed_by(name: str, value: float) -> np.ndarray:
+        script = f"const it = document.querySelector('[name=\"{name}\"]'); it.value = {value};"
+        browser.run(f"(() => {{ {script} it.dispatchEvent(new Event('input')); }})()")
+        difference = np.abs(browser.picture() - rest).sum(-1)
+        browser.run("[...document.querySelectorAll('button')].find((b) => b.textContent === 'rest').click()")
+        assert np.abs(browser.picture() - rest).mean() < 0.1
+        return difference
+
+    names = browser.run("[...document.querySelectorAll('#expressions input')].map((input) => input.name)")
+    assert sorted(names) == sorted(ARKIT_NAMES)
+    row, column = np.indices(rest.shape[:2])
+    jaw, smile, brow = (changed_by(name, 1) for name in ("jawOpen", "mouthSmileLeft", "browInnerUp"))
+    assert (jaw * row).sum() / jaw.sum() > (brow * row).sum() / brow.sum() + 0.1 * SIZE
+    assert (smile * column).sum() / smile.sum() > SIZE / 2  # the subject's left is right in the picture
+    assert changed_by("yaw", 30).mean() > 5
+
+
+@pytest.mark.slow
+def test_performances_play_and_maps_can_be_dropped(browser: Browser, page: Path, tmp_path: Path):
+    browser.open(page, "panel=0&background=%23000000&play=talk")
+    first = browser.picture().astype(int)
+    browser.run("new Promise((done) => setTimeout(done, 700))")
+    assert np.abs(browser.picture() - first).max() > 20
+    browser.run("[...document.querySelectorAll('button')].find((b) => b.textContent === 'talk').click()")
+    rest = browser.picture().astype(int)
+    red = np.zeros((16, 32, 3), np.float32)
+    red[..., 0] = 1
+    save_hdr(tmp_path / "red.hdr", red)
+    data = list((tmp_path / "red.hdr").read_bytes())
+    browser.run(f"lightBy(new File([new Uint8Array({data})], 'red.hdr'))")
+    under_red = browser.picture().astype(int)
+    lit = rest.sum(-1) > 100
+    assert under_red[lit][:, 0].mean() > 60
+    assert under_red[lit][:, 1:].mean() < 5
+    assert browser.run("document.getElementById('light').value") == "red.hdr"
+    browser.run("lightBy(new File(['nothing'], 'bad.hdr'))")
+    assert "bad.hdr can't be used" in browser.run("document.getElementById('message').textContent")
+    assert browser.run("document.getElementById('light').value") == "red.hdr"
