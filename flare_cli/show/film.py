@@ -150,6 +150,8 @@ def _check(film: Film, lights: list[Environment], performance: Performance) -> N
             "the original background was filmed by the recording's camera alone",
             hint="leave --camera and --width out, or choose another background",
         )
+    if film.sheet is not None and film.sheet.suffix.lower() != ".png":
+        raise FlareError(f"{film.sheet}: a sheet is a PNG", hint="end in .png: --sheet sheet.png")
     if film.beside and performance.pictures is None:
         raise FlareError(
             "there is nothing to show beside: this driver has no pictures",

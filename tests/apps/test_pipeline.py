@@ -191,6 +191,7 @@ def test_films_of_another_shape_rate_and_end(run: Path, tmp_path: Path):
         ({"background": "original", "camera": "track"}, Lighting(), "filmed by the recording's camera"),
         ({"background": "beach"}, Lighting(), "'beach' is not a background"),
         ({"beside": True}, Lighting(), "nothing to show beside"),
+        ({"sheet": Path("sheet.jpg")}, Lighting(), "a sheet is a PNG"),
         ({}, Lighting(envmaps=(Path("studio"), Path("measured/studio"))), "have the same name"),
     ],
 )
