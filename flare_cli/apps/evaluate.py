@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -65,7 +66,7 @@ class EvalResult:
 def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     """Draw the held-out frames and score them; writes `eval/` in the run folder."""
     run = load_run(request.run or newest_run(), choose_device(request.device), rasterizer=request.rasterizer)
-    subject = load_subject(request.subject) if request.subject else run.subject()
+    subject = run.with_fitted_track(load_subject(request.subject)) if request.subject else run.subject()
     track = _scored_track(request, run, subject)
     if request.predictions is not None:
         named_envmaps(request.predictions.envmaps)  # a wrong name is told before the work
@@ -76,13 +77,14 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     if request.predictions is not None:
         write_predictions(request.predictions, run.avatar, frames.track, rasterizer, progress)
     size = (frames.track.camera.height, frames.track.camera.width)
-    about = {
+    about: dict[str, Any] = {
         "run": str(run.folder),
         "subject": str(subject.folder),
         "frames": len(scores.frames),
         "size": list(size),
-        "refined_on_test_pixels": refined,
     }
+    if refined is not None:
+        about["refined_on_test_pixels"] = refined
     files = write_report(folder, scores, run.avatar, frames, rasterizer, about)
     return EvalResult(
         run=run.folder,

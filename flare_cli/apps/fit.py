@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from flare_cli.fit.frames import fitted_size, load_frames, split_frames
 from flare_cli.fit.loop import fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
-from flare_cli.fit.run_folder import AVATAR_FILE, save_refined_track
+from flare_cli.fit.run_folder import AVATAR_FILE, TRACK_FOLDER, save_refined_track
 from flare_cli.fit.track_calibration import calibrated
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
@@ -119,7 +120,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             resume=not request.fresh,
         )
         last = previews.draw(fitted.avatar, fitted.track, "final")
-        track = _write_track(request, subject, head, fitted.track) if config.track.refine else None
+        track = _write_track(request, subject, head, fitted.track if config.track.refine else None)
         save_avatar(finished, fitted.avatar, {**header, "config": config_to_dict(config), "seconds": fitted.seconds})
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return FitResult(
@@ -139,8 +140,14 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     )
 
 
-def _write_track(request: FitRequest, subject: Subject, head: HeadModel, refined: Track) -> Path:
-    """Write the refined track, and what it shows about all other frames, where it was asked for; its folder."""
+def _write_track(request: FitRequest, subject: Subject, head: HeadModel, refined: Track | None) -> Path | None:
+    """Write the refined track, and what it shows about all other frames, where it was asked for; its folder.
+
+    None, for a fit by the given track, removes that of an earlier fit.
+    """
+    if refined is None:
+        shutil.rmtree(request.run / TRACK_FOLDER, ignore_errors=True)
+        return None
     camera = subject.track.camera
     track = calibrated(subject.track, refined.resized(camera.height, camera.width), head)
     if request.write_track:

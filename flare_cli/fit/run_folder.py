@@ -74,9 +74,19 @@ class Run:
         return replace(subject, track=track)
 
     def track_folder(self, subject: Path) -> Path:
-        """Where the track of a subject folder is: in this run, if it is of the fitted subject and was refined."""
-        is_own = subject.resolve() == Path(self.origin.subject).resolve()
-        return self.folder / TRACK_FOLDER if is_own and self.config.track.refine else subject
+        """Where the track of a subject folder is: in this run, if it is of the fitted subject and was refined.
+
+        Raises `AvatarError` if it has been lost.
+        """
+        if subject.resolve() != Path(self.origin.subject).resolve() or not self.config.track.refine:
+            return subject
+        folder = self.folder / TRACK_FOLDER
+        if not folder.is_dir():
+            raise AvatarError(
+                f"{self.folder} lacks the refined track that its avatar was fitted by: {TRACK_FOLDER}/ is missing",
+                hint="copy the whole run folder, not the avatar alone, or fit again",
+            )
+        return folder
 
 
 def save_refined_track(folder: Path, subject: Subject, track: Track, refined: list[int]) -> Path:

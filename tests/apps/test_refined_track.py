@@ -13,7 +13,7 @@ from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.data.image import read_rgb
-from flare_cli.errors import ConfigError
+from flare_cli.errors import AvatarError, ConfigError
 from flare_cli.fit.run_folder import load_run
 from flare_cli.parallel.progress import quiet
 from flare_cli.subject.folder import Subject, load_subject, load_track, save_subject
@@ -61,6 +61,19 @@ def test_only_the_fitted_subject_gets_the_refined_track(subject: Subject, run: P
     loaded = load_run(run, torch.device("cpu"))
     assert torch.equal(loaded.with_fitted_track(load_subject(other)).track.pose, subject.track.pose)
     assert not torch.equal(loaded.with_fitted_track(subject).track.pose, subject.track.pose)
+
+
+def test_an_avatar_without_its_track_is_told(run: Path, tmp_path: Path):
+    shutil.copy(run / "avatar.safetensors", tmp_path)
+    with pytest.raises(AvatarError, match="lacks the refined track"):
+        evaluate(EvalRequest(run=tmp_path), quiet)
+
+
+def test_a_fit_by_the_given_track_removes_an_earlier_ones(subject: Subject, tmp_path: Path):
+    for settings, kept in ((REFINED, True), (SETTINGS, False)):
+        overrides = (*settings, "stage.steps=3")
+        fit(FitRequest(subject=subject.folder, run=tmp_path, config="demo", overrides=overrides, fresh=True), quiet)
+        assert (tmp_path / "track").is_dir() == kept
 
 
 def test_the_fitted_subject_drives_by_its_refined_track(subject: Subject, run: Path, tmp_path: Path):
