@@ -191,11 +191,10 @@ def commands_that_write(u: Undisturbed, out: Path) -> dict[str, tuple[object, ..
         "relight to mp4": ("relight", u.run, "-o", f"{out}.mp4", *DRAWING),
         "animate": ("animate", u.run, "--driver", "blink", "-o", out, *DRAWING),
         "eval": ("eval", u.run, "--predictions", out, "--device", "cpu"),
-        "convert": ("convert", u.subject, "-o", out),
     }
 
 
-WRITING = ["fit", "preprocess", "export", "relight to PNGs", "relight to mp4", "animate", "eval", "convert"]
+WRITING = ["fit", "preprocess", "export", "relight to PNGs", "relight to mp4", "animate", "eval"]
 
 
 def mounted(folder: Path, options: str, words: tuple[object, ...], before: str = "true") -> tuple[int, str, list[str]]:
