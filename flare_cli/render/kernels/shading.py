@@ -31,15 +31,17 @@ def facing_normal_and_view(
     facing: wp.array(dtype=wp.vec3),
     view: wp.array(dtype=wp.vec3),
 ):
-    """One thread per listed pixel: the unit direction to its camera, and the unit normal turned to that side.
+    """One thread per listed pixel: the unit direction to its camera, and the unit normal on that side.
 
-    `position` and `centres` (one a picture) are in world space, in metres; `normal` has any length.
+    `position` and `centres` (one a picture) are in world space, in metres; `normal` has any length. One that points
+    away is mirrored at the plane across the view: at an outline, where smooth normals turn away a little too early, it
+    stays what it was, where its negative would face light from the other side of the head.
     """
     pixel = wp.tid()
     to_camera = unit(centres[int(batch[pixel])] - position[pixel])
     upright = unit(normal[pixel])
     view[pixel] = to_camera
-    facing[pixel] = wp.where(wp.dot(upright, to_camera) < 0.0, -upright, upright)
+    facing[pixel] = upright - 2.0 * wp.min(wp.dot(upright, to_camera), 0.0) * to_camera
 
 
 @wp.kernel
@@ -56,9 +58,13 @@ def facing_normal_and_view_backward(
     """Adjoint of `facing_normal_and_view`: gradients to position and normal. Cameras get none."""
     pixel = wp.tid()
     to_camera = centres[int(batch[pixel])] - position[pixel]
-    side = wp.where(wp.dot(normal[pixel], to_camera) < 0.0, -1.0, 1.0)
-    grad_position[pixel] = -unit_backward(to_camera, grad_view[pixel])
-    grad_normal[pixel] = unit_backward(normal[pixel], grad_facing[pixel] * side)
+    v = unit(to_camera)
+    n = unit(normal[pixel])
+    g = grad_facing[pixel]
+    away = wp.min(wp.dot(n, v), 0.0)
+    along = wp.where(away < 0.0, wp.dot(g, v), 0.0)
+    grad_position[pixel] = -unit_backward(to_camera, grad_view[pixel] - 2.0 * (along * n + away * g))
+    grad_normal[pixel] = unit_backward(normal[pixel], g - 2.0 * along * v)
 
 
 @wp.kernel

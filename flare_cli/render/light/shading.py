@@ -87,9 +87,9 @@ def shade(
 def facing_normal_and_view(
     surface: Float[Tensor, "P 6"], centres: Float[Tensor, "B 3"], batch: Int[Tensor, " P"]
 ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
-    """Unit normals turned to the camera's side, and unit directions to the camera, of pixels in pictures `batch`.
+    """Unit normals on the camera's side, and unit directions to the camera, of pixels in pictures `batch`.
 
-    `surface` is position and normal (of any length). Gradients go to it, not to the camera centres.
+    A normal that points away is mirrored at the plane across the view. `surface` is position and normal (of any length). Gradients go to it, not to the camera centres.
     """
     return _FacingNormalAndView.apply(surface, centres, batch)
 

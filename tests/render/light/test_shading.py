@@ -126,7 +126,7 @@ def twin(surface, centres, batch, albedo, roughness, specular, f0):
     position, normal = surface.split(3, 1)
     view = torch.nn.functional.normalize(centres[batch] - position, dim=1)
     normal = torch.nn.functional.normalize(normal, dim=1)
-    normal = torch.where((normal * view).sum(1, keepdim=True) < 0, -normal, normal)
+    normal = normal - 2 * (normal * view).sum(1, keepdim=True).clamp(max=0) * view
     n_dot_v = (normal * view).sum(1, keepdim=True)
     mirror = torch.nn.functional.normalize(2 * n_dot_v * normal - view, dim=1)
     cosines, rows = np.linspace(MIN_N_DOT_V, 1, 256), np.linspace(MIN_ROUGHNESS, 1, 256)
@@ -180,9 +180,20 @@ def test_padding_has_finite_directions_and_gradients():
     assert surface.grad.isfinite().all()
 
 
-def test_normals_are_turned_to_the_viewer():
+def test_normals_that_point_away_are_mirrored_to_the_viewer():
     normal, view, _, _ = points(50)
-    away = normal * torch.tensor([1.0, -1.0]).repeat(25)[:, None]
-    facing, to_camera = facing_normal_and_view(torch.cat([torch.zeros(50, 3), 3 * away], 1), 2 * view, torch.arange(50))
-    torch.testing.assert_close(facing, normal)
+    sign = torch.tensor([1.0, -1.0]).repeat(25)[:, None]
+    facing, to_camera = facing_normal_and_view(
+        torch.cat([torch.zeros(50, 3), 3 * sign * normal], 1), 2 * view, torch.arange(50)
+    )
     torch.testing.assert_close(to_camera, view)
+    along = (normal * view).sum(1, keepdim=True)
+    assert (along > 0).all()
+    # What lies along the view is turned to it, what lies across it is kept.
+    torch.testing.assert_close(facing, sign * (normal - along * view) + along * view)
+
+
+def test_a_normal_just_past_the_outline_stays_nearly_what_it_was():
+    past = torch.tensor([[0.0, 0.0, 0.0, 1.0, 0.0, -0.02]])
+    facing, _ = facing_normal_and_view(past, torch.tensor([[0.0, 0.0, 1.0]]), torch.zeros(1, dtype=torch.long))
+    assert (facing - torch.tensor([[1.0, 0.0, 0.0]])).norm() < 0.03
