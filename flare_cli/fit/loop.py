@@ -68,7 +68,7 @@ def fit_avatar(
     avatar, position, restored = _begin(frames, head, config, folder, device, resume)
     residuals = _residuals(frames.track.to(device), config, restored)
     perceptual = _perceptual_distance(config, device)
-    done_before = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
+    done = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
     started = saved = time.monotonic()
     with (
@@ -76,7 +76,6 @@ def fit_avatar(
         (folder / LOG).open("a", encoding="utf-8") as log,
         CheckpointWriter(folder / CHECKPOINT, config, frames.track) as checkpoints,
     ):
-        done = done_before
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
             first = position.step if index == position.stage else 0

@@ -89,7 +89,8 @@ def facing_normal_and_view(
 ) -> tuple[Float[Tensor, "P 3"], Float[Tensor, "P 3"]]:
     """Unit normals on the camera's side, and unit directions to the camera, of pixels in pictures `batch`.
 
-    A normal that points away is mirrored at the plane across the view. `surface` is position and normal (of any length). Gradients go to it, not to the camera centres.
+    A normal that points away is mirrored at the plane across the view. `surface` is position and normal (of any
+    length). Gradients go to it, not to the camera centres.
     """
     return _FacingNormalAndView.apply(surface, centres, batch)
 
