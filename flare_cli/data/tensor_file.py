@@ -43,7 +43,8 @@ def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor],
     try:
         with safe_open(path, framework="pt", device=device) as file:
             header = parsed((file.metadata() or {})["flare"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            # Copies begin where torch's own tensors do: from wherever they lie in the file, sums are rounded otherwise.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, KeyError, *NOT_JSON) as error:
         raise AvatarError(f"{path} is damaged or not a flare file: {error}", hint=FIT_AGAIN) from error
     if not isinstance(header, dict):
