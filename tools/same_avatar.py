@@ -27,7 +27,7 @@ def _difference(name: str, a: Tensor | None, b: Tensor | None) -> str | None:
         return f"{name}: only in the {'second' if a is None else 'first'}"
     if a.dtype != b.dtype or a.shape != b.shape:
         return f"{name}: {a.dtype} {list(a.shape)} and {b.dtype} {list(b.shape)}"
-    unlike = _bits(a) != _bits(b)  # of floats: 0 and -0 differ, a NaN equals itself
+    unlike = _bits(a) != _bits(b)  # of floats: 0 and -0 differ
     if not unlike.any():
         return None
     apart = (a.double() - b.double()).abs()[unlike.any(-1).view(a.shape)].max()

@@ -16,6 +16,7 @@ from flare_cli.data.image import read_rgb
 from flare_cli.errors import AvatarError, ConfigError
 from flare_cli.fit.run_folder import load_run
 from flare_cli.parallel.progress import quiet
+from flare_cli.show.film import Film
 from flare_cli.subject.folder import Subject, load_subject, load_track, save_subject
 from flare_cli.synthetic.recording import make_synthetic_subject
 from flare_cli.synthetic.tracker_error import with_tracker_error
@@ -79,7 +80,8 @@ def test_a_fit_by_the_given_track_removes_an_earlier_ones(subject: Subject, tmp_
 def test_the_fitted_subject_drives_by_its_refined_track(subject: Subject, run: Path, tmp_path: Path):
     """Frames that the fit has seen, drawn by `animate` as by `eval`: where a given track would move the head."""
     evaluate(EvalRequest(run=run, training=True), quiet)
-    animate(AnimateRequest(run=run, driver=subject.folder, out=tmp_path / "own", absolute=True, frames=1), quiet)
+    film = Film(out=tmp_path / "own", frames=1)
+    animate(AnimateRequest(run=run, driver=subject.folder, film=film, absolute=True), quiet)
     drawn, scored = read_rgb(tmp_path / "own" / "00001.png"), read_rgb(run / "eval" / "frames" / "1.png")
     assert np.abs(drawn.astype(int) - scored).mean() < 0.1
 
