@@ -50,11 +50,11 @@ def animate(request: AnimateRequest, progress: ProgressCallback) -> AnimateResul
     """Draw the avatar with the driver's expressions, head motion and timing, by default under its own light."""
     lights = environments(request.lighting)
     run = load_run(request.run or newest_run(), choose_device(request.device), rasterizer=request.rasterizer)
-    cache = request.film.out.parent / CACHE
+    cache, own = request.film.out.parent / CACHE, run.subject()
     source = run.track_folder(request.driver)  # of the fitted subject the refined track
     driver = load_driver(source, run.avatar.head.to("cpu"), cache=cache, progress=progress)
-    shown = driver.subject if source == request.driver else run.subject()
-    performance = driven_performance(transfer(driver, run.subject().track, absolute=request.absolute), shown)
+    shown = driver.subject if source == request.driver else own
+    performance = driven_performance(transfer(driver, own.track, absolute=request.absolute), shown)
     sound = Sound(path=driver.video) if request.sound and driver.video is not None else None
     filmed = shoot(run, request.film, performance, lights, progress, sound=sound)
     return AnimateResult(

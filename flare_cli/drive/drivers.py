@@ -88,12 +88,12 @@ def load_driver(source: Path, head: HeadModel, *, cache: Path, progress: Progres
 
 
 def _of_subject(folder: Path, head: HeadModel) -> Driver:
-    track = load_track(folder)
+    # A refined track is a folder without pictures.
+    subject = load_subject(folder) if (folder / "image").is_dir() else None
+    track = load_track(folder) if subject is None else subject.track
     source = head if track.head == head.name else load_head(track.head)
     track.of_head(source)
-    driver = _with_medians(track.expression, track.pose, track.translation, track.fps)
-    # A refined track is a folder without pictures.
-    driver = replace(driver, subject=load_subject(folder) if (folder / "image").is_dir() else None)
+    driver = replace(_with_medians(track.expression, track.pose, track.translation, track.fps), subject=subject)
     return driver if source is head else _converted(driver, source, head)
 
 

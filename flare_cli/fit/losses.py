@@ -21,7 +21,7 @@ from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.photometric import photometric_loss
 from flare_cli.fit.schedule import Ramps
-from flare_cli.fit.skin_terms import skin_terms
+from flare_cli.fit.skin_terms import label_table, skin_terms
 from flare_cli.render.colour import tone_mapped
 from flare_cli.render.geometry import mesh_edges, normal_consistency, twin_half_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise
@@ -168,15 +168,8 @@ def fibre_gloss(material: Material, pixels: Pixels, labels: UInt8[Tensor, "B H W
     """
     # Padding has the index behind the last pixel.
     label = torch.cat([labels.flatten(), labels.new_zeros(1)])[pixels.index]
-    is_fibre = _is_fibre(label.device)[label.int()]
+    is_fibre = label_table(FIBRES, label.device)[label.int()]
     return (is_fibre * (1 - material.roughness[:, 0])).sum() / is_fibre.sum().clamp(min=1)
-
-
-@functools.cache
-def _is_fibre(device: torch.device) -> Float[Tensor, "256"]:
-    table = torch.zeros(256)
-    table[list(FIBRES)] = 1
-    return table.to(device)
 
 
 def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:

@@ -39,9 +39,10 @@ def skin_terms(
 
 
 @functools.cache
-def _is_skin(device: torch.device) -> Float[Tensor, "256"]:
+def label_table(labels: tuple[int, ...], device: torch.device) -> Float[Tensor, "256"]:
+    """1 at each of the labels, 0 at all others."""
     table = torch.zeros(256)
-    table[list(BARE_SKIN)] = 1
+    table[list(labels)] = 1
     return table.to(device)
 
 
@@ -54,7 +55,7 @@ class _Skin(torch.autograd.Function):
             kernels.tally,
             count,
             device,
-            [Each(index), labels, _is_skin(device), _each(albedo), Each(tallied, of_vectors=True)],
+            [Each(index), labels, label_table(BARE_SKIN, device), _each(albedo), Each(tallied, of_vectors=True)],
         )
         total = tallied.sum(0, keepdim=True)
         values = [_each(albedo), Each(roughness[:, 0]), Each(specular[:, 0])]
