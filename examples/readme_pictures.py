@@ -27,8 +27,8 @@ from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.data.image import read_rgb
 from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.parallel.progress import quiet
-from flare_cli.show.film import Film
-from flare_cli.show.lighting import Lighting
+from flare_cli.show.filming.film import Film
+from flare_cli.show.filming.lighting import Lighting
 from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.show.track_pictures import sheet
 from flare_cli.synthetic.recording import make_synthetic_subject

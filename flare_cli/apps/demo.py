@@ -14,8 +14,8 @@ from flare_cli.apps.relight import RelightRequest, relight
 from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
-from flare_cli.show.film import Film
-from flare_cli.show.lighting import Lighting
+from flare_cli.show.filming.film import Film
+from flare_cli.show.filming.lighting import Lighting
 from flare_cli.synthetic.recording import make_synthetic_subject
 
 FRAMES, SIZE = 48, 192

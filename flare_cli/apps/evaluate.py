@@ -12,7 +12,7 @@ import torch
 from flare_cli.errors import SubjectError
 from flare_cli.fit.frames import Frames, load_frames
 from flare_cli.fit.run_folder import Run, load_run, newest_run
-from flare_cli.fit.track_on_pixels import refined_on_pixels
+from flare_cli.fit.track.on_pixels import refined_on_pixels
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory

@@ -19,7 +19,7 @@ from flare_cli.fit.loop import fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.fit.run_folder import AVATAR_FILE, TRACK_FOLDER, save_refined_track
-from flare_cli.fit.track_calibration import calibrated
+from flare_cli.fit.track.calibration import calibrated
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
 from flare_cli.parallel.progress import ProgressCallback

@@ -9,9 +9,9 @@ from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import DRAW_SMALLER, gpu_memory
-from flare_cli.show.film import Film, shoot
-from flare_cli.show.lighting import LIGHT_OF_THE_RECORDING, Lighting, environments
-from flare_cli.show.performance import recorded_performance
+from flare_cli.show.filming.film import Film, shoot
+from flare_cli.show.filming.lighting import LIGHT_OF_THE_RECORDING, Lighting, environments
+from flare_cli.show.filming.performance import recorded_performance
 
 ENVMAP = Path("studio")
 

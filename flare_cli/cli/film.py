@@ -112,9 +112,9 @@ def relight(
     """Show the avatar's performance under other lights (without --envmap and --lamp: studio)."""
     from flare_cli.apps.relight import RelightRequest
     from flare_cli.apps.relight import relight as run_relight
-    from flare_cli.show.film import Film
-    from flare_cli.show.lamps import parse_lamp
-    from flare_cli.show.lighting import Lighting
+    from flare_cli.show.filming.film import Film
+    from flare_cli.show.filming.lamps import parse_lamp
+    from flare_cli.show.filming.lighting import Lighting
 
     lighting = Lighting(
         envmaps=tuple(envmap or ()), lamps=tuple(map(parse_lamp, lamp or ())), exposure=exposure,
@@ -164,9 +164,9 @@ def animate(
     """Let another person, a capture, a video or a preset drive the avatar, under its own light or another."""
     from flare_cli.apps.animate import AnimateRequest
     from flare_cli.apps.animate import animate as run_animate
-    from flare_cli.show.film import Film
-    from flare_cli.show.lamps import parse_lamp
-    from flare_cli.show.lighting import Lighting
+    from flare_cli.show.filming.film import Film
+    from flare_cli.show.filming.lamps import parse_lamp
+    from flare_cli.show.filming.lighting import Lighting
 
     lighting = Lighting(
         envmaps=tuple(envmap or ()), lamps=tuple(map(parse_lamp, lamp or ())), exposure=exposure,

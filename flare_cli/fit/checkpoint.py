@@ -20,7 +20,7 @@ from flare_cli.config.tables import read_tables
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.optimiser import Adam
-from flare_cli.fit.track_residuals import TrackResiduals
+from flare_cli.fit.track.residuals import TrackResiduals
 from flare_cli.head.open_head import content_digest
 from flare_cli.subject.track import Track
 

@@ -21,7 +21,7 @@ from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, loa
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.fit.stage import StageRunner
-from flare_cli.fit.track_residuals import TrackResiduals
+from flare_cli.fit.track.residuals import TrackResiduals
 from flare_cli.head.model import HeadModel
 from flare_cli.subject.track import Track
 

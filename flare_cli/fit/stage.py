@@ -19,8 +19,8 @@ from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.replay import Replay
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.fit.step import StepContext, StepLosses, fit_step
-from flare_cli.fit.track_residuals import TrackResiduals
-from flare_cli.fit.training_track import TrainingTrack
+from flare_cli.fit.track.residuals import TrackResiduals
+from flare_cli.fit.track.training import TrainingTrack
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.backend import choose_rasterizer
 

@@ -16,7 +16,7 @@ from flare_cli.fit.losses import LossInputs, MeshGraph, loss_terms
 from flare_cli.fit.optimiser import Adam
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Schedule
-from flare_cli.fit.training_track import TrainingTrack
+from flare_cli.fit.track.training import TrainingTrack
 from flare_cli.render.raster.interface import Rasterizer
 
 

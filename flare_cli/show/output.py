@@ -19,7 +19,7 @@ from flare_cli.data.image import read_rgb, write_png
 from flare_cli.data.video import ALPHA_SUFFIXES, VIDEO_SUFFIXES, Sound, VideoWriter, open_video
 from flare_cli.errors import FlareError
 from flare_cli.render.colour import srgb_from_linear
-from flare_cli.show.backgrounds import scaled
+from flare_cli.show.filming.backgrounds import scaled
 from flare_cli.show.track_pictures import srgb_bytes
 
 AHEAD = 2  # batches that may wait to be written: they hold memory

@@ -19,7 +19,7 @@ from flare_cli.fit.run_folder import load_run
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.stored import remove_head, save_head
 from flare_cli.parallel.progress import quiet
-from flare_cli.show.film import Film
+from flare_cli.show.filming.film import Film
 from flare_cli.subject.folder import Subject, save_subject
 from flare_cli.track.label.head_projector import HeadProjector
 

@@ -19,7 +19,7 @@ from flare_cli.data.image import read_rgb
 from flare_cli.head.model import HeadModel
 from flare_cli.head.stored import save_head
 from flare_cli.parallel.progress import quiet
-from flare_cli.show.film import Film
+from flare_cli.show.filming.film import Film
 from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.subject.folder import load_subject
 from flare_cli.synthetic.recording import make_synthetic_subject

@@ -28,9 +28,9 @@ from flare_cli.fit.run_folder import newest_run
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.parallel.progress import quiet
-from flare_cli.show.film import SHEET_FRAMES, Film
-from flare_cli.show.lamps import PRESETS
-from flare_cli.show.lighting import Lighting
+from flare_cli.show.filming.film import SHEET_FRAMES, Film
+from flare_cli.show.filming.lamps import PRESETS
+from flare_cli.show.filming.lighting import Lighting
 from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.subject.folder import Subject
 from flare_cli.synthetic.recording import make_synthetic_subject

@@ -16,7 +16,7 @@ from flare_cli.data.image import read_rgb
 from flare_cli.errors import AvatarError, ConfigError
 from flare_cli.fit.run_folder import load_run
 from flare_cli.parallel.progress import quiet
-from flare_cli.show.film import Film
+from flare_cli.show.filming.film import Film
 from flare_cli.subject.folder import Subject, load_subject, load_track, save_subject
 from flare_cli.synthetic.recording import make_synthetic_subject
 from flare_cli.synthetic.tracker_error import with_tracker_error

@@ -6,7 +6,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.light.environment import prefilter
-from flare_cli.show.backgrounds import EnvironmentBehind
+from flare_cli.show.filming.backgrounds import EnvironmentBehind
 from flare_cli.show.track_pictures import draw_track
 
 

@@ -11,7 +11,7 @@ from flare_cli.data.image import write_png
 from flare_cli.errors import FlareError
 from flare_cli.render.camera import look_at
 from flare_cli.render.light.environment import prefilter
-from flare_cli.show.backgrounds import (
+from flare_cli.show.filming.backgrounds import (
     EnvironmentBehind,
     PictureBehind,
     RecordingBehind,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flare_cli.head.joints import Joint
-from flare_cli.show.performance import Performance, driven_performance, frame_times, recorded_performance
+from flare_cli.show.filming.performance import Performance, driven_performance, frame_times, recorded_performance
 from flare_cli.subject.folder import FrameQuality, Subject
 
 

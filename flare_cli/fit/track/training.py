@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Motion
-from flare_cli.fit.track_residuals import TrackResiduals
+from flare_cli.fit.track.residuals import TrackResiduals
 from flare_cli.render.camera import Projections
 from flare_cli.subject.track import Track
 

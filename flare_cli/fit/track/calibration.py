@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from flare_cli.fit.track_residuals import PER_FRAME
+from flare_cli.fit.track.residuals import PER_FRAME
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import joint_transforms, shaped_joints

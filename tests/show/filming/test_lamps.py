@@ -9,7 +9,7 @@ from flare_cli.errors import EnvmapError
 from flare_cli.render.colour import linear_from_srgb
 from flare_cli.render.light.environment import prefilter
 from flare_cli.render.light.samples import map_directions, sample_environment
-from flare_cli.show.lamps import PRESETS, Lamp, linear_colour, paint_lamps, parse_lamp
+from flare_cli.show.filming.lamps import PRESETS, Lamp, linear_colour, paint_lamps, parse_lamp
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flare_cli.fit.track_calibration import calibrated
+from flare_cli.fit.track.calibration import calibrated
 from flare_cli.render.camera import Cameras
 from flare_cli.subject.track import Track
 

@@ -21,7 +21,7 @@ from flare_cli.render.colour import linear_from_srgb
 from flare_cli.render.light.environment import prefilter
 from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light
-from flare_cli.show.backgrounds import (
+from flare_cli.show.filming.backgrounds import (
     BLUR,
     BLUR_ROUGHNESS,
     ENVMAP,
@@ -33,10 +33,10 @@ from flare_cli.show.backgrounds import (
     empty_plate,
     parse_background,
 )
-from flare_cli.show.camera_moves import CameraMove, head_centres, moved_cameras, reframed
-from flare_cli.show.lighting import Environment
+from flare_cli.show.filming.camera_moves import CameraMove, head_centres, moved_cameras, reframed
+from flare_cli.show.filming.lighting import Environment
+from flare_cli.show.filming.performance import Performance
 from flare_cli.show.output import BesideRecording, Keeper, Write, check_alpha, open_output
-from flare_cli.show.performance import Performance
 from flare_cli.show.track_pictures import Background, draw_track, sheet
 from flare_cli.subject.track import Track
 

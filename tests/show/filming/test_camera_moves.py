@@ -9,7 +9,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.render.camera import Cameras, look_at
-from flare_cli.show.camera_moves import head_centres, moved_cameras, reframed
+from flare_cli.show.filming.camera_moves import head_centres, moved_cameras, reframed
 
 FRAMES = 12
 

@@ -6,7 +6,7 @@ import torch
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.frames import Frames, Pictures
-from flare_cli.fit.track_on_pixels import refined_on_pixels
+from flare_cli.fit.track.on_pixels import refined_on_pixels
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.show.track_pictures import draw_track, srgb_bytes
 from flare_cli.subject.track import Track

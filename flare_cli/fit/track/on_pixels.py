@@ -9,7 +9,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config, StageSettings
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.stage import StageRunner
-from flare_cli.fit.track_residuals import TrackResiduals
+from flare_cli.fit.track.residuals import TrackResiduals
 from flare_cli.subject.track import Track
 
 # How often each frame is looked at. Not tuned.

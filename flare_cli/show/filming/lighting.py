@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flare_cli.data.hdr import load_envmap
 from flare_cli.show.envmaps import automatic_exposure, named_envmaps
-from flare_cli.show.lamps import Lamp, paint_lamps
+from flare_cli.show.filming.lamps import Lamp, paint_lamps
 
 LAMPS = "lamps"  # what lamps alone are called
 

@@ -17,7 +17,7 @@ from flare_cli.errors import FlareError
 from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import linear_from_srgb
 from flare_cli.render.light.environment import EnvironmentLight, environment_background
-from flare_cli.show.lamps import linear_colour
+from flare_cli.show.filming.lamps import linear_colour
 from flare_cli.subject.folder import Subject
 
 ENVMAP, BLUR, TRANSPARENT, ORIGINAL = KINDS = ("envmap", "blur", "transparent", "original")

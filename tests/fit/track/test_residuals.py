@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import TrackSettings
 from flare_cli.fit.avatar_spec import stage_spec
-from flare_cli.fit.track_residuals import REACH, TrackResiduals, bounded
-from flare_cli.fit.training_track import TrainingTrack
+from flare_cli.fit.track.residuals import REACH, TrackResiduals, bounded
+from flare_cli.fit.track.training import TrainingTrack
 
 FREE = TrackSettings(refine=True, focal_length=0.02)
 TABLES = ("pose", "expression", "translation", "focal_length")

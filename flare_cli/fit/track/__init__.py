@@ -1,0 +1,1 @@
+"""How the head moves in the training frames: as it was tracked, or refined with the avatar."""

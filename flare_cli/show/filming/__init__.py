@@ -1,0 +1,1 @@
+"""Films of an avatar: its performance, lights and lamps, what is behind it, how the camera moves."""
