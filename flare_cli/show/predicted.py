@@ -119,9 +119,10 @@ def predicted_by_avatar(
     rotation = camera.camera_from_world[0, :, :3]
     relit = {name: _drawn(avatar, track, rasterizer, light)[0] for name, light in lights.relit.items()}
     scale = scale_of_depth(maps.depth, truth)
+    depth = float(truth.maps.depth[truth.inside].median())
     views: dict[str, View] = {}
     for name, view in truth.views.items():
-        moved = camera_moved_alike(camera, truth.camera, view.camera, scale)
+        moved = camera_moved_alike(camera, truth.camera, view.camera, scale, depth)
         colour, coverage = _drawn(avatar, track[view.frames].with_camera(moved), rasterizer, avatar.light)
         views[name] = View(colour=colour, coverage=coverage)
     prediction = replace(
@@ -149,16 +150,21 @@ def scale_of_depth(depth: Float[Tensor, "N H W"], truth: Truth) -> float:
     return float((depth[shared] / truth.maps.depth[shared]).median()) if shared.any() else 1.0
 
 
-def camera_moved_alike(own: Cameras, true: Cameras, true_view: Cameras, scale: float) -> Cameras:
-    """The camera that is to `own` what `true_view` is to `true`, in a world `scale` times as large.
+def camera_moved_alike(own: Cameras, true: Cameras, true_view: Cameras, scale: float, depth: float) -> Cameras:
+    """The camera that is to `own` what `true_view` is to `true`, for a head whose depth `own` sees `scale` times as large.
 
-    The motion is the same rigid one; the lens changes by the same ratio, and the centre by the same shift in units of
-    the focal length. Each argument is one camera, `true` and `true_view` make pictures of the size of `own`.
+    The motion is the same rigid one, about the same place of the head: what `true` sees at `depth` (metres) on its axis.
+    A head of the same size in both pictures is as much larger as `scale` times the ratio of the focal lengths says;
+    the rest of `scale` is that a longer lens is farther away, in every view alike. The lens changes by the same ratio
+    in both worlds, and the centre by the same shift in units of the focal length. Each argument is one camera, `true`
+    and `true_view` make pictures of the size of `own`.
     """
     turn = true_view.camera_from_world[0, :, :3] @ true.camera_from_world[0, :, :3].T
     shift = true_view.camera_from_world[0, :, 3] - turn @ true.camera_from_world[0, :, 3]
+    size = scale * float(true.intrinsics[0, 0] / own.intrinsics[0, 0])
+    farther = shift.new_tensor([0.0, 0.0, (scale - size) * depth])
     seen = turn @ own.camera_from_world[0]
-    seen = torch.cat([seen[:, :3], (seen[:, 3] + scale * shift)[:, None]], 1)
+    seen = torch.cat([seen[:, :3], (seen[:, 3] + size * shift + farther - turn @ farther)[:, None]], 1)
     zoom = true_view.intrinsics[:, :2] / true.intrinsics[:, :2]
     focal = own.intrinsics[:, :2] * zoom
     centre = true_view.intrinsics[:, 2:] + (own.intrinsics[:, 2:] - true.intrinsics[:, 2:]) * zoom

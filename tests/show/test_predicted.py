@@ -47,7 +47,7 @@ def test_a_view_in_another_world_shows_what_the_true_one_shows(scale: float):
     points = 0.1 * torch.randn(1, 20, 3, generator=torch.Generator().manual_seed(0))
     elsewhere = scale * points @ turn.T + shift
     torch.testing.assert_close(own.project(elsewhere), true.project(points), atol=1e-3, rtol=0)
-    moved = camera_moved_alike(own, true, view, scale)
+    moved = camera_moved_alike(own, true, view, scale, depth=0.75)
     torch.testing.assert_close(moved.project(elsewhere), view.project(points), atol=1e-3, rtol=0)
 
 
@@ -55,10 +55,28 @@ def test_another_lens_is_kept_and_changes_by_the_same_ratio():
     true, view = studio_camera(64), studio_camera(64, yaw=30)
     zoomed = replace(view, intrinsics=view.intrinsics * torch.tensor([2.0, 2.0, 1, 1]))
     own = replace(true, intrinsics=true.intrinsics * 1.1 + torch.tensor([0.0, 0, 3, -2]))
-    moved = camera_moved_alike(own, true, zoomed, 1.0)
+    moved = camera_moved_alike(own, true, zoomed, 1.0, depth=0.75)
     torch.testing.assert_close(moved.intrinsics[0, :2], 2 * own.intrinsics[0, :2])
     centre = zoomed.intrinsics[0, 2:] + 2 * (own.intrinsics[0, 2:] - true.intrinsics[0, 2:])
     torch.testing.assert_close(moved.intrinsics[0, 2:], centre)
+
+
+@pytest.mark.parametrize(("lens", "size"), [(0.6, 1.0), (1.7, 1.1)])
+def test_with_another_lens_the_head_turns_about_the_same_place(lens: float, size: float):
+    """A head that a wrong focal length puts nearer, or farther: what all views see in the middle stays there, as large."""
+    true, view = studio_camera(64), studio_camera(64, yaw=60)
+    middle = torch.zeros(1, 1, 3)
+    depth = float(true.camera_from_world[0, 2, 3])
+    torch.testing.assert_close(view.project(middle), true.project(middle), atol=1e-3, rtol=0)
+    scale = size * lens
+    rotation, shift = true.camera_from_world[0].split([3, 1], 1)
+    farther = torch.cat([rotation, shift * torch.tensor([[size], [size], [scale]])], 1)
+    focal = torch.tensor([lens, lens, 1, 1])
+    own = replace(true, camera_from_world=farther[None], intrinsics=true.intrinsics * focal)
+    torch.testing.assert_close(own.project(middle), true.project(middle), atol=1e-3, rtol=0)
+    moved = camera_moved_alike(own, true, view, scale, depth)
+    torch.testing.assert_close(moved.project(middle), view.project(middle), atol=1e-3, rtol=0)
+    assert float(moved.camera_from_world[0, 2, 3]) == pytest.approx(scale * depth, rel=1e-3)
 
 
 def test_the_scale_of_depth_is_the_ratio_of_worlds(subject_with_truth: Subject):

@@ -94,8 +94,9 @@ def _solved(
     )
     N = len(points)
     keys = torch.linspace(0, N - 1, min(N, key_frames), device=points.device).round().long().unique()
+    of_shared = replace(problem, priors=replace(problem.priors, points=problem.priors.shared_points)).frames(keys)
     of_keys = fitted_parameters(
-        problem.frames(keys), start.frames(keys), rounds, lambda done: progress(done, 2 * rounds), share=True
+        of_shared, start.frames(keys), rounds, lambda done: progress(done, 2 * rounds), share=True
     )
     everything = replace(start, log_focal=of_keys.log_focal, shape=of_keys.shape)
     nearest = (torch.arange(N, device=points.device)[:, None] - keys).abs().argmin(1)

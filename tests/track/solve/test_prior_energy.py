@@ -70,7 +70,7 @@ def at_rest(open_head, problem: Problem) -> TrackParameters:
 @pytest.mark.parametrize(
     ("name", "number", "value", "energy"),
     [
-        ("log_focal", (), 0.3, 0.5),
+        ("log_focal", (), 0.15, 0.5),
         ("shape", 4, 2.0, 2.0),
         ("neck", 1, 1.0, 2.0),
         ("jaw", 0, 0.3, 0.0),
