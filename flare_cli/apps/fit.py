@@ -136,7 +136,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         peak_gpu_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         perceptual=perceptual_status() if config.loss.perceptual > 0 else "off in the config",
         preview=last,
-        notes=notes,
+        notes=notes + fitted.notes,
     )
 
 

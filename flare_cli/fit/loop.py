@@ -16,6 +16,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.loading import config_to_dict
 from flare_cli.config.schema import Config
 from flare_cli.data.atomic import named, write_text_whole
+from flare_cli.errors import FitError
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint, part_of
 from flare_cli.fit.frames import Frames
@@ -41,11 +42,15 @@ class FitProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """What a fit ends in: the avatar, the track of the training frames that it was fitted by, and the seconds spent."""
+    """What a fit ends in: the avatar, the track of the training frames that it was fitted by, and the seconds spent.
+
+    `notes` say what broke on the way, and where the fit went on.
+    """
 
     avatar: Avatar
     track: Track
     seconds: float
+    notes: list[str]
 
 
 def fit_avatar(
@@ -62,8 +67,9 @@ def fit_avatar(
     """Fit an avatar to `frames`, which stay in host memory, on `device`; refine their track where `config` asks for it.
 
     With `resume` a checkpoint in `folder` is continued exactly: the random numbers of a step depend on the step alone.
-    Without, it is removed. One that belongs to another fit raises `AvatarError` before anything is written. Raises
-    `FitError` naming stage, step and term if a loss is not finite.
+    Without, it is removed. One that belongs to another fit raises `AvatarError` before anything is written. Where a
+    loss breaks, the fit goes on from its last good state with smaller steps. Raises `FitError` naming stage, step and
+    term if that does not help.
     """
     avatar, position, restored = _begin(frames, head, config, folder, device, resume)
     residuals = _residuals(frames.track.to(device), config, restored)
@@ -71,6 +77,7 @@ def fit_avatar(
     done = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
     started = saved = time.monotonic()
+    notes: list[str] = []
     with (
         named(folder / LOG),
         (folder / LOG).open("a", encoding="utf-8") as log,
@@ -79,19 +86,19 @@ def fit_avatar(
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
             first = position.step if index == position.stage else 0
-            spec = stage_spec(config, stage)
-            if first == 0 and spec.material.encoding != avatar.spec.material.encoding:
-                torch.manual_seed(config.run.seed + index)
-                avatar.restart_appearance(spec.material)
-            avatar.spec = replace(avatar.spec, f0=spec.f0)
-            runner = StageRunner(avatar, index, frames, config, perceptual, residuals)
+            runner = _begin_stage(avatar, index, first, frames, config, perceptual, residuals)
             if restored:
                 runner.optimiser.restore(restored)
                 restored = {}
             step, previews = first, config.run.preview_every
             while step < stage.steps:
                 until = min(runner.next_stop(step), step + previews - done % previews if previews else stage.steps)
-                block_terms = runner.advance(step, until)
+                try:
+                    block_terms = runner.advance(step, until)
+                except FitError as error:
+                    good = runner.go_back(error)
+                    done, step = done - (step - good), good
+                    continue
                 for i, terms in enumerate(block_terms, 1):
                     if (done + i) % 10 == 0 or done + i == total:
                         log.write(json.dumps({"stage": stage.name, "step": step + i - 1, **terms}) + "\n")
@@ -106,8 +113,28 @@ def fit_avatar(
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, residuals.track() if residuals else frames.track, done)
             runner.learn_visibility()
+            notes += runner.went_back
     seconds = position.seconds + time.monotonic() - started
-    return Fitted(avatar=avatar, track=residuals.track() if residuals else frames.track, seconds=seconds)
+    track = residuals.track() if residuals else frames.track
+    return Fitted(avatar=avatar, track=track, seconds=seconds, notes=notes)
+
+
+def _begin_stage(
+    avatar: Avatar,
+    index: int,
+    first: int,
+    frames: Frames,
+    config: Config,
+    perceptual: PerceptualDistance | None,
+    residuals: TrackResiduals | None,
+) -> StageRunner:
+    """What runs a stage from step `first` on; another encoding than the last stage's begins with a new appearance."""
+    spec = stage_spec(config, config.stage[index])
+    if first == 0 and spec.material.encoding != avatar.spec.material.encoding:
+        torch.manual_seed(config.run.seed + index)
+        avatar.restart_appearance(spec.material)
+    avatar.spec = replace(avatar.spec, f0=spec.f0)
+    return StageRunner(avatar, index, frames, config, perceptual, residuals)
 
 
 def _perceptual_distance(config: Config, device: torch.device) -> PerceptualDistance | None:

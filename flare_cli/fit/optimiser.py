@@ -72,11 +72,16 @@ class Adam:
                 maximize=False,
             )
 
+    def slow_down(self, part: float) -> None:
+        """Go on with this part of every learning rate."""
+        for group in self.groups:
+            group.start.mul_(part)
+
     def tensors(self) -> dict[str, Tensor]:
         """The whole state by name. The tensors themselves: copying into them puts a state back."""
         state: dict[str, Tensor] = {}
         for i, group in enumerate(self.groups):
-            state[f"optimiser.{i}.step"] = group.step
+            state[f"optimiser.{i}.start"], state[f"optimiser.{i}.step"] = group.start, group.step
             for k, (mean, square) in enumerate(zip(group.mean, group.square, strict=True)):
                 state[f"optimiser.{i}.{k}.mean"], state[f"optimiser.{i}.{k}.square"] = mean, square
         return state

@@ -6,7 +6,7 @@ import math
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config
@@ -21,6 +21,7 @@ from flare_cli.fit.schedule import stage_schedule
 from flare_cli.fit.step import StepContext, StepLosses, fit_step
 from flare_cli.fit.track.residuals import TrackResiduals
 from flare_cli.fit.track.training import TrainingTrack
+from flare_cli.fit.watchdog import MOST_RETURNS, LastGood, LossWatch
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.backend import choose_rasterizer
 
@@ -65,12 +66,13 @@ class StageRunner:
         self.block = GPU_BLOCK if self.on_gpu else 1
         self.stream = torch.cuda.Stream(avatar.device) if self.on_gpu else None
         self.number = torch.zeros(1, dtype=torch.long, device=avatar.device)
+        self.watch, self.went_back = LossWatch(self.stage.name), list[str]()
         self._prepare()
 
     def advance(self, step: int, until: int) -> list[dict[str, float]]:
         """Do the steps from `step` to before `until`, at most `block` of them; their weighted loss terms.
 
-        The mesh is divided at the start of `step` only. Raises `FitError` naming the first term that is not finite.
+        The mesh is divided at the start of `step` only. Raises `FitError` naming the first term that breaks: `go_back`.
         """
         assert 0 < until - step <= self.block
         if self.stage.subdivide_at and step == self.stage.subdivide_at:
@@ -78,6 +80,7 @@ class StageRunner:
             self._prepare()
         if step % self.config.light.visibility_every == 0:
             self.learn_visibility()
+        self.last_good.keep(step)
         self.number.fill_(step)
         with torch.cuda.stream(self.stream), threads_for_blocks():
             if self.stream is not None:
@@ -93,6 +96,18 @@ class StageRunner:
             if covered > self.context.capacity:
                 self._make_room(covered)
         return losses
+
+    def go_back(self, error: FitError) -> int:
+        """Undo the steps since the last good state, which `error` broke; where to go on, with smaller steps.
+
+        Raises `error` if that was too often.
+        """
+        if len(self.went_back) == MOST_RETURNS:
+            raise error
+        step = self.last_good.put_back(error)
+        self.went_back.append(f"{error.message}; went on from step {step} with smaller steps")
+        self.watch.forget()
+        return step
 
     def next_stop(self, step: int) -> int:
         """Where `advance` from `step` has to stop at the latest."""
@@ -118,6 +133,11 @@ class StageRunner:
         self.graph: MeshGraph = mesh_graph(self.avatar.mesh.topology.faces)
         refined = [] if self.residuals is None else [(self.residuals, self.config.track.rate)]
         self.optimiser: Adam = stage_optimiser(self.avatar, self.stage, *refined)
+        parts: dict[str, nn.Module] = {"avatar": self.avatar}
+        self.last_good = LastGood(
+            parts if self.residuals is None else parts | {"track": self.residuals}, self.optimiser
+        )
+        self.watch.forget()
         self.names: tuple[str, ...] = ()
         self.history: Tensor | None = None
         self.most_pixels: Tensor | None = None
@@ -171,17 +191,12 @@ class StageRunner:
             torch.maximum(self.most_pixels, losses.pixels, out=self.most_pixels)
 
     def _losses(self, step: int, until: int) -> list[dict[str, float]]:
-        """The noted terms of these steps. Raises `FitError` naming the first that is not finite."""
+        """The noted terms of these steps. Raises `FitError` naming the first that breaks."""
         assert self.history is not None
         rows = self.history.tolist()
         terms_of_steps = [
             dict(zip(self.names, rows[number % self.block], strict=True)) for number in range(step, until)
         ]
         for number, terms in enumerate(terms_of_steps, step):
-            for name, value in terms.items():
-                if not math.isfinite(value):
-                    raise FitError(
-                        f"the fit stopped: stage {self.stage.name!r}, step {number}: the {name} loss is {value}",
-                        hint="lower the learning rates (for example --set stage.mesh_rate=5e-4) and run again",
-                    )
+            self.watch.check(number, terms)
         return terms_of_steps

@@ -1,4 +1,6 @@
+import re
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from flare_cli.errors import AvatarError, FileError, FitError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.loop import FitProgress, Fitted, fit_avatar
+from flare_cli.fit.optimiser import Adam
+from flare_cli.fit.watchdog import SLOWER
 
 
 class StoppedError(Exception):
@@ -129,6 +133,43 @@ def test_fit_lowers_the_loss(toy_frames, open_head, tiny_config, tmp_path: Path)
 def test_loss_that_is_not_finite_stops_the_fit_and_is_named(toy_frames, open_head, tiny_config, tmp_path: Path):
     toy_frames.track.translation[:] = float("nan")
     with pytest.raises(FitError, match=r"stage 'fit', step 0: the \w+ loss is nan"):
+        run(toy_frames, open_head, tiny_config, tmp_path)
+
+
+def break_gradients(monkeypatch: pytest.MonkeyPatch, first: int, last: int) -> None:
+    """Put what is not a number into a gradient of the optimiser's calls `first` to `last`, from 0 on."""
+    step, calls = Adam.step, count()
+
+    def broken(self: Adam, decay: torch.Tensor) -> None:
+        if first <= next(calls) <= last:
+            self.groups[0].parameters[0].grad[0] = float("nan")
+        step(self, decay)
+
+    monkeypatch.setattr(Adam, "step", broken)
+
+
+def test_a_gradient_that_is_not_a_number_makes_the_steps_smaller(
+    toy_frames, open_head, tiny_config, tmp_path: Path, monkeypatch
+):
+    """All steps are done again, from the first on: as if the rates had been half as large from the beginning."""
+    stage = tiny_config.stage[0]
+    rates = {
+        name: SLOWER * getattr(stage, name) for name in ("mesh_rate", "deformer_rate", "material_rate", "light_rate")
+    }
+    careful, _ = run(
+        toy_frames, open_head, replace(tiny_config, stage=(replace(stage, **rates),)), tmp_path / "careful"
+    )
+    break_gradients(monkeypatch, 3, 3)
+    ended = fitted(toy_frames, open_head, tiny_config, tmp_path / "broken")
+    assert len(ended.notes) == 1
+    assert re.search(r"stage 'fit', step 4: the \w+ loss is nan; went on from step 0", ended.notes[0])
+    for name, tensor in careful.state_dict().items():
+        assert torch.equal(ended.avatar.state_dict()[name], tensor), name
+
+
+def test_a_fit_that_breaks_again_and_again_is_an_error(toy_frames, open_head, tiny_config, tmp_path: Path, monkeypatch):
+    break_gradients(monkeypatch, 2, 10**6)
+    with pytest.raises(FitError, match=r"stage 'fit', step \d: the \w+ loss is nan"):
         run(toy_frames, open_head, tiny_config, tmp_path)
 
 

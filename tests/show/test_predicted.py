@@ -63,7 +63,7 @@ def test_another_lens_is_kept_and_changes_by_the_same_ratio():
 
 @pytest.mark.parametrize(("lens", "size"), [(0.6, 1.0), (1.7, 1.1)])
 def test_with_another_lens_the_head_turns_about_the_same_place(lens: float, size: float):
-    """A head that a wrong focal length puts nearer, or farther: what all views see in the middle stays there, as large."""
+    """A head that a wrong focal length puts nearer, or farther: what all views see in the middle stays there."""
     true, view = studio_camera(64), studio_camera(64, yaw=60)
     middle = torch.zeros(1, 1, 3)
     depth = float(true.camera_from_world[0, 2, 3])

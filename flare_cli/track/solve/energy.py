@@ -31,8 +31,8 @@ class Priors:
     said.
     """
 
-    # The camera: the focal length's usual value in sizes of the crop, and the deviation of its logarithm. Landmarks hardly
-    # tell it, and what they say is too short on every recording of which it is known (docs/experiments.md, "Short lenses").
+    # The camera: the focal length's usual value in sizes of the crop, and the deviation of its logarithm. Landmarks
+    # hardly tell it, and say too little on every recording of which it is known (docs/experiments.md, "Short lenses").
     focal: float = 0.15
     focal_mean: float = 1.9
     # The heads' shape components have unit variance.
@@ -43,7 +43,8 @@ class Priors:
     outlier: float = 0.04
     # How many independent measurements the 476 correlated landmarks of a frame are worth.
     points: float = 100.0
-    # The same for what all frames share. The network's errors on one face are alike in all frames, and don't average out.
+    # The same for what all frames share: the network's errors on one face are alike in all frames, and don't average
+    # out.
     shared_points: float = 30.0
     # Named units, and how far they may be below 0 or above 1.
     expression: float = 0.35
