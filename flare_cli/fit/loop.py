@@ -86,19 +86,12 @@ def fit_avatar(
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
             first = position.step if index == position.stage else 0
-            runner = _begin_stage(avatar, index, first, frames, config, perceptual, residuals)
-            if restored:
-                runner.optimiser.restore(restored)
-                restored = {}
+            runner = _begin_stage(avatar, index, first, frames, config, perceptual, residuals, restored)
+            restored = {}
             step, previews = first, config.run.preview_every
             while step < stage.steps:
                 until = min(runner.next_stop(step), step + previews - done % previews if previews else stage.steps)
-                try:
-                    block_terms = runner.advance(step, until)
-                except FitError as error:
-                    good = runner.go_back(error)
-                    done, step = done - (step - good), good
-                    continue
+                block_terms, until = _advanced(runner, step, until)
                 for i, terms in enumerate(block_terms, 1):
                     if (done + i) % 10 == 0 or done + i == total:
                         log.write(json.dumps({"stage": stage.name, "step": step + i - 1, **terms}) + "\n")
@@ -107,9 +100,11 @@ def fit_avatar(
                     checkpoints.save(avatar, residuals, runner.optimiser, at)
                     log.flush()
                     saved = time.monotonic()
-                done += len(block_terms)
-                on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=sum(block_terms[-1].values())))
+                done += until - step
                 step = until
+                if block_terms:
+                    loss = sum(block_terms[-1].values())
+                    on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=loss))
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, residuals.track() if residuals else frames.track, done)
             runner.learn_visibility()
@@ -117,6 +112,14 @@ def fit_avatar(
     seconds = position.seconds + time.monotonic() - started
     track = residuals.track() if residuals else frames.track
     return Fitted(avatar=avatar, track=track, seconds=seconds, notes=notes)
+
+
+def _advanced(runner: StageRunner, step: int, until: int) -> tuple[list[dict[str, float]], int]:
+    """Loss terms of the steps from `step` to before `until`, and where to go on: back and without terms if they broke."""
+    try:
+        return runner.advance(step, until), until
+    except FitError as error:
+        return [], runner.go_back(error)
 
 
 def _begin_stage(
@@ -127,14 +130,21 @@ def _begin_stage(
     config: Config,
     perceptual: PerceptualDistance | None,
     residuals: TrackResiduals | None,
+    restored: dict[str, Tensor],
 ) -> StageRunner:
-    """What runs a stage from step `first` on; another encoding than the last stage's begins with a new appearance."""
+    """What runs a stage from step `first` on; its optimiser as it was `restored`, if it was.
+
+    Another encoding than the last stage's begins with a new appearance.
+    """
     spec = stage_spec(config, config.stage[index])
     if first == 0 and spec.material.encoding != avatar.spec.material.encoding:
         torch.manual_seed(config.run.seed + index)
         avatar.restart_appearance(spec.material)
     avatar.spec = replace(avatar.spec, f0=spec.f0)
-    return StageRunner(avatar, index, frames, config, perceptual, residuals)
+    runner = StageRunner(avatar, index, frames, config, perceptual, residuals)
+    if restored:
+        runner.optimiser.restore(restored)
+    return runner
 
 
 def _perceptual_distance(config: Config, device: torch.device) -> PerceptualDistance | None:
