@@ -31,8 +31,9 @@ LOG = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitProgress:
-    """What the loop reports: after each step on a CPU, on a GPU after each block of steps."""
+    """What the loop reports: after each step on a CPU, on a GPU after each block of steps; and the avatar so far."""
 
+    avatar: Avatar
     stage: str
     step: int
     total: int
@@ -101,7 +102,8 @@ def fit_avatar(
                     log.flush()
                     saved = time.monotonic()
                 done += len(block_terms)
-                on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=sum(block_terms[-1].values())))
+                loss = sum(block_terms[-1].values())
+                on_steps(FitProgress(avatar=avatar, stage=stage.name, step=done, total=total, loss=loss))
                 step = until
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, residuals.track() if residuals else frames.track, done)
