@@ -31,7 +31,7 @@ from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.show.filming.performance import recorded_performance
 from flare_cli.show.previews import Previews
-from flare_cli.show.viewing.server import Address, Listening
+from flare_cli.show.viewing.server import Listening, OnOpen
 from flare_cli.show.viewing.watch import FitState, Watch
 from flare_cli.subject.folder import Subject, load_subject, replace_track
 from flare_cli.subject.track import Track
@@ -85,9 +85,7 @@ class FitResult:
     "nothing is lost: close other programs that use the GPU and run the same command again, or start anew with less:"
     " --fresh --vram 8 (GB), or --fresh --set data.size=384"
 )
-def fit(
-    request: FitRequest, progress: ProgressCallback, on_open: Callable[[Address], object] | None = None
-) -> FitResult:
+def fit(request: FitRequest, progress: ProgressCallback, on_open: OnOpen | None = None) -> FitResult:
     """Fit an avatar to a subject and write it to the run folder. `on_open` is told where the page is, if there is one.
 
     A fit that was cut off goes on from its last checkpoint unless `fresh`. A finished avatar stays until the one of a
@@ -161,7 +159,7 @@ def _split(subject: Subject, config: Config) -> tuple[Track, Track]:
 
 @contextmanager
 def _watched(
-    request: FitRequest, training: Subject, rasterizer: Rasterizer, on_open: Callable[[Address], object] | None
+    request: FitRequest, training: Subject, rasterizer: Rasterizer, on_open: OnOpen | None
 ) -> Generator[Watch | None]:
     """The page that was asked for."""
     if request.view is None:

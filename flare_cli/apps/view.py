@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.show.filming.performance import Performance, driven_performance, recorded_performance
 from flare_cli.show.viewing.desk import Desk
-from flare_cli.show.viewing.server import THIS_COMPUTER, Address, Listening, PageServer
+from flare_cli.show.viewing.server import THIS_COMPUTER, Listening, OnOpen, PageServer
 from flare_cli.show.viewing.service import ViewingService
 from flare_cli.show.viewing.studio import Studio
 from flare_cli.subject.track import Track
@@ -40,7 +39,7 @@ class ViewRequest:
 
 
 @gpu_memory("close other programs that use the GPU, or use --device cpu")
-def view(request: ViewRequest, progress: ProgressCallback, on_open: Callable[[Address], object]) -> None:
+def view(request: ViewRequest, progress: ProgressCallback, on_open: OnOpen) -> None:
     """Show an avatar until somebody interrupts. `on_open` is told where. Raises `FlareError`."""
     run = load_run(request.run or newest_run(), choose_device(request.device), rasterizer=request.rasterizer)
     studio, desk = open_studio(run, request.drivers, progress), Desk()

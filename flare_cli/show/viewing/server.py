@@ -19,7 +19,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from flare_cli.errors import FileError, FlareError
@@ -74,6 +74,10 @@ class Address:
 
     url: str
     ssh: str
+
+
+OnOpen: TypeAlias = Callable[[Address], object]
+"""Told where a page is, once it can be opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
