@@ -31,13 +31,21 @@ LOG = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitProgress:
-    """What the loop reports: after each step on a CPU, on a GPU after each block of steps; and the avatar so far."""
+    """What the loop reports, after each step on a CPU, on a GPU after each block of steps.
+
+    The avatar is the one that is fitted, between two steps; `terms` are the weighted loss terms of the last one.
+    """
 
     avatar: Avatar
     stage: str
     step: int
     total: int
-    loss: float
+    terms: dict[str, float]
+
+    @property
+    def loss(self) -> float:
+        """The loss of the last step."""
+        return sum(self.terms.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +110,7 @@ def fit_avatar(
                     log.flush()
                     saved = time.monotonic()
                 done += len(block_terms)
-                loss = sum(block_terms[-1].values())
-                on_steps(FitProgress(avatar=avatar, stage=stage.name, step=done, total=total, loss=loss))
+                on_steps(FitProgress(avatar=avatar, stage=stage.name, step=done, total=total, terms=block_terms[-1]))
                 step = until
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, residuals.track() if residuals else frames.track, done)

@@ -18,21 +18,13 @@ from flare_cli.data.image import read_rgb
 from flare_cli.errors import FlareError
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.camera import Cameras, look_at
-from flare_cli.render.light.environment import EnvironmentLight
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.show.channels import channel, wireframe
-from flare_cli.show.filming.backgrounds import (
-    BLUR,
-    BLUR_ROUGHNESS,
-    ENVMAP,
-    EnvironmentBehind,
-    PictureBehind,
-    scaled,
-)
+from flare_cli.show.filming.backgrounds import scaled
 from flare_cli.show.filming.camera_moves import head_centres, reframed
-from flare_cli.show.filming.lamps import linear_colour
 from flare_cli.show.filming.performance import Performance
-from flare_cli.show.track_pictures import Background, to_bytes
+from flare_cli.show.track_pictures import to_bytes
+from flare_cli.show.viewing.backdrop import Backdrop
 from flare_cli.show.viewing.lights import Lights
 from flare_cli.show.viewing.moments import Moment, acted, gaze_weights, moment_of, neutral_moment, radians
 from flare_cli.show.viewing.pace import Pace
@@ -76,7 +68,7 @@ class Studio:
         self._performances = {RECORDING: own, **drivers}
         self._neutral = neutral_moment(own.track)
         self._arkit = avatar.head.to("cpu").arkit
-        self._pace = Pace()
+        self._backdrop, self._pace = Backdrop(), Pace()
         self._corrections: Corrections | None = None
         self._posed: tuple[object, Posed] | None = None
 
@@ -128,14 +120,13 @@ class Studio:
         lit = self.lights.lit(avatar, view.light, math.radians(view.rotate))
         gain = 2.0**view.exposure
         projections = camera.projections()
-        behind = _behind(view, lit.environment, gain, avatar.device)
         drawn = draw(
             avatar,
             posed,
             projections,
             light=lit.light,
             rasterizer=self._rasterizer,
-            background=None if behind is None else behind.behind(camera, slice(0, 1)),
+            background=self._backdrop.behind(view, camera, lit.environment),
         )
         # Light is added up, so what is brighter by some factor can be drawn first and multiplied then.
         drawn = replace(drawn, image=torch.cat([drawn.colour * gain, drawn.coverage], -1))
@@ -206,14 +197,3 @@ def framed(picture: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt
     if down == 0 and across == 0:
         return picture
     return np.pad(picture, ((down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0)))
-
-
-def _behind(view: View, environment: EnvironmentLight | None, gain: float, device: torch.device) -> Background | None:
-    """What is behind the avatar, before all is made brighter by `gain`; None is black."""
-    if view.mode != "picture":
-        return None
-    if view.background in (BLUR, ENVMAP):
-        roughness = BLUR_ROUGHNESS if view.background == BLUR else 0.0
-        return None if environment is None else EnvironmentBehind(environment, roughness)
-    colour = torch.tensor(linear_colour(view.background), device=device)
-    return PictureBehind(colour.view(1, 1, 1, 3) / gain)

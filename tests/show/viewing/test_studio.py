@@ -18,7 +18,7 @@ from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.light.environment import prefilter
-from flare_cli.show.filming.backgrounds import EnvironmentBehind
+from flare_cli.show.filming.backgrounds import BLUR_ROUGHNESS, EnvironmentBehind
 from flare_cli.show.filming.lighting import Lighting, environments
 from flare_cli.show.filming.performance import Performance, driven_performance
 from flare_cli.show.track_pictures import comparison_sheet, draw_track, sheet, to_bytes
@@ -220,3 +220,25 @@ def test_only_what_was_offered_is_played_or_lit_by(studio: Studio):
     for change in ({"driver": "/etc/passwd"}, {"light": "/etc/passwd"}, {"light": "../studio"}):
         with pytest.raises(FlareError, match=r"there is no"):
             studio.look(replace(RECORDED, **change))
+
+
+def test_a_blurred_background_is_seen_coarsely_and_looks_the_same(studio: Studio, track: Track):
+    view = replace(RECORDED, height=256, width=320, eye=(0.3, 0.1, 0.9), fov=40.0, light="sunset", background="blur")
+    environment = studio.lights.lit(studio._avatar, "sunset", 0.0).environment
+    camera = camera_of(view, track.camera, view.height, view.width)
+    expected = to_bytes(EnvironmentBehind(environment, BLUR_ROUGHNESS).behind(camera, slice(0, 1)))[0]
+    seen = studio.look(view).picture
+    empty = (studio.look(replace(view, mode="visibility")).picture == 0).all(-1)
+    empty[:, 1:] &= empty[:, :-1]  # an antialiased outline lies outside too
+    empty[:, :-1] &= empty[:, 1:]
+    assert empty.mean() > 0.3
+    assert np.abs(seen[empty].astype(int) - expected[empty]).mean() < 1
+    assert np.ptp(expected[empty].astype(int), axis=0).min() > 20
+
+
+def test_the_background_follows_camera_and_light(studio: Studio):
+    view = replace(RECORDED, eye=(0.0, 0.0, 0.9), light="sunset", background="envmap")
+    corner = studio.look(view).picture[:8, :8].astype(int)
+    assert np.abs(studio.look(replace(view, weights=weights_of(jawOpen=1.0))).picture[:8, :8] - corner).max() == 0
+    for change in ({"rotate": 90.0}, {"eye": (0.9, 0.0, 0.0)}, {"light": "overcast"}, {"fov": 90.0}):
+        assert np.abs(studio.look(replace(view, **change)).picture[:8, :8] - corner).max() > 5
