@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -329,3 +330,53 @@ def test_the_page_says_that_the_program_has_ended(browser: Browser, server: tupl
     while "ended" not in page.message():
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_a_fit_is_watched_held_and_goes_on(browser: Browser, small_run: Path, tmp_path: Path):
+    subject = load_run(small_run, torch.device("cpu")).origin.subject
+    command = [sys.executable, "-m", "flare_cli.cli.main", "fit", subject, "-o", str(tmp_path / "run"), "--view"]
+    command += [
+        "--port",
+        "0",
+        "--config",
+        "demo",
+        "--device",
+        "cpu",
+        "--set",
+        "data.size=64",
+        "--set",
+        "stage.steps=9000",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        url = next(line.split()[-1] for line in process.stderr if "look at http" in line)
+        draining = threading.Thread(target=process.stderr.read, daemon=True)
+        draining.start()
+        browser.visit(url)
+        assert not browser.run("document.getElementById('fit').hidden")
+        step, first = browser.run("fit.step"), None
+        until = time.monotonic() + 60
+        while browser.run("fit.step") < step + 20:  # by the pictures that the page asks for by itself
+            first = first or browser.run("document.getElementById('picture').toDataURL('image/png')")
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        assert browser.run("document.getElementById('picture').toDataURL('image/png')") != first
+        browser.click("pause")
+        until = time.monotonic() + 20
+        while not browser.run("fit.paused && shownVersion === version && shownStill && running === 0"):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert browser.run("document.getElementById('pause').getAttribute('aria-pressed')") == "true"
+        assert "of 9000, loss" in browser.run("document.getElementById('progress').textContent")
+        held = browser.run("fit.step")
+        browser.drag(MIDDLE, (260.0, 180.0))
+        time.sleep(1.5)
+        assert browser.run("fit.step") == held
+        browser.click("pause")
+        until = time.monotonic() + 30
+        while browser.run("fit.step") <= held:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert (tmp_path / "run" / "config.toml").exists()
