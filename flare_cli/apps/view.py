@@ -19,6 +19,7 @@ from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.show.filming.performance import Performance, driven_performance, recorded_performance
 from flare_cli.show.viewing.desk import Desk
+from flare_cli.show.viewing.edited import EditedTextures
 from flare_cli.show.viewing.server import THIS_COMPUTER, Listening, OnOpen, PageServer
 from flare_cli.show.viewing.service import ViewingService
 from flare_cli.show.viewing.studio import Studio
@@ -29,10 +30,14 @@ DISTANCE, FOV = 0.8, 25.0  # metres and degrees: of a portrait, where no recordi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewRequest:
-    """What `flare view` was asked. `drivers` are what `drivers.load_driver` takes; the presets can always be played."""
+    """What `flare view` was asked. `drivers` are what `drivers.load_driver` takes; the presets can always be played.
+
+    `textures` is a folder of pictures to show in place of the avatar's materials, as long as somebody paints on them.
+    """
 
     run: Path | None = None
     drivers: tuple[Path, ...] = ()
+    textures: Path | None = None
     at: Listening = THIS_COMPUTER
     rasterizer: str | None = None
     device: str = "auto"
@@ -42,7 +47,8 @@ class ViewRequest:
 def view(request: ViewRequest, progress: ProgressCallback, on_open: OnOpen) -> None:
     """Show an avatar until somebody interrupts. `on_open` is told where. Raises `FlareError`."""
     run = load_run(request.run or newest_run(), choose_device(request.device), rasterizer=request.rasterizer)
-    studio, desk = open_studio(run, request.drivers, progress), Desk()
+    edited = None if request.textures is None else EditedTextures(request.textures, run.avatar.device)
+    studio, desk = open_studio(run, request.drivers, progress, edited), Desk()
     service = ViewingService(run.folder.resolve().name, lambda: studio, desk)
     with PageServer(service, request.at) as server:
         on_open(server.address)
@@ -55,7 +61,9 @@ def view(request: ViewRequest, progress: ProgressCallback, on_open: OnOpen) -> N
             desk.close()
 
 
-def open_studio(run: Run, drivers: tuple[Path, ...], progress: ProgressCallback) -> Studio:
+def open_studio(
+    run: Run, drivers: tuple[Path, ...], progress: ProgressCallback, textures: EditedTextures | None = None
+) -> Studio:
     """The run's avatar with all that it can play: its recording, where it still is, the presets, and `drivers`."""
     here = Path(run.origin.subject).is_dir()
     own = recorded_performance(run.subject()) if here else _at_rest(run.avatar)
@@ -65,7 +73,7 @@ def open_studio(run: Run, drivers: tuple[Path, ...], progress: ProgressCallback)
         loaded = load_driver(run.track_folder(driver), head, cache=run.folder / CACHE, progress=progress)
         moved = transfer(loaded, own.track, absolute=False)
         performances[driver.stem] = driven_performance(moved, loaded.subject)
-    return Studio(run.avatar, run.rasterizer(), own, performances)
+    return Studio(run.avatar, run.rasterizer(), own, performances, textures)
 
 
 def _at_rest(avatar: Avatar) -> Performance:

@@ -26,6 +26,13 @@ def view(
         list[Path] | None,
         typer.Option(help="a performance to play: whatever `flare animate` takes; may be repeated. Presets are there"),
     ] = None,
+    textures: Annotated[
+        Path | None,
+        typer.Option(
+            help="a folder of textures from `flare export --format obj`, shown in place of the avatar's own and "
+            "read again whenever they are saved"
+        ),
+    ] = None,
     host: Host = "127.0.0.1",
     port: Port = None,
     rasterizer: RasterizerName = None,
@@ -38,6 +45,8 @@ def view(
 
     flare view runs/me --driver interview.mp4 --driver talk.csv
 
+    flare view runs/me --textures out/    (after flare export runs/me --format obj -o out/)
+
     flare view runs/me/avatar.safetensors --port 9000 --device cpu
     """
     from flare_cli.apps.view import ViewRequest
@@ -45,7 +54,12 @@ def view(
     from flare_cli.show.viewing.server import Listening
 
     request = ViewRequest(
-        run=run, drivers=tuple(driver or ()), at=Listening(host=host, port=port), rasterizer=rasterizer, device=device
+        run=run,
+        drivers=tuple(driver or ()),
+        textures=textures,
+        at=Listening(host=host, port=port),
+        rasterizer=rasterizer,
+        device=device,
     )
     with console.progress_bars() as progress:
         run_view(request, progress, on_open=lambda address: tell(address, as_json))

@@ -17,13 +17,16 @@ import torch
 from support.browser import Browser
 from support.page import rgb
 
+from flare_cli.apps.export import ExportRequest, export
 from flare_cli.apps.view import open_studio
 from flare_cli.data.hdr import save_hdr
+from flare_cli.data.image import write_png
 from flare_cli.data.video import VideoReader
 from flare_cli.drive.presets import PRESETS
 from flare_cli.fit.run_folder import load_run
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.parallel.progress import quiet
+from flare_cli.show.viewing.edited import EditedTextures
 from flare_cli.show.viewing.studio import RECORDING, Studio
 from flare_cli.show.viewing.view import read_view
 
@@ -380,3 +383,24 @@ def test_a_fit_is_watched_held_and_goes_on(browser: Browser, small_run: Path, tm
         process.send_signal(signal.SIGINT)
         process.wait(60)
     assert (tmp_path / "run" / "config.toml").exists()
+
+
+def test_textures_are_shown_again_when_they_are_saved(browser: Browser, small_run: Path, tmp_path: Path):
+    export(ExportRequest(run=small_run, kind="obj", out=tmp_path, texture_size=256), quiet)
+    (albedo,) = tmp_path.glob("*_albedo.png")
+    command = [sys.executable, "-m", "flare_cli.cli.main", "view", str(small_run), "--port", "0", "--json"]
+    command += ["--device", "cpu", "--textures", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = json.loads("".join(process.stdout.readline() for _ in range(4)))["url"]
+        textures = EditedTextures(tmp_path, torch.device("cpu"))
+        page = Page(browser, url, open_studio(load_run(small_run, torch.device("cpu")), (), quiet, textures))
+        page.choose("background", "black")
+        assert apart(page.seen(), page.expected()) < 1.5
+        write_png(albedo, np.full((64, 64, 3), (20, 220, 20), np.uint8))
+        time.sleep(2.5)
+        seen = page.settled()
+        assert apart(seen, page.expected()) < 1.5
+        assert seen[..., 1].mean() > 3 * seen[..., 0].mean()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0

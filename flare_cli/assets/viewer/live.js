@@ -216,6 +216,16 @@ function dropping(stage) {
   });
 }
 
+// ---- textures that are painted elsewhere
+
+let stamp = null;
+
+async function texturesSaved() {
+  const told = await (await ask("textures", "")).json();
+  if (stamp !== null && told.stamp !== stamp) changed();
+  ({ stamp } = told);
+}
+
 // ---- files to keep
 
 async function download(button, name, made) {
@@ -310,6 +320,7 @@ async function open() {
   say("");
   look(begun.place);
   new ResizeObserver(changed).observe($("stage"));
+  if (begun.textures) setInterval(() => texturesSaved().catch(() => {}), 1000);  // `work` tells when nobody answers
   setInterval(work, 50);  // when changes have ceased, and for a fit
 }
 open();

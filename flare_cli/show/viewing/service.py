@@ -53,6 +53,7 @@ class ViewingService:
             "save": (REQUEST_BYTES, self._save),
             "film": (FILM_BYTES, self._film),
             "light": (UPLOAD_BYTES, self._light),
+            "textures": (REQUEST_BYTES, self._textures),
         }
         if pause is not None:
             self._answers["pause"] = (REQUEST_BYTES, self._hold)
@@ -75,6 +76,7 @@ class ViewingService:
                 "place": asdict(studio.place()),
                 "performances": studio.performances(),
                 "beside": studio.beside(),
+                "textures": studio.textures is not None,
                 "lights": studio.lights.names(),
                 "light": FIRST_LIGHT,
                 "fit": None if self._state is None else self._state(),
@@ -121,6 +123,11 @@ class ViewingService:
         lights = self._desk.ask(lambda: self._studio().lights)
         name = lights.add(label, data)  # not at the desk: large files take a while
         return _json({"name": name})
+
+    def _textures(self, data: bytes, label: str) -> Answer:
+        """Tells whether textures were saved since: by another stamp."""
+        textures = self._desk.ask(lambda: self._studio().textures)
+        return _json({"stamp": "" if textures is None else textures.stamp()})
 
     def _hold(self, data: bytes, label: str) -> Answer:
         held = _parsed(data)

@@ -25,6 +25,7 @@ from flare_cli.show.filming.camera_moves import head_centres, reframed
 from flare_cli.show.filming.performance import Performance
 from flare_cli.show.track_pictures import to_bytes
 from flare_cli.show.viewing.backdrop import Backdrop
+from flare_cli.show.viewing.edited import EditedTextures
 from flare_cli.show.viewing.lights import Lights
 from flare_cli.show.viewing.moments import Moment, acted, gaze_weights, moment_of, neutral_moment, radians
 from flare_cli.show.viewing.pace import Pace
@@ -56,14 +57,20 @@ class Place:
 class Studio:
     """Draws views of one avatar; `own` is its recording, `drivers` what it can play besides.
 
+    `textures` are shown in place of its own materials.
     One thread draws. What a view leaves as it was is not worked out again: the mesh where only the camera moves, the
     deformer until `avatar_changed`.
     """
 
     def __init__(
-        self, avatar: Avatar, rasterizer: Rasterizer, own: Performance, drivers: dict[str, Performance]
+        self,
+        avatar: Avatar,
+        rasterizer: Rasterizer,
+        own: Performance,
+        drivers: dict[str, Performance],
+        textures: EditedTextures | None = None,
     ) -> None:
-        self.lights = Lights()
+        self.lights, self.textures = Lights(), textures
         self._avatar, self._rasterizer, self._own = avatar, rasterizer, own
         self._performances = {RECORDING: own, **drivers}
         self._neutral = neutral_moment(own.track)
@@ -127,6 +134,7 @@ class Studio:
             light=lit.light,
             rasterizer=self._rasterizer,
             background=self._backdrop.behind(view, camera, lit.environment),
+            textures=None if self.textures is None else self.textures.current(),
         )
         # Light is added up, so what is brighter by some factor can be drawn first and multiplied then.
         drawn = replace(drawn, image=torch.cat([drawn.colour * gain, drawn.coverage], -1))
