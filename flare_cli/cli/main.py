@@ -192,7 +192,7 @@ def fit(
     view: Annotated[
         bool, typer.Option("--view", help="a page to look at the avatar while it is fitted, and to hold the fit")
     ] = False,
-    host: viewing.Host = "127.0.0.1",
+    host: viewing.Host = viewing.THIS_COMPUTER,
     port: viewing.Port = None,
     as_json: AsJson = False,
 ) -> None:
@@ -201,6 +201,8 @@ def fit(
     from flare_cli.apps.fit import fit as run
     from flare_cli.show.viewing.server import Listening
 
+    if not view and (host, port) != (viewing.THIS_COMPUTER, None):
+        raise FlareError("--host and --port are of the page", hint="add --view, or leave them out")
     chosen = [] if rasterizer is None else [f"run.rasterizer={rasterizer}"]
     request = FitRequest(
         subject=subject,

@@ -10,6 +10,7 @@ import typer
 from flare_cli.cli import console
 from flare_cli.cli.options import AsJson, Device, RasterizerName, RunArgument
 
+THIS_COMPUTER = "127.0.0.1"
 Host = Annotated[
     str,
     typer.Option(help="address to listen on; any but 127.0.0.1 lets others on the network knock: they need the URL"),
@@ -33,7 +34,7 @@ def view(
             "read again whenever they are saved"
         ),
     ] = None,
-    host: Host = "127.0.0.1",
+    host: Host = THIS_COMPUTER,
     port: Port = None,
     rasterizer: RasterizerName = None,
     device: Device = "auto",

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from flare_cli.parallel.progress import quiet
 from flare_cli.show.track_pictures import draw_track, to_bytes
 from flare_cli.show.viewing.server import Address, Listening
 from flare_cli.show.viewing.studio import RECORDING
-from flare_cli.show.viewing.view import OWN_LIGHT, View
+from flare_cli.show.viewing.view import OWN_LIGHT, Mode, View
 from flare_cli.synthetic.recording import make_synthetic_subject
 
 SETTINGS = ("data.size=32", "stage.steps=40", "material.log2_entries=8")
@@ -59,7 +60,6 @@ def opened(start: Callable[[Callable[[Address], object]], object]) -> tuple[Page
 
 
 def test_a_run_is_shown_with_all_that_it_can_play(run: Path, tmp_path: Path):
-    (tmp_path / "nod.npz").write_bytes(b"")
     np.savez(tmp_path / "nod.npz", pose=np.zeros((5, 5, 3)), fps=10.0)
     loaded = load_run(run, torch.device("cpu"))
     studio = open_studio(loaded, (tmp_path / "nod.npz",), quiet)
@@ -96,6 +96,15 @@ def test_a_page_without_an_avatar_or_a_driver_is_refused(run: Path, tmp_path: Pa
         run_view(ViewRequest(run=tmp_path, at=FREE), quiet, print)
     with pytest.raises(FlareError, match="no driver"):
         run_view(ViewRequest(run=run, drivers=(tmp_path / "x.csv",), at=FREE), quiet, print)
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_the_same_views(run: Path):
+    cpu, gpu = (open_studio(load_run(run, torch.device(name)), (), quiet) for name in ("cpu", "cuda"))
+    for mode in get_args(Mode):
+        view = View(height=96, width=128, light="sunset", rotate=40.0, driver="talk", time=1.0, mode=mode)
+        one, other = (studio.look(view).picture.astype(int) for studio in (cpu, gpu))
+        assert np.abs(one - other).mean() < 2, mode  # a GPU sums over more directions
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from flare_cli.errors import FileError, FlareError
 
 FIRST_PORT = 8350
 LOOPBACK = "127.0.0.1"
+ALL = ("0.0.0.0", "::")  # hosts that stand for every address of this computer
 PAGE = {
     "": ("live.html", "text/html"),
     "panel.css": ("panel.css", "text/css"),
@@ -105,11 +106,11 @@ class PageServer:
     @property
     def address(self) -> Address:
         """The page's address, key included."""
-        shown = LOOPBACK if self._host in ("0.0.0.0", "::") else self._host
+        shown = socket.gethostname() if self._host in ALL else self._host
         shown = f"[{shown}]" if ":" in shown else shown
         return Address(
             url=f"http://{shown}:{self._port}/{self._key}/",
-            ssh=f"ssh -L {self._port}:{shown}:{self._port} {socket.gethostname()}",
+            ssh=f"ssh -L {self._port}:{LOOPBACK if self._host in ALL else shown}:{self._port} {socket.gethostname()}",
         )
 
     def __enter__(self) -> PageServer:
@@ -208,7 +209,10 @@ class _Handler(BaseHTTPRequestHandler):
         _, key, *name = urlsplit(self.path).path.split("/", 2)
         known = secrets.compare_digest(key.encode(), self._page.key.encode())
         own = self._page.is_ours(host) and origin in (None, f"http://{host}")
-        if known and own and name and self.headers.get("Sec-Fetch-Site", "same-origin") in ("same-origin", "none"):
+        # A link elsewhere may lead here: what opens the page itself is looked at by its user alone.
+        opens = self.command == "GET" and self.headers.get("Sec-Fetch-Dest") == "document"
+        from_here = self.headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
+        if known and own and name and (from_here or opens):
             return name[0]
         self._refuse(HTTPStatus.FORBIDDEN)
         return None
@@ -244,14 +248,15 @@ def _own_names(host: str) -> Callable[[str], bool]:
     """Whether a Host header names this computer: by `localhost`, what --host says, or an address.
 
     No name that was made to lead here is any of these. The port may be another, that of a forward. Addresses of the
-    network are ours only where we listen for others.
+    network, and the computer's name there, are ours only where we listen for others.
     """
     for_all = not is_this_computer(host)
+    names = {"localhost", host.lower(), *([socket.gethostname().lower()] if for_all else [])}
 
     def is_ours(header: str) -> bool:
         try:
             name = urlsplit(f"//{header}").hostname or ""
-            return name in ("localhost", host.lower()) or ipaddress.ip_address(name).is_loopback or for_all
+            return name in names or ipaddress.ip_address(name).is_loopback or for_all
         except ValueError:
             return False
 

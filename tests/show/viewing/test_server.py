@@ -109,6 +109,14 @@ def test_pages_of_others_are_refused_even_with_the_key(asker: Asker, headers: di
         assert (status, body) == (403, b"Forbidden")
 
 
+def test_a_link_elsewhere_may_open_the_page_and_nothing_else(asker: Asker):
+    for site in ("cross-site", "same-site"):
+        assert asker.ask("", Sec_Fetch_Site=site, Sec_Fetch_Dest="document")[0] == 200
+        assert asker.ask("", Sec_Fetch_Site=site, Sec_Fetch_Dest="iframe")[0] == 403
+        assert asker.ask("live.js", Sec_Fetch_Site=site, Sec_Fetch_Dest="script")[0] == 403
+        assert asker.ask("say", b"", Sec_Fetch_Site=site, Sec_Fetch_Dest="document")[0] == 403
+
+
 def test_only_what_there_is_can_be_asked_for(asker: Asker):
     for name in ("x", "../live.js", "..%2flive.js", "viewer.html", "/etc/passwd", "say"):
         assert asker.ask(f"/{asker.key}/{name}")[0] in (403, 404)
@@ -156,7 +164,9 @@ def test_who_listens_for_others_still_asks_for_the_key():
     address = network_address()
     with PageServer(Echo(), Listening(host="0.0.0.0", port=0)) as page:
         asker = Asker(page)
+        assert asker.host == socket.gethostname().lower()
         asker.host = address
+        assert asker.ask("say", b"in", Host=f"{socket.gethostname()}:1")[0] == 200
         assert asker.ask("say", b"in", Host=f"{address}:{asker.port}")[2] == b"in"
         assert asker.ask("/x/say", b"in")[0] == 403
         assert asker.ask("say", b"in", Host="evil.example")[0] == 403
