@@ -2,9 +2,9 @@
 
 python benchmarks/viewer_rate.py RUN [--rows 512 720 1080] [--pictures 200] [--device auto]
 
-Each row is for windows of 4:3 with so many rows. `moving` may be drawn smaller, to keep up; `whole` is what is shown when all is
-still. `camera` turns the camera, `face` plays a preset; both under a map, before its blurred picture. `ahead` is how many
-pictures are asked for at once: the page asks for two where a picture takes less than 30 ms.
+Each row is for a window of 4:3 with so many rows. `moving` may be drawn smaller, to keep up; `whole` is what is shown
+when all is still. `camera` turns the camera, `face` plays a preset; both under a map, before its blurred picture.
+`ahead` is how many pictures are asked for at once: the page asks for two where a picture takes less than 30 ms.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WARM = 10  # pictures that are not timed
 
 def views(what: str, place: Place, rows: int, still: bool) -> Iterator[dict]:
     """The views of a page on which somebody turns the camera, or a performance plays."""
-    x, y, z = (eye - target for eye, target in zip(place.eye, place.target, strict=True))
+    x, _, z = (eye - target for eye, target in zip(place.eye, place.target, strict=True))
     distance, start = math.hypot(x, z), math.atan2(x, z)
     for i in range(10**9):
         angle = start + (0.5 * math.sin(i / 20) if what == "camera" else 0.0)

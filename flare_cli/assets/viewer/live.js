@@ -4,7 +4,6 @@
 const STILL_AFTER = 200;  // milliseconds without a change
 const FIT_EVERY = 2000;  // milliseconds between pictures of a fit that goes on
 const AT_ONCE = 0.03;  // seconds: where a picture takes less, the next is asked for before it is here
-const MOST_PIXELS = 1600 * 1600;
 const UPLOAD_BYTES = 1 << 26;
 const FILM = { fps: 25, seconds: 10, turn: 30, turnSeconds: 4, rows: 512 };
 const view = {
@@ -12,6 +11,7 @@ const view = {
   mode: "picture", light: "studio", rotate: 0, exposure: 0, background: "blur", beside: false,
 };
 let units = [];  // ARKit's, in the order of `view.weights`
+let mostPixels = 1e6;
 const orbit = { target: [0, 0, 0], azimuth: 0, elevation: 0, distance: 1, fov: 25, recorded: false };  // metres, radians
 
 // ---- what is asked of the program
@@ -31,7 +31,7 @@ async function ask(name, body) {
 function asked(rows) {
   const { clientWidth, clientHeight } = $("stage");
   const ratio = window.devicePixelRatio || 1;
-  const shrink = Math.min(1, Math.sqrt(MOST_PIXELS / (clientWidth * clientHeight * ratio * ratio)));
+  const shrink = Math.min(1, Math.sqrt(mostPixels / (clientWidth * clientHeight * ratio * ratio)));
   const height = rows ?? Math.max(16, Math.round(clientHeight * ratio * shrink));
   const width = Math.max(16, Math.round((height * clientWidth) / clientHeight));
   const { target, azimuth, elevation, distance, fov } = orbit;
@@ -307,7 +307,7 @@ function controls() {
 async function open() {
   const begun = await (await ask("begin", "")).json();
   $("title").textContent = document.title = begun.title;
-  ({ units, performances: lengths } = begun);
+  ({ units, performances: lengths, most_pixels: mostPixels } = begun);
   view.weights = units.map(() => 0);
   for (const mode of begun.modes) $("mode").add(new Option(mode, mode));
   for (const name of Object.keys(lengths)) $("driver").add(new Option(name, name));

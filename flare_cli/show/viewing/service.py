@@ -19,7 +19,7 @@ from flare_cli.show.viewing.desk import Desk
 from flare_cli.show.viewing.lights import FIRST_LIGHT, UPLOAD_BYTES
 from flare_cli.show.viewing.server import Answer
 from flare_cli.show.viewing.studio import Look, Studio
-from flare_cli.show.viewing.view import Mode, View, read_view
+from flare_cli.show.viewing.view import OWN_LIGHT, Mode, View, read_view
 
 REQUEST_BYTES = 1 << 14  # a view takes 1 kB
 FILM_BYTES, MOST_FRAMES = 1 << 20, 600  # a film is a list of views
@@ -76,9 +76,10 @@ class ViewingService:
                 "place": asdict(studio.place()),
                 "performances": studio.performances(),
                 "beside": studio.beside(),
+                "most_pixels": studio.most_pixels(),
                 "textures": studio.textures is not None,
                 "lights": studio.lights.names(),
-                "light": FIRST_LIGHT,
+                "light": FIRST_LIGHT if self._state is None else OWN_LIGHT,
                 "fit": None if self._state is None else self._state(),
             }
 

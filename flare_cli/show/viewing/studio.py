@@ -31,6 +31,7 @@ from flare_cli.show.viewing.moments import Moment, acted, gaze_weights, moment_o
 from flare_cli.show.viewing.pace import Pace
 from flare_cli.show.viewing.view import View
 
+MOST_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 22}  # about a second on two cores; all of a large screen
 RECORDING = "recording"
 """The name of the driver that is the avatar's own recording."""
 
@@ -82,6 +83,10 @@ class Studio:
     def performances(self) -> dict[str, float]:
         """The length of what can be played, in seconds, by name."""
         return {name: seconds_of(one) for name, one in self._performances.items() if len(one) > 1}
+
+    def most_pixels(self) -> int:
+        """Of a picture that stands still: more take so long that whoever moves on has to wait for it."""
+        return MOST_PIXELS[self._avatar.device.type]
 
     def beside(self) -> list[str]:
         """Of what can be played, the names of those that were filmed."""
