@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         data = self.rfile.read(int(length))
         try:
-            answer = self._page.service.answer(name, data, unquote(urlsplit(self.path).query)[:200])
+            answer = self._page.service.answer(name, data, unquote(self.path.partition("?")[2])[:200])
         except FlareError as error:
             told = {"error": error.message, "hint": error.hint}
             self._send(HTTPStatus.BAD_REQUEST, Answer(json.dumps(told).encode()))
@@ -200,20 +200,24 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(HTTPStatus.OK, answer)
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what is no request, without the library's page that names its version."""
+        self._refuse(HTTPStatus(code))
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: only the command line prints."""
 
     def _allowed(self) -> str | None:
         """The name that is asked for, of somebody who may ask; None after everybody else was refused."""
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
-        _, key, *name = urlsplit(self.path).path.split("/", 2)
-        known = secrets.compare_digest(key.encode(), self._page.key.encode())
+        parts = self.path.partition("?")[0].split("/", 2)
+        known = len(parts) == 3 and secrets.compare_digest(parts[1].encode(), self._page.key.encode())
         own = self._page.is_ours(host) and origin in (None, f"http://{host}")
         # A link elsewhere may lead here: what opens the page itself is looked at by its user alone.
         opens = self.command == "GET" and self.headers.get("Sec-Fetch-Dest") == "document"
         from_here = self.headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
-        if known and own and name and (from_here or opens):
-            return name[0]
+        if known and own and (from_here or opens):
+            return parts[2]
         self._refuse(HTTPStatus.FORBIDDEN)
         return None
 

@@ -126,6 +126,19 @@ def test_only_what_there_is_can_be_asked_for(asker: Asker):
         assert asker.ask("say", b"", method=method)[0] in (403, 501)
 
 
+@pytest.mark.parametrize(
+    "line", [b"GET * HTTP/1.1", b"GET //[ HTTP/1.1", b"GET", b"", b"\xff\xfe / HTTP/1.1", b"GET x HTTP/1.1"]
+)
+def test_what_is_no_request_gets_no_answer_but_a_refusal(asker: Asker, line: bytes):
+    with socket.create_connection((asker.host, asker.port), timeout=10) as connection:
+        connection.sendall(line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer in (b"", b"Bad Request") or answer.split()[1] in (b"400", b"403", b"501")  # HTTP/0.9 has no status
+    assert b"Python" not in answer
+    assert asker.ask("say", b"on")[2] == b"on"
+
+
 def test_sizes_are_checked_before_anything_is_read(asker: Asker):
     assert asker.ask("say", b"x" * 101)[0] == 413
     assert asker.ask("say", b"", Content_Length=str(10**11))[0] == 413
