@@ -28,7 +28,7 @@ from flare_cli.show.viewing.backdrop import Backdrop
 from flare_cli.show.viewing.edited import EditedTextures
 from flare_cli.show.viewing.lights import Lights
 from flare_cli.show.viewing.moments import Moment, acted, gaze_weights, moment_of, neutral_moment, radians
-from flare_cli.show.viewing.pace import Pace
+from flare_cli.show.viewing.pace import SECONDS, Pace
 from flare_cli.show.viewing.view import View
 
 MOST_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 22}  # about a second on two cores; all of a large screen
@@ -76,7 +76,7 @@ class Studio:
         self._performances = {RECORDING: own, **drivers}
         self._neutral = neutral_moment(own.track)
         self._arkit = avatar.head.to("cpu").arkit
-        self._backdrop, self._pace = Backdrop(), Pace()
+        self._backdrop, self._pace = Backdrop(), Pace(SECONDS[avatar.device.type])
         self._corrections: Corrections | None = None
         self._posed: tuple[object, Posed] | None = None
 
