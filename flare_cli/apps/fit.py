@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from flare_cli.data.folder_lock import alone_in
 from flare_cli.errors import AvatarError, ConfigError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import fitted_size, load_frames, split_frames
-from flare_cli.fit.loop import fit_avatar
+from flare_cli.fit.loop import FitProgress, fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.fit.run_folder import AVATAR_FILE, TRACK_FOLDER, save_refined_track
@@ -26,7 +28,11 @@ from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
+from flare_cli.render.raster.interface import Rasterizer
+from flare_cli.show.filming.performance import recorded_performance
 from flare_cli.show.previews import Previews
+from flare_cli.show.viewing.server import Listening, OnOpen
+from flare_cli.show.viewing.watch import FitState, Watch
 from flare_cli.subject.folder import Subject, load_subject, replace_track
 from flare_cli.subject.track import Track
 
@@ -38,7 +44,7 @@ class FitRequest:
     """What `flare fit` was asked. `config` None picks `default` on a GPU and `cpu` without one.
 
     `vram` is the GPU memory in GiB that the fit may take: batches become smaller if they have to. `write_track` puts a
-    refined track in the place of the subject's own.
+    refined track in the place of the subject's own. `view` says where a page listens that shows the fit as it goes on.
     """
 
     subject: Path
@@ -49,6 +55,7 @@ class FitRequest:
     fresh: bool = False
     vram: float | None = None
     write_track: bool = False
+    view: Listening | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +85,8 @@ class FitResult:
     "nothing is lost: close other programs that use the GPU and run the same command again, or start anew with less:"
     " --fresh --vram 8 (GB), or --fresh --set data.size=384"
 )
-def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
-    """Fit an avatar to a subject and write it to the run folder.
+def fit(request: FitRequest, progress: ProgressCallback, on_open: OnOpen | None = None) -> FitResult:
+    """Fit an avatar to a subject and write it to the run folder. `on_open` is told where the page is, if there is one.
 
     A fit that was cut off goes on from its last checkpoint unless `fresh`. A finished avatar stays until the one of a
     fresh fit is complete, and a fresh fit that was cut off goes on as any other: without `fresh`. Raises `FlareError`s
@@ -95,19 +102,18 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
     subject = load_subject(request.subject)
     head = load_head(subject.track.head)
     subject.track.of_head(head)
-    training, held_out = split_frames(subject, config.data.holdout, config.data.every)
-    if len(training) < LEAST_FRAMES:
-        raise SubjectError(
-            f"{request.subject} has {len(training)} training frame(s), a fit needs at least {LEAST_FRAMES}",
-            hint="record a longer video, or lower data.holdout and data.every",
-        )
+    training, held_out = _split(subject, config)
     config, notes = _within_vram(config, training, request.vram, device)
     folder = request.run
     finished = folder / AVATAR_FILE
     frames = load_frames(subject, training, config.data.size, lambda done, n: progress("load", done, n))
     header = {"subject": str(request.subject.resolve()), "training_frames": training.frames.tolist()}
     header["held_out_frames"] = held_out.frames.tolist()
-    with alone_in(folder), Previews(folder / "preview", frames, device, rasterizer) as previews:
+    with (
+        alone_in(folder),
+        Previews(folder / "preview", frames, device, rasterizer) as previews,
+        _watched(request, replace(subject, track=training), rasterizer, on_open) as watch,
+    ):
         resumed = not request.fresh and _is_unfinished(folder)
         fitted = fit_avatar(
             frames,
@@ -115,7 +121,7 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
             config,
             folder,
             device=device,
-            on_steps=lambda at: progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total),
+            on_steps=_told(progress, watch),
             on_preview=lambda avatar, track, step: previews.draw(avatar, track, f"step_{step:06d}"),
             resume=not request.fresh,
         )
@@ -138,6 +144,43 @@ def fit(request: FitRequest, progress: ProgressCallback) -> FitResult:
         preview=last,
         notes=notes + fitted.notes,
     )
+
+
+def _split(subject: Subject, config: Config) -> tuple[Track, Track]:
+    """The training frames and those that are held out. Raises `SubjectError` if there are too few to fit."""
+    training, held_out = split_frames(subject, config.data.holdout, config.data.every)
+    if len(training) < LEAST_FRAMES:
+        raise SubjectError(
+            f"{subject.folder} has {len(training)} training frame(s), a fit needs at least {LEAST_FRAMES}",
+            hint="record a longer video, or lower data.holdout and data.every",
+        )
+    return training, held_out
+
+
+@contextmanager
+def _watched(
+    request: FitRequest, training: Subject, rasterizer: Rasterizer, on_open: OnOpen | None
+) -> Generator[Watch | None]:
+    """The page that was asked for."""
+    if request.view is None:
+        yield None
+        return
+    own = recorded_performance(training)
+    with Watch(request.run.resolve().name, own, rasterizer, request.view) as watch:
+        if on_open is not None:
+            on_open(watch.address)
+        yield watch
+
+
+def _told(progress: ProgressCallback, watch: Watch | None) -> Callable[[FitProgress], None]:
+    """Who hears of the steps: progress, and a page if there is one, which then gets its pictures."""
+
+    def on_steps(at: FitProgress) -> None:
+        progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total)
+        if watch is not None:
+            watch.attend(at.avatar, FitState(stage=at.stage, step=at.step, total=at.total, loss=at.loss))
+
+    return on_steps
 
 
 def _write_track(request: FitRequest, subject: Subject, head: HeadModel, refined: Track | None) -> Path | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.material import Material
+from flare_cli.avatar.texture import MaterialTextures
 from flare_cli.render.camera import Projections
 from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light, Shaded, facing_normal_and_view, shade
@@ -68,16 +69,22 @@ def draw(
     rasterizer: Rasterizer,
     background: Float[Tensor, "B H W 3"] | None = None,
     capacity: int | None = None,
+    textures: MaterialTextures | None = None,
 ) -> Picture:
     """Draw the posed avatar. Without a background it is black. Shading runs on foreground pixels only.
 
-    With a `capacity` room is made for that many of them, and nothing waits for the GPU to count (`Pixels`).
+    With a `capacity` room is made for that many of them, and nothing waits for the GPU to count (`Pixels`). `textures`
+    take the place of the avatar's materials.
     """
     faces = avatar.mesh.topology.faces
     clip = projections.clip(posed.vertices)
     fragments = rasterizer.rasterize(clip, faces, projections.height, projections.width)
     surface = visible_surface(avatar, posed, projections, rasterizer, fragments, foreground(fragments, capacity))
     material = avatar.material(surface.canonical)
+    if textures is not None:
+        topology = avatar.mesh.topology
+        uv = rasterizer.interpolate(topology.uv[None], topology.uv_faces, fragments, surface.pixels)
+        material = textures.over(material, uv)
     shaded = shade(
         albedo=material.albedo,
         roughness=material.roughness,

@@ -1,6 +1,8 @@
-"""Between a texture and the surface it lies on: which triangle each texel shows, and what to put in the gutters."""
+"""Between a texture and the surface it lies on: which texel lies where, and what each shows."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,8 +10,33 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
+from flare_cli.avatar.material import Material
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.raster.fragments import foreground
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaterialTextures:
+    """Pictures in place of parts of a material: row 0 at v = 1, linear in 0..1; None leaves a part alone."""
+
+    albedo: Float[Tensor, "3 _ _"] | None = None
+    roughness: Float[Tensor, "1 _ _"] | None = None
+    specular: Float[Tensor, "1 _ _"] | None = None
+
+    def over(self, material: Material, uv: Float[Tensor, "P 2"]) -> Material:
+        """The material at texture coordinates (v up), with what these pictures show there, bilinearly."""
+        grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], -1)[None, None]
+        pictures = {"albedo": self.albedo, "roughness": self.roughness, "specular": self.specular}
+        return replace(
+            material,
+            **{
+                name: torch.nn.functional.grid_sample(picture[None], grid, padding_mode="border", align_corners=False)[
+                    0, :, 0
+                ].T.contiguous()
+                for name, picture in pictures.items()
+                if picture is not None
+            },
+        )
 
 
 def rasterize_uv(

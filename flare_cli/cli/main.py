@@ -13,6 +13,7 @@ import typer
 
 from flare_cli import __version__
 from flare_cli.cli import console, film
+from flare_cli.cli import view as viewing
 from flare_cli.cli.head import app as head_app
 from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, RunArgument, finite
 from flare_cli.cli.results import number, show
@@ -188,12 +189,20 @@ def fit(
             help="with --set track.refine=true: the subject gets the refined track too; the given one is kept",
         ),
     ] = False,
+    view: Annotated[
+        bool, typer.Option("--view", help="a page to look at the avatar while it is fitted, and to hold the fit")
+    ] = False,
+    host: viewing.Host = viewing.THIS_COMPUTER,
+    port: viewing.Port = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit an avatar to a subject. A fit that was cut off, a fresh one too, goes on where it was (without --fresh)."""
     from flare_cli.apps.fit import FitRequest
     from flare_cli.apps.fit import fit as run
+    from flare_cli.show.viewing.server import Listening
 
+    if not view and (host, port) != (viewing.THIS_COMPUTER, None):
+        raise FlareError("--host and --port are of the page", hint="add --view, or leave them out")
     chosen = [] if rasterizer is None else [f"run.rasterizer={rasterizer}"]
     request = FitRequest(
         subject=subject,
@@ -204,9 +213,10 @@ def fit(
         fresh=fresh,
         vram=vram,
         write_track=write_track,
+        view=Listening(host=host, port=port) if view else None,
     )
     with console.progress_bars("--fresh" if fresh else None) as progress:
-        result = run(request, progress)
+        result = run(request, progress, on_open=viewing.note)
     show(f"avatar {result.avatar}", asdict(result), as_json, then=("eval", request.run))
 
 
@@ -328,6 +338,7 @@ def _evaluate_truth(
 
 app.command()(film.relight)
 app.command()(film.animate)
+app.command()(viewing.view)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from flare_cli.errors import EnvmapError
 _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
 BRIGHTEST = 1e12  # the sun's disc is 1e9 times as bright as what it lights; sums of more overflow
 _OPENEXR = b"\x76\x2f\x31\x01"
+_HEADER = 1 << 14  # bytes in which a Radiance file's header has to end; real ones take a few hundred
 
 
 def load_envmap(path: Path) -> Float32[np.ndarray, "H W 3"]:
@@ -24,16 +26,27 @@ def load_envmap(path: Path) -> Float32[np.ndarray, "H W 3"]:
         raise EnvmapError(
             f"{path} can't be read: {error.strerror}", hint="check the path of the environment map"
         ) from error
+    return parse_envmap(data, str(path))
+
+
+def parse_envmap(data: bytes, name: str) -> Float32[np.ndarray, "H W 3"]:
+    """The same of a file's bytes; `name` is what messages call it."""
     if not data.startswith((*_RADIANCE, _OPENEXR)):
-        raise EnvmapError(
-            f"{path} is not an HDR picture",
-            hint="give an equirectangular .hdr file; an ordinary picture lacks the brightness of lamps and sky",
-        )
+        raise _not_hdr(name)
     picture = _decoded(data)
     if picture is None:
         what = "this build of OpenCV does not read OpenEXR" if data.startswith(_OPENEXR) else "the file is damaged"
-        raise EnvmapError(f"{path} can't be decoded: {what}", hint="convert it to Radiance .hdr and try again")
-    return _checked(path, picture)
+        raise EnvmapError(f"{name} can't be decoded: {what}", hint="convert it to Radiance .hdr and try again")
+    return _checked(name, picture)
+
+
+def radiance_size(data: bytes, name: str) -> tuple[int, int]:
+    """The (height, width) that a Radiance file says it has, before any room is made for it. Raises `EnvmapError`."""
+    # Where OpenCV finds it: in the line after the first empty one.
+    said = re.match(rb"[-+]Y +(\d{1,6}) +[-+]X +(\d{1,6})\n", data[:_HEADER].partition(b"\n\n")[2])
+    if not data.startswith(_RADIANCE) or said is None:
+        raise _not_hdr(name)
+    return int(said[1]), int(said[2])
 
 
 def save_hdr(path: Path, picture: Float32[np.ndarray, "H W 3"]) -> None:
@@ -43,6 +56,13 @@ def save_hdr(path: Path, picture: Float32[np.ndarray, "H W 3"]) -> None:
     write_bytes_whole(path, data.tobytes())
 
 
+def _not_hdr(name: str) -> EnvmapError:
+    return EnvmapError(
+        f"{name} is not an HDR picture",
+        hint="give an equirectangular .hdr file; an ordinary picture lacks the brightness of lamps and sky",
+    )
+
+
 def _decoded(data: bytes) -> np.ndarray | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -50,18 +70,18 @@ def _decoded(data: bytes) -> np.ndarray | None:
         return None
 
 
-def _checked(path: Path, picture: np.ndarray) -> Float32[np.ndarray, "H W 3"]:
+def _checked(name: str, picture: np.ndarray) -> Float32[np.ndarray, "H W 3"]:
     if picture.dtype != np.float32 or picture.ndim != 3 or picture.shape[2] < 3:
-        raise EnvmapError(f"{path} is not a colour HDR picture", hint="give an RGB equirectangular .hdr file")
+        raise EnvmapError(f"{name} is not a colour HDR picture", hint="give an RGB equirectangular .hdr file")
     height, width = picture.shape[:2]
     if width != 2 * height:
         raise EnvmapError(
-            f"{path} is {width} x {height}, not twice as wide as high",
+            f"{name} is {width} x {height}, not twice as wide as high",
             hint="give an equirectangular (latitude-longitude) map, not a cube map or light probe",
         )
     if not np.isfinite(picture).all() or picture.min() < 0 or picture.max() > BRIGHTEST:
         raise EnvmapError(
-            f"{path} holds negative or not finite radiance, or more than {BRIGHTEST:.0e}",
+            f"{name} holds negative or not finite radiance, or more than {BRIGHTEST:.0e}",
             hint="export the map again, clamped to finite values >= 0",
         )
     return np.ascontiguousarray(picture[..., 2::-1])

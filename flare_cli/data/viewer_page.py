@@ -38,6 +38,8 @@ def write_viewer(path: Path, page: ViewerPage) -> None:
         "TITLE": html.escape(page.title),
         "AVATAR": _base64(page.glb),
         "SETTINGS": json.dumps(settings).replace("</", "<\\/"),  # a name must not end the script
+        "STYLE": (assets / "panel.css").read_text(encoding="utf-8"),
+        "PANEL": (assets / "panel.js").read_text(encoding="utf-8"),
         "THREE": (assets / "three.min.js").read_text(encoding="utf-8"),
         "LICENCE": (assets / "LICENSE.three").read_text(encoding="utf-8"),
     }

@@ -32,12 +32,21 @@ LOG = "metrics.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitProgress:
-    """What the loop reports: after each step on a CPU, on a GPU after each block of steps."""
+    """What the loop reports, after each step on a CPU, on a GPU after each block of steps.
 
+    The avatar is the one that is fitted, between two steps; `terms` are the weighted loss terms of the last one.
+    """
+
+    avatar: Avatar
     stage: str
     step: int
     total: int
-    loss: float
+    terms: dict[str, float]
+
+    @property
+    def loss(self) -> float:
+        """The loss of the last step."""
+        return sum(self.terms.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +112,8 @@ def fit_avatar(
                 done += until - step
                 step = until
                 if block_terms:
-                    loss = sum(block_terms[-1].values())
-                    on_steps(FitProgress(stage=stage.name, step=done, total=total, loss=loss))
+                    last = block_terms[-1]
+                    on_steps(FitProgress(avatar=avatar, stage=stage.name, step=done, total=total, terms=last))
                 if previews and done % previews == 0 and done < total:
                     on_preview(avatar, residuals.track() if residuals else frames.track, done)
             runner.learn_visibility()
@@ -115,7 +124,7 @@ def fit_avatar(
 
 
 def _advanced(runner: StageRunner, step: int, until: int) -> tuple[list[dict[str, float]], int]:
-    """Loss terms of the steps from `step` to before `until`, and where to go on: back and without terms if they broke."""
+    """Loss terms of the steps from `step` to before `until`, and where to go on: back, without terms, if they broke."""
     try:
         return runner.advance(step, until), until
     except FitError as error:

@@ -156,8 +156,8 @@ def camera_moved_alike(own: Cameras, true: Cameras, true_view: Cameras, scale: f
     The motion is the same rigid one, about the same place of the head: what `true` sees at `depth` (metres) on its
     axis. A head of the same size in both pictures is as much larger as `scale` times the ratio of the focal lengths
     says; the rest of `scale` is that a longer lens is farther away, in every view alike. The lens changes by the same
-    ratio in both worlds, and the centre by the same shift in units of the focal length. Each argument is one camera, `true`
-    and `true_view` make pictures of the size of `own`.
+    ratio in both worlds, and the centre by the same shift in units of the focal length. Each argument is one camera,
+    `true` and `true_view` make pictures of the size of `own`.
     """
     turn = true_view.camera_from_world[0, :, :3] @ true.camera_from_world[0, :, :3].T
     shift = true_view.camera_from_world[0, :, 3] - turn @ true.camera_from_world[0, :, 3]

@@ -21,6 +21,7 @@ from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light
 from flare_cli.render.raster.interface import Rasterizer
+from flare_cli.show.channels import channel
 from flare_cli.subject.track import Track
 
 CPU_BATCH = 4  # pictures drawn at once
@@ -124,12 +125,6 @@ def comparison_sheet(avatar: Avatar, frames: Frames, rasterizer: Rasterizer) -> 
     recorded = to_bytes(frames.pictures.radiance())
     for drawn in draw_track(avatar, frames.track, rasterizer):
         picture = drawn.picture
-        columns = [
-            to_bytes(picture.colour),
-            to_bytes(picture.buffer(picture.material.albedo)),
-            to_bytes(0.5 * picture.buffer(picture.shaded.diffuse)),
-            to_bytes(picture.buffer(picture.material.roughness.expand(-1, 3))),
-            to_bytes(picture.buffer(0.5 + 0.5 * picture.surface.normal).square()),
-        ]
+        columns = [to_bytes(channel(picture, name)) for name in ("picture", "albedo", "light", "roughness", "normal")]
         rows += [[recorded[drawn.start + i], *(c[i] for c in columns)] for i in range(len(picture.colour))]
     return sheet(rows)

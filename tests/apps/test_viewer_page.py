@@ -12,7 +12,6 @@ import torch
 from support.browser import Browser
 
 from flare_cli.apps.export import ExportRequest, export
-from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.data.hdr import load_envmap, save_hdr
 from flare_cli.fit.run_folder import load_run
 from flare_cli.head.arkit import ARKIT_NAMES
@@ -20,27 +19,15 @@ from flare_cli.parallel.progress import quiet
 from flare_cli.render.camera import look_at
 from flare_cli.show.envmaps import automatic_exposure, bundled_envmaps
 from flare_cli.show.track_pictures import draw_track, to_bytes
-from flare_cli.synthetic.recording import make_synthetic_subject
 
 SIZE = 320
 NEUTRAL_DB, LIGHT_DB = 24.0, 20.0  # a GLB has no shadows of its own
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    subject = make_synthetic_subject(tmp_path_factory.mktemp("subject") / "me", frames=10, size=64, samples=4)
-    settings = ("data.size=64", "stage.steps=60", "material.log2_entries=12", "light.directions=32")
-    folder = tmp_path_factory.mktemp("runs") / "me & you"
-    visible = ("light.kind=explicit", "light.visibility=true", "light.visibility_poses=3", "light.visibility_rays=64")
-    return fit(
-        FitRequest(subject=subject.folder, run=folder, config="demo", overrides=(*settings, *visible)), quiet
-    ).avatar.parent
-
-
-@pytest.fixture(scope="module")
-def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(
-        ExportRequest(run=run, kind="html", out=tmp_path_factory.mktemp("page"), texture_size=256), quiet
+        ExportRequest(run=small_run, kind="html", out=tmp_path_factory.mktemp("page"), texture_size=256), quiet
     ).file
 
 
@@ -98,17 +85,17 @@ def test_the_page_is_one_file_with_all_in_it(page: Path):
 
 @pytest.mark.slow
 def test_the_page_shows_what_relight_draws_and_asks_nobody_for_anything(
-    browser: Browser, run: Path, page: Path, tmp_path
+    browser: Browser, small_run: Path, page: Path, tmp_path
 ):
     browser.open(page, "panel=0&background=%23000000")
     neutral = browser.picture()
-    assert decibels(neutral, drawn_by_flare(run, page, "studio")) > NEUTRAL_DB
+    assert decibels(neutral, drawn_by_flare(small_run, page, "studio")) > NEUTRAL_DB
     for query, light, degrees, weights in (
         ("light=sunset&rotate=60", "sunset", 60.0, {}),
         ("light=overcast&jawOpen=0.6", "overcast", 0.0, {"jawOpen": 0.6}),
     ):
         browser.open(page, f"panel=0&background=%23000000&{query}")
-        expected = drawn_by_flare(run, page, light, degrees, **weights)
+        expected = drawn_by_flare(small_run, page, light, degrees, **weights)
         seen = browser.picture()
         assert decibels(seen, expected) > LIGHT_DB
         assert decibels(seen, expected) > decibels(neutral, expected) + 3

@@ -146,3 +146,8 @@ def test_device_that_is_not_there(refused, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "no CUDA device" in refused("fit", "folder", "--device", "cuda")
     assert "not a device" in refused("fit", "folder", "--device", "toaster")
+
+
+def test_a_page_that_can_not_be_opened(refused, tmp_path):
+    assert "holds no avatar" in refused("view", tmp_path)
+    assert "--view" in refused("fit", tmp_path, "--port", "8000")

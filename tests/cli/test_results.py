@@ -14,7 +14,7 @@ from flare_cli.errors import FlareError
 from flare_cli.track.request import PreprocessRequest, PreprocessResult
 
 
-def fitted(request: FitRequest, progress: object) -> FitResult:
+def fitted(request: FitRequest, progress: object, on_open: object) -> FitResult:
     return FitResult(
         avatar=request.run / "avatar.safetensors",
         track=None,
@@ -93,7 +93,7 @@ def test_people_get_gibibytes_and_minutes(shown):
 
 
 def test_a_fresh_fit_that_is_stopped_says_how_to_go_on(shown, monkeypatch: pytest.MonkeyPatch, capsys):
-    def stopped(request: FitRequest, progress: object) -> FitResult:
+    def stopped(request: FitRequest, progress: object, on_open: object) -> FitResult:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flare_cli.apps.fit.fit", stopped)

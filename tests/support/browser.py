@@ -68,8 +68,12 @@ class Browser:
 
     def open(self, page: Path, fragment: str = "") -> None:
         """Open a file and wait until it has drawn."""
+        self.visit(f"{page.as_uri()}#{fragment}")
+
+    def visit(self, url: str) -> None:
+        """Open an address and wait until it has drawn."""
         self.ask("Page.navigate", url="about:blank")  # else another fragment would not load it again
-        self.ask("Page.navigate", url=f"{page.as_uri()}#{fragment}")
+        self.ask("Page.navigate", url=url)
         self.ask("Runtime.enable")
         until = time.monotonic() + 60
         while self.run("document.body?.dataset.drawn") != "yes":
@@ -87,6 +91,30 @@ class Browser:
         self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         data = base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
         return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], button: str = "left") -> None:
+        """Move the mouse with a button down, in a few steps; pixels of the window."""
+        mask = {"left": 1, "right": 2}[button]
+        for kind, share in (("mousePressed", 0), *(("mouseMoved", i / 5) for i in range(1, 6)), ("mouseReleased", 1)):
+            x, y = (a + (b - a) * share for a, b in zip(start, end, strict=True))
+            held = {"button": button, "buttons": 0 if kind == "mouseReleased" else mask, "clickCount": 1}
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
+
+    def click(self, identity: str) -> None:
+        """Click in the middle of what has this id, with the mouse."""
+        place = f"document.getElementById('{identity}').getBoundingClientRect()"
+        self.run(f"document.getElementById('{identity}').scrollIntoView({{block: 'center'}})")
+        x, y = self.run(f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({place})")
+        self.drag((x, y), (x, y))
+
+    def choose_file(self, identity: str, file: Path) -> None:
+        """Put a file into the input that has this id, as its dialogue would."""
+        node = self.ask("Runtime.evaluate", expression=f"document.getElementById('{identity}')")["result"]["objectId"]
+        self.ask("DOM.setFileInputFiles", files=[str(file)], objectId=node)
+
+    def download_to(self, folder: Path) -> None:
+        """Keep what the page hands out as files."""
+        self.ask("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def close(self) -> None:
         self._process.kill()
