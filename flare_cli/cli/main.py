@@ -15,7 +15,7 @@ from flare_cli import __version__
 from flare_cli.cli import console, film
 from flare_cli.cli.head import app as head_app
 from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, RunArgument, finite
-from flare_cli.cli.results import number, show
+from flare_cli.cli.results import number, show, show_recording
 from flare_cli.errors import FlareError, file_error
 
 # Threads that wait for each other must sleep, not spin: on a busy machine spinning made a fit step five times slower.
@@ -117,7 +117,11 @@ def preprocess(
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run(request, progress)
-    show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
+    if as_json:
+        console.show_json(asdict(result))
+    else:
+        show_recording(result)
+        console.show_next(_fitting(result.folder))
 
 
 def _import(
