@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,7 @@ class EvalResult:
     report: Path
     table: Path
     pictures: Path
+    page: Path
     predictions: Path | None
 
 
@@ -85,7 +87,8 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     }
     if refined is not None:
         about["refined_on_test_pixels"] = refined
-    files = write_report(folder, scores, run.avatar, frames, rasterizer, about)
+    trained = _frames_of(subject.track, run.origin.training_frames) if _is_held_out(request) else None
+    files = write_report(folder, scores, run.avatar, frames, rasterizer, about, trained=trained)
     return EvalResult(
         run=run.folder,
         frames=len(scores.frames),
@@ -98,6 +101,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         report=files.report,
         table=files.table,
         pictures=files.pictures,
+        page=files.page,
         predictions=request.predictions.folder if request.predictions else None,
     )
 
@@ -117,7 +121,15 @@ def _scored_track(request: EvalRequest, run: Run, subject: Subject) -> Track:
     track = subject.track.of_head(run.avatar.head)
     if request.subject is None:
         numbers = run.origin.training_frames if request.training else run.origin.held_out_frames
-        track = track[torch.isin(track.frames, torch.tensor(numbers, dtype=torch.long))]
+        track = _frames_of(track, numbers)
     if not len(track):
         raise SubjectError("there are no frames to score", hint="fit with data.holdout > 0, or use --training")
     return track
+
+
+def _is_held_out(request: EvalRequest) -> bool:
+    return request.subject is None and not request.training
+
+
+def _frames_of(track: Track, numbers: Sequence[int]) -> Track:
+    return track[torch.isin(track.frames, torch.tensor(numbers, dtype=torch.long))]

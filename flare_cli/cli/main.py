@@ -299,7 +299,8 @@ def _show_scores(result: Any) -> None:
         )
     if result.mean["lpips"] is None:
         console.note(f"LPIPS is not available: {result.lpips_status}")
-    console.show_facts("", [("report", result.report), ("per frame", result.table), ("pictures", result.pictures)])
+    console.show_facts("", [("numbers", result.report), ("per frame", result.table), ("pictures", result.pictures)])
+    console.show_link("report", result.page)
     console.show_next(("relight", result.run, "--envmap", "studio", "-o", "relit.mp4"))
 
 

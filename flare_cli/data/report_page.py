@@ -42,6 +42,7 @@ p { margin: 6px 0; } .soft { color: var(--soft); }
 .fact b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .fact span { color: var(--soft); font-size: 13px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); gap: 12px; }
+section > .card + .card { margin-top: 12px; } summary { cursor: pointer; }
 .card h3 { font-size: 14px; margin: 0 0 4px; } .key { font-size: 12px; margin-right: 14px; white-space: nowrap; }
 .key::before { content: ""; display: inline-block; width: 14px; height: 3px; margin: 0 6px 3px 0; }
 .key::before { background: var(--of); }
@@ -52,9 +53,11 @@ th { color: var(--soft); font-weight: 500; font-size: 13px; } tr:last-child td {
 img { max-width: 100%; border-radius: 6px; display: block; } svg { width: 100%; height: auto; display: block; }
 svg path { fill: none; stroke-width: 1.6; stroke-linecap: round; stroke-linejoin: round; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft); } ul.hints { list-style: none; margin: 0; padding: 0; }
-ul.hints li { padding: 10px 0; border-bottom: 1px solid var(--line); } ul.hints li:last-child { border-bottom: 0; }
+ul.hints li { padding: 10px 0; border-bottom: 1px solid var(--line); display: grid; }
+ul.hints li { grid-template-columns: 68px 1fr; } ul.hints p { margin: 0; grid-column: 2; }
+ul.hints li:last-child { border-bottom: 0; }
 .mark { display: inline-block; min-width: 64px; font-size: 12px; font-weight: 600; } .good { color: var(--good); }
-.limited { color: var(--limited); } .poor { color: var(--poor); } ul.hints p { margin: 0 0 0 68px; }
+.limited { color: var(--limited); } .poor { color: var(--poor); }
 @media print { body { background: #fff; } .card, .fact { break-inside: avoid; } }
 """
 
@@ -120,9 +123,7 @@ def verdict(kind: str, text: str | None = None) -> ElementTree.Element:
 def hints(items: Iterable[tuple[str, str, str]]) -> ElementTree.Element:
     """What is not as it could be: verdict, what was found, and what to do about it."""
     rows = [
-        element(
-            "li", verdict(kind), " ", element("b", found), *([element("p", advice, class_="soft")] if advice else [])
-        )
+        element("li", verdict(kind), element("b", found), *([element("p", advice, class_="soft")] if advice else []))
         for kind, found, advice in items
     ]
     return card(element("ul", *rows, class_="hints"))
