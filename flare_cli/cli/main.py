@@ -249,7 +249,8 @@ def evaluate(
         Path | None, typer.Option(help="folder for pictures of the scored frames: colour, mask, albedo, normal, …")
     ] = None,
     relight_envmap: Annotated[
-        list[Path] | None, typer.Option(help="with --predictions: draw them under this .hdr too; may be repeated")
+        list[Path] | None,
+        typer.Option(help="with --predictions: draw them under this .hdr or .exr too; may be repeated"),
     ] = None,
     relight_exposure: MapStops = 0.0,
     rasterizer: RasterizerName = None,
