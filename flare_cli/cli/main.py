@@ -73,7 +73,10 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(
+    epilog="\b\nflare preprocess me.mp4 -o me\nflare preprocess me.mp4 -o me --fps 15 --size 384 --overwrite\n"
+    "flare preprocess DATASET -o me --head flame-2023"
+)
 def preprocess(
     video: Annotated[Path, typer.Argument(help="a video of one person, or the folder of another program's data set")],
     out: Annotated[Path, typer.Option("-o", "--out", help="the subject folder to make")],
@@ -223,7 +226,11 @@ def _fitting(subject: Path) -> tuple[object, ...]:
     return "fit", subject, "-o", _run_of(subject)
 
 
-@app.command("eval")
+@app.command(
+    "eval",
+    epilog="\b\nflare eval runs/me\nflare eval runs/me --subject me2 --refine-test\n"
+    "flare eval runs/me --predictions pictures --relight-envmap sunset",
+)
 def evaluate(
     runs: Annotated[
         list[Path] | None,
@@ -336,12 +343,19 @@ app.command()(film.relight)
 app.command()(film.animate)
 
 
-@app.command()
+@app.command(
+    epilog="\b\nflare export runs/me --driver talk -o out\nflare export runs/me --format usdz --driver me2.mp4 -o out\n"
+    "flare export runs/me --format ply-sequence --driver capture.csv -o out\nflare export runs/me --format exr -o out"
+)
 def export(
     run: RunArgument = None,
     kind: Annotated[
         str,
-        typer.Option("--format", help="glb, obj, html for a page that shows it, or hdr for the light of the recording"),
+        typer.Option(
+            "--format",
+            help="glb, usd, usdz, obj; html, a page that shows it; obj-sequence or ply-sequence, a mesh for each frame"
+            " of --driver; textures alone; hdr or exr, the light of the recording",
+        ),
     ] = "glb",
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
     texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 2048,
@@ -351,10 +365,15 @@ def export(
     ] = TextureFormat.JPEG,
     profile: Annotated[
         RigProfile,
-        typer.Option(help="names in a GLB: ARKit's 52, or with 15 visemes and bones as Ready Player Me's avatars have"),
+        typer.Option(
+            help="names in GLB and USD: ARKit's 52, or with 15 visemes and bones as Ready Player Me's avatars have"
+        ),
     ] = RigProfile.ARKIT,
     driver: Annotated[
-        Path | None, typer.Option(help="a performance for a GLB or page to play: whatever `flare animate` takes")
+        Path | None,
+        typer.Option(
+            help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"
+        ),
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,

@@ -19,8 +19,17 @@ MAGIC = b"\x76\x2f\x31\x01"
 MOST_PIXELS = 2**27  # those of a 16k environment map, as for the formats that OpenCV reads
 # Numbers in a picture per byte of its file, above which a file lies about its size: deflate packs at most 1032 to 1.
 MOST_PACKED = 4096
-MISSING_HINT = "pip install flare-cli[exr], or convert it to Radiance .hdr"
+MISSING_HINT = "pip install flare-cli[exr], or use Radiance .hdr"
 _OTHER = "save the map as one RGB picture, or as Radiance .hdr"
+
+
+def exr_package() -> Any:
+    """The library that reads and writes them. Raises `EnvmapError` where it is missing."""
+    try:
+        import OpenEXR  # pyright: ignore[reportMissingImports] - an extra
+    except ImportError as error:
+        raise EnvmapError("OpenEXR files need the package OpenEXR", hint=MISSING_HINT) from error
+    return OpenEXR
 
 
 def read_exr(path: Path) -> Float32[np.ndarray, "H W 3"]:
@@ -28,7 +37,7 @@ def read_exr(path: Path) -> Float32[np.ndarray, "H W 3"]:
 
     Raises `EnvmapError` where the package is missing, the file is damaged or holds something else.
     """
-    openexr = _package()
+    openexr = exr_package()
     with _readable(path):
         headers = [part.header for part in openexr.File(str(path), header_only=True).parts]
         of_colours = next((header for header in headers if {*"RGB"} <= _names(header)), None)
@@ -50,18 +59,10 @@ def read_exr(path: Path) -> Float32[np.ndarray, "H W 3"]:
 
 def write_exr(path: Path, picture: Float32[np.ndarray, "H W 3"]) -> None:
     """Write linear RGB as 32-bit floats, packed without loss; the file is whole or not there."""
-    openexr = _package()
+    openexr = exr_package()
     header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
     with replace_whole(path, keep_suffix=True) as partial:
         openexr.File(header, {"RGB": np.ascontiguousarray(picture, np.float32)}).write(str(partial))
-
-
-def _package() -> Any:
-    try:
-        import OpenEXR  # pyright: ignore[reportMissingImports] - an extra
-    except ImportError as error:
-        raise EnvmapError("OpenEXR files need the package OpenEXR", hint=MISSING_HINT) from error
-    return OpenEXR
 
 
 @contextmanager
