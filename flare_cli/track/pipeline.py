@@ -16,10 +16,10 @@ from typing import Any, final
 
 import numpy as np
 
-from flare_cli.config.tables import read_tables
+from flare_cli.config.tables import read_tables, shown
 from flare_cli.data.crop import Crop
 from flare_cli.data.folder_lock import HOLDER, LOCK, alone_in
-from flare_cli.data.json_file import MAKE_AGAIN, write_json
+from flare_cli.data.json_file import write_json
 from flare_cli.data.video import VideoReader
 from flare_cli.errors import FileError, FlareError, SubjectError, VideoError, WorkerError
 from flare_cli.head import open_head
@@ -30,7 +30,7 @@ from flare_cli.parallel.processes import Processes
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.parallel.threads import Beside
 from flare_cli.render.device import choose_device
-from flare_cli.subject.folder import Subject, load_subject, save_subject
+from flare_cli.subject.folder import AGAIN, Subject, load_subject, save_subject
 from flare_cli.track.face.head_crop import head_crop
 from flare_cli.track.request import PreprocessRequest, PreprocessResult
 from flare_cli.track.review.checks import Check, check_recording
@@ -273,12 +273,17 @@ def _result(subject: Subject) -> PreprocessResult:
         focal=float(subject.track.camera.intrinsics[0, 0]),
         seconds=subject.source.get("seconds", {}),
         warning=subject.source.get("warning") or None,
-        checks=[
-            read_tables(Check, check, f"{subject.folder}, check {i}", error=SubjectError, hint=MAKE_AGAIN)
-            for i, check in enumerate(subject.source.get("checks", []))
-        ],
+        checks=_checks(subject),
         page=page if (page := subject.folder / PAGE).is_file() else None,
     )
+
+
+def _checks(subject: Subject) -> list[Check]:
+    """Those that were saved with a subject; a subject of an earlier version has none. Raises `SubjectError`."""
+    saved, where = subject.source.get("checks", []), f"{subject.folder}: checks"
+    if not isinstance(saved, list):
+        raise SubjectError(f"{where} are {shown(saved)}, not a list", hint=AGAIN)
+    return [read_tables(Check, check, f"{where}, {i}", error=SubjectError, hint=AGAIN) for i, check in enumerate(saved)]
 
 
 def _report(result: PreprocessResult) -> dict[str, Any]:

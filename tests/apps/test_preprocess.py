@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -138,6 +139,24 @@ def test_a_finished_subject_is_up_to_date(made):
     assert seen == []
     assert (again.kept, again.excluded, again.focal) == (result.kept, result.excluded, pytest.approx(result.focal))
     assert (again.checks, again.page) == (result.checks, result.page)
+
+
+def test_a_subject_of_an_earlier_version_has_no_checks_and_damaged_ones_are_told(made, tmp_path):
+    request, *_ = made
+    older = tmp_path / "older"
+    shutil.copytree(request.out, older)
+    sidecar = json.loads((older / "flare.json").read_text())
+    for checks in (None, 5, [3], [{"name": "teeth"}], [{"verdict": "splendid"}]):
+        del sidecar["source"]["checks"]
+        if checks is None:
+            (older / "preview" / "report.html").unlink()
+            (older / "flare.json").write_text(json.dumps(sidecar))
+            again = preprocess(replace(request, out=older))
+            assert (again.up_to_date, again.checks, again.page) == (True, [], None)
+        sidecar["source"]["checks"] = checks
+        (older / "flare.json").write_text(json.dumps(sidecar))
+        with pytest.raises(SubjectError, match="checks"):
+            preprocess(replace(request, out=older))
 
 
 def test_another_setting_does_not_overwrite_a_subject(made):

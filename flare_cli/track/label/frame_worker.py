@@ -56,15 +56,18 @@ class FrameSegmenter:
     def __call__(self, frame: ProjectedFrame) -> PreviewFrame:
         """Read, segment, write, and draw the preview."""
         work_folder, rgb = self.reader.work_folder, self.reader.picture(frame.number)
-        if not work_folder.is_segmented(frame.number):
+        files = [work_folder.picture(kind, frame.number) for kind in ("semantic", "mask")]
+        if work_folder.is_segmented(frame.number):
+            labels, mask = map(read_grey, files)
+        else:
             assert self.colours is not None
             view = self.reader(frame, rgb)
             labels = label_image(view, self.colours)
-            write_png(work_folder.picture("semantic", frame.number), labels)
-            write_png(work_folder.picture("mask", frame.number), np.rint(fit_mask(view, labels) * 255).astype(np.uint8))
-        mask, row = read_grey(work_folder.picture("mask", frame.number)), None
+            mask = np.rint(fit_mask(view, labels) * 255).astype(np.uint8)
+            for file, picture in zip(files, (labels, mask), strict=True):
+                write_png(file, picture)
+        row = None
         if frame.number in self.captions:
-            labels = read_grey(work_folder.picture("semantic", frame.number))
             row = contact_row(rgb, frame.head, labels, mask, self.captions[frame.number])
         pixels = measure_frame(rgb, mask, frame.points)
         return PreviewFrame(overlay=overlay_frame(rgb, frame.head, frame.points), pixels=pixels, row=row)

@@ -21,6 +21,8 @@ REBLUR = 1.5
 STEEPEST = 0.02
 # A channel at or beyond these of 255 has lost what it showed; video keeps headroom and compression smears the limit.
 WHITE, BLACK = 250, 4
+# Of the face's pixels one in so many has a say in medians: of 10,000 they are within 0.01 stops of all pixels'.
+SPARSE = 4
 # Teeth are brighter than the skin, and less red: linear red over the mean of green and blue is at most this part of the
 # skin's, so that white balance cancels. Chosen by eye on the development recordings: teeth have 0.4 to 0.85 of it.
 TOOTH_REDNESS, TOOTH_LUMINANCE = 0.85, 1.0
@@ -53,7 +55,7 @@ class FramePixels:
 def measure_frame(
     rgb: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], points: Float[np.ndarray, "478 2"]
 ) -> FramePixels:
-    """Measure the face that `points` (pixels) outline. Takes some two milliseconds for a face 250 pixels high."""
+    """Measure the face that `points` (pixels) outline. Takes some four milliseconds of a face 250 pixels high."""
     height, width = mask.shape
     low = np.clip(np.floor(points[:468].min(0)).astype(int) - 2, 0, None)
     high = np.minimum(np.ceil(points[:468].max(0)).astype(int) + 3, (width, height))
@@ -64,13 +66,15 @@ def measure_frame(
     face, mouth = (_filled(picture.shape[:2], shifted[list(outline)]) for outline in (FACE_OVAL, INNER_LIPS))
     if not face.any():
         return FramePixels(**dict.fromkeys(FramePixels.__slots__, float("nan")))
-    inside = picture[face]
+    r, g, b = cv2.split(picture)
+    brightest = cv2.max(cv2.max(r, g), b)[face]
+    skin = picture.reshape(-1, 3)[np.flatnonzero(face)[::SPARSE]]
     return FramePixels(
         blur=edge_blur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), face),
-        luminance=float(np.median(_luminance(inside))),
-        white=float((inside.max(1) >= WHITE).mean()),
-        black=float((inside.max(1) <= BLACK).mean()),
-        teeth=float(_are_teeth(picture[mouth], inside).sum() / face.sum()),
+        luminance=float(np.median(_luminance(skin))),
+        white=float((brightest >= WHITE).mean()),
+        black=float((brightest <= BLACK).mean()),
+        teeth=float(_are_teeth(picture[mouth], skin).sum() / face.sum()),
         unsure_edge=_edge_width(mask) / float(np.ptp(points[:468, 1])),
         cut=float((mask[window][face] < 128).mean()),
     )
@@ -107,7 +111,8 @@ def _filled(shape: tuple[int, ...], outline: Float[np.ndarray, "K 2"]) -> Bool[n
 
 def _luminance(rgb: UInt8[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
     """Linear luminance (ITU-R BT.709 primaries)."""
-    return _LINEAR[rgb] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    r, g, b = _LINEAR[rgb.T]
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
 def _are_teeth(rgb: UInt8[np.ndarray, "N 3"], skin: UInt8[np.ndarray, "M 3"]) -> Bool[np.ndarray, "N"]:
@@ -116,8 +121,8 @@ def _are_teeth(rgb: UInt8[np.ndarray, "N 3"], skin: UInt8[np.ndarray, "M 3"]) ->
 
 
 def _redness(rgb: UInt8[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
-    linear = _LINEAR[rgb]
-    return linear[:, 0] / np.maximum(linear[:, 1:].mean(1), _LINEAR[1])
+    r, g, b = _LINEAR[rgb.T]
+    return r / np.maximum((g + b) / 2, _LINEAR[1])
 
 
 def _edge_width(mask: UInt8[np.ndarray, "H W"]) -> float:
