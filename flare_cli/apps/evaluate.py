@@ -78,16 +78,18 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     refined = _refined_on_pixels(run, subject, frames, progress) if request.refine_test else None
     if request.predictions is not None:
         write_predictions(request.predictions, run.avatar, frames.track, rasterizer, progress)
+    scored = "another recording" if request.subject else "training" if request.training else "held out"
     size = (frames.track.camera.height, frames.track.camera.width)
     about: dict[str, Any] = {
         "run": str(run.folder),
         "subject": str(subject.folder),
+        "scored": scored,
         "frames": len(scores.frames),
         "size": list(size),
     }
     if refined is not None:
         about["refined_on_test_pixels"] = refined
-    trained = _frames_of(subject.track, run.origin.training_frames) if _is_held_out(request) else None
+    trained = _frames_of(subject.track, run.origin.training_frames) if scored == "held out" else None
     files = write_report(folder, scores, run.avatar, frames, rasterizer, about, trained=trained)
     return EvalResult(
         run=run.folder,
@@ -125,10 +127,6 @@ def _scored_track(request: EvalRequest, run: Run, subject: Subject) -> Track:
     if not len(track):
         raise SubjectError("there are no frames to score", hint="fit with data.holdout > 0, or use --training")
     return track
-
-
-def _is_held_out(request: EvalRequest) -> bool:
-    return request.subject is None and not request.training
 
 
 def _frames_of(track: Track, numbers: Sequence[int]) -> Track:

@@ -16,22 +16,24 @@ from flare_cli.data.image import read_rgb
 from flare_cli.data.report_page import Chart, card, charts, element, facts, figure, hints, section, table, write_page
 from flare_cli.fit.frames import Frames
 from flare_cli.score.metrics import PictureScore
+from flare_cli.show.eval_hints import angles, eval_hints
 from flare_cli.show.track_pictures import sheet
 from flare_cli.subject.track import Track
-from flare_cli.track.review.recording import view_angles
 
 SHOWN = 3  # of the worst frames; below them the median one
 BRIGHTEST = 0.25  # of sRGB, mean over the channels: the error that the brightest colour stands for
-# Bars of hints. Degrees beyond what was trained on; decibels that a part of the frames is worse by, or that clothes or
-# the track cost; an outline that anybody sees is wrong.
-BEYOND, WORSE, OUTLINE = 3.0, 1.5, 0.96
+SCORED = {
+    "held out": "that the fit has not seen",
+    "training": "that the fit was made of",
+    "another recording": "of another recording",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalPage:
     """What the page tells. `report` is what `report.json` holds, `drawn` the folder of the drawn frames.
 
-    `trained` is the track of the training frames; None where others are scored than the fit held out.
+    `trained` is the track of the training frames, where those that are scored were held out.
     """
 
     title: str
@@ -47,16 +49,17 @@ def write_eval_page(path: Path, page: EvalPage) -> None:
     """Write it. Every number is one of `report` or of the scores, to four digits."""
     report, mean = page.report, page.report["mean"]
     height, width = report["size"]
-    seen = "that the fit has not seen" if page.trained is not None else "of a recording or part of one that was named"
     large = [("psnr_foreground", "dB PSNR on the head"), ("ssim", "SSIM"), ("silhouette_iou", "IoU of the outline")]
     large += [("lpips", "LPIPS")] if mean["lpips"] is not None else []
-    told, worst = _hints(page), _worst(page)
+    worst = _worst(page)
+    found = eval_hints(report, page.scores, page.frames.track, page.trained)
+    told = [("limited", hint.found, hint.advice) for hint in found]
     write_page(
         path,
         f"Avatar: {page.title}",
         [
             element("h1", f"Avatar: {page.title}"),
-            element("p", f"{report['frames']} frames {seen}, {width} x {height}", class_="soft"),
+            element("p", f"{report['frames']} frames {SCORED[report['scored']]}, {width} x {height}", class_="soft"),
             element("p", f"subject {report['subject']}", class_="soft"),
             facts([(label, _number(mean[name])) for name, label in large]),
             *([section("Where it is weak, and what helps", hints(told))] if told else []),
@@ -79,65 +82,9 @@ def _column(page: EvalPage, name: str) -> Float[np.ndarray, "N"]:
     return np.array([np.nan if (value := getattr(score, name)) is None else value for score in page.scores], np.float64)
 
 
-def _angles(track: Track) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
-    return view_angles(track.pose.numpy(), track.translation.numpy(), track.cameras().centres().numpy())
-
-
-def _hints(page: EvalPage) -> list[tuple[str, str, str]]:
-    """Verdict, what was found, and what to do, of what these scores show to be weak."""
-    told: list[tuple[str, str, str]] = []
-    psnr = _column(page, "psnr_foreground")
-    if page.trained is not None and len(page.trained):
-        beyond = _beyond(page.frames.track, page.trained) > BEYOND
-        lost = float(psnr[~beyond].mean() - psnr[beyond].mean()) if beyond.any() and not beyond.all() else 0.0
-        if beyond.any() and (beyond.all() or lost > WORSE):
-            named = f"{beyond.sum()} frames turn further than those that were trained on"
-            told.append(
-                (
-                    "limited",
-                    named if beyond.all() else f"{named}, and are {lost:.1f} dB worse",
-                    "record every turn that the avatar is to make: hair and cheeks that were not seen are guessed",
-                )
-            )
-    off = _column(page, "silhouette_iou") < OUTLINE
-    if off.any():
-        told.append(
-            (
-                "limited",
-                f"the outline is off in {off.sum()} of {len(off)} frames (IoU below {OUTLINE})",
-                "look at mask/ and preview/overlay.mp4 of the subject: is it the mask that is wrong, or the track?",
-            )
-        )
-    mean, refined = page.report["mean"], page.report.get("refined_on_test_pixels")
-    if (cost := mean["psnr_foreground"] - mean["psnr_with_clothes"]) > WORSE:
-        said = f"with clothes it is {cost:.1f} dB worse"
-        told.append(
-            (
-                "limited",
-                said,
-                "clothes move on their own, which no head model explains: psnr_foreground leaves them out",
-            )
-        )
-    if refined is not None and (gain := refined["psnr_foreground"] - mean["psnr_foreground"]) > WORSE / 3:
-        said = f"refining the track on these frames' own pixels gains {gain:.1f} dB"
-        told.append(("limited", said, "the track is what is off: fit with --set track.refine=true"))
-    if mean["lpips"] is None:
-        told.append(("limited", "LPIPS was not measured", page.report["lpips"]))
-    return told
-
-
-def _beyond(track: Track, trained: Track) -> Float[np.ndarray, "N"]:
-    """By how many degrees each frame's yaw or pitch is outside what was trained on."""
-    outside = [
-        np.maximum(angle.min() - angles, angles - angle.max())
-        for angles, angle in zip(_angles(track), _angles(trained), strict=True)
-    ]
-    return np.maximum(np.maximum(*outside), 0)
-
-
 def _charts(page: EvalPage) -> list[Chart]:
     numbers = page.frames.track.frames.numpy().astype(np.float64)
-    yaw, pitch = _angles(page.frames.track)
+    yaw, pitch = angles(page.frames.track)
     head, clothed = _column(page, "psnr_foreground"), _column(page, "psnr_with_clothes")
     plots: list[tuple[str, dict[str, np.ndarray], tuple[float, float] | None]] = [
         ("PSNR, dB", {"head": head, "with clothes": clothed}, None),

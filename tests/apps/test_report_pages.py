@@ -79,6 +79,7 @@ def test_the_page_of_an_evaluation_has_the_numbers_of_its_json(browser: Browser,
     assert browser.run("document.querySelector('.fact b').textContent") == f"{report['mean']['psnr_foreground']:.4g}"
     assert list(cells(browser, "All frames")) == ["9", "10"]
     assert browser.run("document.querySelector('h1').textContent") == "Avatar: me & you"
+    assert "2 frames that the fit has not seen" in browser.run("document.body.textContent")
     assert browser.run("document.querySelectorAll('svg path').length") >= 6
     assert report["truth"]["albedo_raw"] == evaluated.truth.albedo_raw
     assert f"{report['truth']['albedo_raw']:.4g}" in browser.run("document.body.textContent")
