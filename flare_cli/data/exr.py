@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from flare_cli.data.atomic import replace_whole
 from flare_cli.data.native_output import without_lines
-from flare_cli.errors import EnvmapError
+from flare_cli.errors import EnvmapError, FileError
 
 MAGIC = b"\x76\x2f\x31\x01"
 MOST_PIXELS = 2**27  # those of a 16k environment map, as for the formats that OpenCV reads
@@ -62,7 +62,11 @@ def write_exr(path: Path, picture: Float32[np.ndarray, "H W 3"]) -> None:
     openexr = exr_package()
     header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
     with replace_whole(path, keep_suffix=True) as partial:
-        openexr.File(header, {"RGB": np.ascontiguousarray(picture, np.float32)}).write(str(partial))
+        try:
+            openexr.File(header, {"RGB": np.ascontiguousarray(picture, np.float32)}).write(str(partial))
+        except RuntimeError as error:  # it raises nothing more precise
+            hint = "free some space, or choose a folder that is yours"
+            raise FileError(f"{path} could not be written: {error}", hint=hint) from error
 
 
 @contextmanager

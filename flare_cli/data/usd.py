@@ -14,10 +14,11 @@ from jaxtyping import Float, Integer
 from flare_cli.data.atomic import replace_whole
 from flare_cli.data.gltf import Animation, GltfAvatar, Part, continuous, strongest, unit_normals
 from flare_cli.data.textured_mesh import write_textures
-from flare_cli.errors import AvatarError
+from flare_cli.errors import AvatarError, FileError
 
 # Changes of a blend shape below these are left out, as in a GLB: metres, and of normals a tenth of a degree.
 DELTA_FLOOR, NORMAL_FLOOR = 1e-6, 2e-3
+NO_ROOM = "free some space, or choose a folder that is yours"
 USUAL_IOR = 1.5  # UsdPreviewSurface's own
 
 
@@ -35,9 +36,12 @@ def usd_package() -> Any:
 
 def write_usd(path: Path, avatar: GltfAvatar) -> list[Path]:
     """Write `path` (.usdc) and its textures (named after it) and return them all, the .usdc first."""
-    pictures = write_textures(path.parent, path.stem, avatar.textures)
+    pxr, pictures = usd_package(), write_textures(path.parent, path.stem, avatar.textures)
     with replace_whole(path, keep_suffix=True) as partial:
-        _Stage(partial, avatar).write({kind: file.name for kind, file in pictures.items()})
+        try:
+            _Stage(partial, avatar).write({kind: file.name for kind, file in pictures.items()})
+        except pxr.Tf.ErrorException as error:
+            raise FileError(f"{path} could not be written: {error}", hint=NO_ROOM) from error
     return [path, *pictures.values()]
 
 
@@ -47,7 +51,7 @@ def write_usdz(path: Path, avatar: GltfAvatar) -> list[Path]:
     with tempfile.TemporaryDirectory() as folder, replace_whole(path, keep_suffix=True) as partial:
         stage, *_ = write_usd(Path(folder) / "avatar.usdc", avatar)
         if not pxr.UsdUtils.CreateNewUsdzPackage(pxr.Sdf.AssetPath(str(stage)), str(partial)):
-            raise AvatarError(f"{path} could not be packed", hint="export with --format usd")
+            raise FileError(f"{path} could not be packed", hint=NO_ROOM)
     return [path]
 
 

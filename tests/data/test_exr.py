@@ -8,7 +8,7 @@ import pytest
 
 from flare_cli.data.exr import read_exr, write_exr
 from flare_cli.data.hdr import load_envmap
-from flare_cli.errors import EnvmapError
+from flare_cli.errors import EnvmapError, FlareError
 
 OpenEXR = pytest.importorskip("OpenEXR")
 HEADER = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
@@ -85,6 +85,18 @@ def test_a_small_file_that_says_it_is_huge_is_refused_before_there_is_room_for_i
     assert data.count(whole) == 2
     (tmp_path / "light.exr").write_bytes(data.replace(whole, huge))
     assert "32768 x 16384" in refused(tmp_path / "light.exr")
+
+
+def test_a_disk_without_room_is_one_sentence(tmp_path: Path, envmap: np.ndarray):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(FlareError, match=r"light\.exr"):
+            write_exr(tmp_path / "light.exr", envmap)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "light.exr").exists()
 
 
 @pytest.mark.parametrize("keep", [4, 60, 300, 700])

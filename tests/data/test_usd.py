@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from flare_cli.data.gltf import Animation, GltfAvatar, Part, Skin, strongest
 from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh
 from flare_cli.data.usd import write_usd, write_usdz
+from flare_cli.errors import FlareError
 from flare_cli.head.skinning import blend_transforms, joint_transforms
 
 pytest.importorskip("pxr")
@@ -176,6 +177,24 @@ def complaints(stage: Usd.Stage) -> list[str]:
 
 def test_pixars_validators_have_nothing_to_say(stage: Usd.Stage):
     assert complaints(stage) == []
+
+
+def test_an_older_file_is_replaced(tmp_path: Path, source: GltfAvatar):
+    for avatar in (source, replace(source, name="other")):
+        file, *_ = write_usd(tmp_path / "ball.usdc", avatar)
+    assert Usd.Stage.Open(str(file)).GetDefaultPrim().GetName() == "other"
+
+
+def test_a_disk_without_room_is_one_sentence(tmp_path: Path, source: GltfAvatar):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(FlareError, match=r"ball\.usdc"):
+            write_usd(tmp_path / "ball.usdc", source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "ball.usdc").exists()
 
 
 def test_a_usdz_holds_all_in_one_file(tmp_path: Path, source: GltfAvatar):
