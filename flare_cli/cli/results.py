@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flare_cli.cli import console
-
-if TYPE_CHECKING:  # it loads numpy and more, and `flare --help` must answer at once
-    from flare_cli.track.request import PreprocessResult
 
 
 def show(title: str, result: dict[str, Any], as_json: bool, *, then: Sequence[object] = ()) -> None:
@@ -22,8 +19,8 @@ def show(title: str, result: dict[str, Any], as_json: bool, *, then: Sequence[ob
         console.show_next(then)
 
 
-def show_recording(result: PreprocessResult) -> None:
-    """What became of a recording, what it lacks with the advice how to record again, and the page that shows it."""
+def show_recording(result: Any) -> None:
+    """What became of a recording (a `PreprocessResult`), what it lacks and how to record again, and the page of it."""
     from flare_cli.track.review.checks import weak_first
 
     values = asdict(result)
