@@ -23,7 +23,7 @@ INSIDE = {
         ("raster", "encoding", "light"),
         ("backend",),
     ),
-    "track": (("request", "work_folder", "face"), ("solve",), ("label",), ("stages",), ("pipeline",)),
+    "track": (("work_folder", "face"), ("solve", "review"), ("request", "label"), ("stages",), ("pipeline",)),
 }
 LONGEST = 60  # lines of a function outside kernels
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -47,6 +47,8 @@ def examine() -> list[Finding]:
         _package("imageio-ffmpeg", needed=True, what="video in and out"),
         _lpips(),
         _perceptual(),
+        _package("OpenEXR", needed=False, what="(BSD-3): .exr environment maps", install="flare-cli[exr]"),
+        _package("usd-core", needed=False, what="(TOST-1.0): `flare export --format usd`", install="flare-cli[usd]"),
         _mitsuba(),
     ]
 
@@ -56,11 +58,13 @@ def _machine() -> Finding:
     return Finding(name="machine", present=True, needed=True, state=state)
 
 
-def _package(name: str, *, needed: bool, what: str = "") -> Finding:
+def _package(name: str, *, needed: bool, what: str = "", install: str = "") -> Finding:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name=name, present=False, needed=needed, state="missing", advice=f"pip install {name}")
+        return Finding(
+            name=name, present=False, needed=needed, state="missing", advice=f"pip install {install or name}"
+        )
     return Finding(name=name, present=True, needed=needed, state=f"{version} {what}".strip())
 
 

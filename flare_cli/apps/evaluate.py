@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,7 @@ class EvalResult:
     report: Path
     table: Path
     pictures: Path
+    page: Path
     predictions: Path | None
 
 
@@ -76,16 +78,19 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
     refined = _refined_on_pixels(run, subject, frames, progress) if request.refine_test else None
     if request.predictions is not None:
         write_predictions(request.predictions, run.avatar, frames.track, rasterizer, progress)
+    scored = "another recording" if request.subject else "training" if request.training else "held out"
     size = (frames.track.camera.height, frames.track.camera.width)
     about: dict[str, Any] = {
         "run": str(run.folder),
         "subject": str(subject.folder),
+        "scored": scored,
         "frames": len(scores.frames),
         "size": list(size),
     }
     if refined is not None:
         about["refined_on_test_pixels"] = refined
-    files = write_report(folder, scores, run.avatar, frames, rasterizer, about)
+    trained = _frames_of(subject.track, run.origin.training_frames) if scored == "held out" else None
+    files = write_report(folder, scores, run.avatar, frames, rasterizer, about, trained=trained)
     return EvalResult(
         run=run.folder,
         frames=len(scores.frames),
@@ -98,6 +103,7 @@ def evaluate(request: EvalRequest, progress: ProgressCallback) -> EvalResult:
         report=files.report,
         table=files.table,
         pictures=files.pictures,
+        page=files.page,
         predictions=request.predictions.folder if request.predictions else None,
     )
 
@@ -117,7 +123,11 @@ def _scored_track(request: EvalRequest, run: Run, subject: Subject) -> Track:
     track = subject.track.of_head(run.avatar.head)
     if request.subject is None:
         numbers = run.origin.training_frames if request.training else run.origin.held_out_frames
-        track = track[torch.isin(track.frames, torch.tensor(numbers, dtype=torch.long))]
+        track = _frames_of(track, numbers)
     if not len(track):
         raise SubjectError("there are no frames to score", hint="fit with data.holdout > 0, or use --training")
     return track
+
+
+def _frames_of(track: Track, numbers: Sequence[int]) -> Track:
+    return track[torch.isin(track.frames, torch.tensor(numbers, dtype=torch.long))]

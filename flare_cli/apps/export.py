@@ -1,4 +1,4 @@
-"""`flare export`: the avatar as GLB, OBJ or a page that shows it, or the light that it was fitted with as HDR."""
+"""`flare export`: the avatar, a performance of it, its textures or its light as files of other programs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from pathlib import Path
 
 import torch
 
-from flare_cli.avatar.bake import Profile, bake_animation, bake_mesh, bake_rig, bake_textures
+from flare_cli.avatar.bake import Profile, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
+from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.gltf import Animation, GltfAvatar, TextureFormat, glb_bytes, write_glb
 from flare_cli.data.hdr import save_hdr
-from flare_cli.data.obj import write_obj
+from flare_cli.data.obj import write_obj, write_obj_sequence
+from flare_cli.data.ply import write_ply_sequence
+from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, write_textures
+from flare_cli.data.usd import usd_package, write_usd, write_usdz
 from flare_cli.data.viewer_page import ViewerPage, write_viewer
 from flare_cli.drive.drivers import CACHE, load_driver
 from flare_cli.drive.presets import PRESETS
@@ -23,8 +27,24 @@ from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.show.envmaps import bundled_envmaps
+from flare_cli.subject.track import Track
 
-FORMATS = ("glb", "html", "obj", "hdr")
+# What is added to the run's name: a file, or for some a folder or the start of several files' names.
+SUFFIXES = {
+    "glb": ".glb",
+    "html": ".html",
+    "usd": ".usdc",
+    "usdz": ".usdz",
+    "obj": ".obj",
+    "obj-sequence": "",
+    "ply-sequence": "",
+    "textures": "",
+    "hdr": ".hdr",
+    "exr": ".exr",
+}
+FORMATS = tuple(SUFFIXES)
+SEQUENCES = ("obj-sequence", "ply-sequence")
+ANIMATED = ("glb", "html", "usd", "usdz", *SEQUENCES)
 FIRST_LIGHT = "studio"  # of those in a page
 MAP_ROWS = 64  # of an exported light: four times as fine along each side as 256 directions
 
@@ -33,8 +53,8 @@ MAP_ROWS = 64  # of an exported light: four times as fine along each side as 256
 class ExportRequest:
     """What `flare export` was asked.
 
-    `driver` is anything that `drivers.load_driver` takes: a GLB gets it as a clip, a page beside the presets.
-    `texture_format` and `profile` are a GLB's; a page has WebP and ARKit's names.
+    `driver` is anything that `drivers.load_driver` takes: a GLB or USD gets it as a clip, a page beside the presets, a
+    sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's.
     """
 
     kind: str
@@ -59,44 +79,95 @@ class ExportResult:
     morph_targets: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What a format wrote, the main file first, and of which mesh."""
+
+    files: list[Path]
+    mesh: TexturedMesh | None = None
+    morph_targets: int = 0
+
+
 @gpu_memory("close other programs that use the GPU, or use --device cpu")
 def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
     """Write the avatar with baked textures, or its light, named after its run. Raises `AvatarError` for other kinds."""
-    if request.kind not in FORMATS:
-        raise AvatarError(f"{request.kind!r} is not an export format", hint=f"use one of {', '.join(FORMATS)}")
-    if request.driver is not None and request.kind not in ("glb", "html"):
-        raise AvatarError(f"--format {request.kind} has no animation", hint="use glb or html, or leave --driver out")
+    _check(request)
     run = load_run(request.run or newest_run(), choose_device(request.device))
-    name = run.folder.resolve().name
-    if request.kind == "hdr":
-        return _export_light(run, request.out / f"{name}.hdr")
-    progress(f"export {request.kind}", 0, 2)
-    textures = bake_textures(run.avatar, request.texture_size)
-    progress(f"export {request.kind}", 1, 2)
-    request.out.mkdir(parents=True, exist_ok=True)
-    file = request.out / f"{name}.{request.kind}"
-    if request.kind == "obj":
-        mesh, morphs = bake_mesh(run.avatar), 0
-        files = write_obj(file, mesh, textures)
+    file = request.out / f"{run.folder.resolve().name}{SUFFIXES[request.kind]}"
+    if request.kind in ("hdr", "exr"):
+        written = _light(run, file)
     else:
-        rigged = bake_rig(run.avatar, name, textures, request.profile if request.kind == "glb" else "arkit")
-        mesh, morphs, files = rigged.mesh, len(rigged.morphs), [file]
-        if request.kind == "glb":
-            clips = (
-                () if request.driver is None else (_clip(run, rigged, request.driver, request.out / CACHE, progress),)
-            )
-            write_glb(file, replace(rigged, animations=clips), request.texture_format)
+        progress(f"export {request.kind}", 0, 2)
+        textures = bake_textures(run.avatar, request.texture_size)
+        progress(f"export {request.kind}", 1, 2)
+        request.out.mkdir(parents=True, exist_ok=True)
+        if request.kind == "textures":
+            written = _Written(files=[*write_textures(file.parent, file.name, textures).values()])
+        elif request.kind == "obj":
+            mesh = bake_mesh(run.avatar)
+            written = _Written(files=write_obj(file, mesh, textures), mesh=mesh)
+        elif request.kind in SEQUENCES:
+            written = _sequence(run, request, file, textures, progress)
         else:
-            write_viewer(file, _page(run, rigged, request, progress))
-    progress(f"export {request.kind}", 2, 2)
+            written = _rigged(run, request, file, textures, progress)
+        progress(f"export {request.kind}", 2, 2)
     return ExportResult(
         run=run.folder,
-        file=file,
-        files=files,
-        vertices=len(mesh.positions),
-        triangles=len(mesh.faces),
-        morph_targets=morphs,
+        file=written.files[0],
+        files=written.files,
+        vertices=0 if written.mesh is None else len(written.mesh.positions),
+        triangles=0 if written.mesh is None else len(written.mesh.faces),
+        morph_targets=written.morph_targets,
     )
+
+
+def _check(request: ExportRequest) -> None:
+    """What is wrong with a request, or missing for it, before the work. Raises `FlareError`s."""
+    if request.kind not in FORMATS:
+        raise AvatarError(f"{request.kind!r} is not an export format", hint=f"use one of {', '.join(FORMATS)}")
+    if request.driver is not None and request.kind not in ANIMATED:
+        raise AvatarError(
+            f"--format {request.kind} has no animation", hint=f"use one of {', '.join(ANIMATED)}, or leave --driver out"
+        )
+    if request.driver is None and request.kind in SEQUENCES:
+        raise AvatarError(
+            f"--format {request.kind} is of a performance",
+            hint="name one: --driver talk, or what `flare animate` takes",
+        )
+    if request.kind in ("usd", "usdz"):
+        usd_package()
+    if request.kind == "exr":
+        exr_package()
+
+
+def _rigged(
+    run: Run, request: ExportRequest, file: Path, textures: PbrTextures, progress: ProgressCallback
+) -> _Written:
+    """With skeleton and morph targets: a GLB, a page, or USD."""
+    profile = "arkit" if request.kind == "html" else request.profile
+    rigged, files = bake_rig(run.avatar, run.folder.resolve().name, textures, profile), [file]
+    if request.kind == "html":
+        write_viewer(file, _page(run, rigged, request, progress))
+    else:
+        clips = () if request.driver is None else (_clip(run, rigged, request.driver, request.out / CACHE, progress),)
+        rigged = replace(rigged, animations=clips)
+        if request.kind == "glb":
+            write_glb(file, rigged, request.texture_format)
+        else:
+            files = (write_usd if request.kind == "usd" else write_usdz)(file, rigged)
+    return _Written(files=files, mesh=rigged.mesh, morph_targets=len(rigged.morphs))
+
+
+def _sequence(
+    run: Run, request: ExportRequest, folder: Path, textures: PbrTextures, progress: ProgressCallback
+) -> _Written:
+    """A mesh a frame, as the avatar is drawn."""
+    assert request.driver is not None
+    moved = _performance(run, request.driver, request.out / CACHE, progress)
+    meshes = bake_sequence(run.avatar, expression=moved.expression, pose=moved.pose, translation=moved.translation)
+    write = write_obj_sequence if request.kind == "obj-sequence" else write_ply_sequence
+    files = write(folder, meshes, textures, lambda done: progress("frames", done, len(moved)))
+    return _Written(files=files, mesh=bake_mesh(run.avatar))
 
 
 def _page(run: Run, rigged: GltfAvatar, request: ExportRequest, progress: ProgressCallback) -> ViewerPage:
@@ -120,16 +191,22 @@ def _page(run: Run, rigged: GltfAvatar, request: ExportRequest, progress: Progre
 
 
 def _clip(run: Run, rigged: GltfAvatar, driver: Path, cache: Path, progress: ProgressCallback) -> Animation:
-    """A driver's performance about the avatar's rest pose, where it stands."""
-    head, own = run.avatar.head.to("cpu"), run.subject().track
-    at_rest = replace(own, pose=torch.zeros_like(own.pose), translation=torch.zeros_like(own.translation))
-    moved = transfer(load_driver(driver, head, cache=cache, progress=progress), at_rest, absolute=False)
-    motion = as_arkit(head, expression=moved.expression, pose=moved.pose)
+    """A driver's performance as a clip for the rig."""
+    moved = _performance(run, driver, cache, progress)
+    motion = as_arkit(run.avatar.head.to("cpu"), expression=moved.expression, pose=moved.pose)
     return bake_animation(driver.stem, rigged, motion, moved.translation, moved.fps)
 
 
-def _export_light(run: Run, file: Path) -> ExportResult:
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _performance(run: Run, driver: Path, cache: Path, progress: ProgressCallback) -> Track:
+    """A driver's performance about the avatar's rest pose, where it stands."""
+    own = run.subject().track
+    at_rest = replace(own, pose=torch.zeros_like(own.pose), translation=torch.zeros_like(own.translation))
+    driven = load_driver(driver, run.avatar.head.to("cpu"), cache=cache, progress=progress)
+    return transfer(driven, at_rest, absolute=False)
+
+
+def _light(run: Run, file: Path) -> _Written:
     with torch.no_grad():
-        save_hdr(file, run.avatar.light.to_map(MAP_ROWS).cpu().numpy())
-    return ExportResult(run=run.folder, file=file, files=[file], vertices=0, triangles=0, morph_targets=0)
+        light = run.avatar.light.to_map(MAP_ROWS).cpu().numpy()
+    (write_exr if file.suffix == ".exr" else save_hdr)(file, light)
+    return _Written(files=[file])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -22,6 +24,7 @@ from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.light.samples import even_samples, sum_light
 from flare_cli.render.light.shading import LEAST_ESCAPE
 
+POSED_AT_ONCE = 8  # frames of a sequence
 CHUNK = 1 << 16  # texels whose materials are evaluated at once: some 40 MB of features and hidden values
 
 Profile: TypeAlias = Literal["arkit", "rpm"]
@@ -72,6 +75,21 @@ def bake_mesh(avatar: Avatar) -> TexturedMesh:
     """The avatar at rest: no expression, zero pose."""
     posed = _posed_by_arkit(avatar, torch.zeros(1, len(ARKIT_NAMES), device=avatar.device))
     return _textured_mesh(avatar, posed)
+
+
+@torch.no_grad()
+def bake_sequence(
+    avatar: Avatar, *, expression: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], translation: Float[Tensor, "N 3"]
+) -> Iterator[TexturedMesh]:
+    """The avatar in every frame of a motion, in the world: with its own expressions and correctives, as it is drawn."""
+    corrections, still = avatar.corrections(), bake_mesh(avatar)
+    motion = avatar.motion(
+        expression=expression.to(avatar.device), pose=pose.to(avatar.device), translation=translation.to(avatar.device)
+    )
+    for start in range(0, len(expression), POSED_AT_ONCE):
+        posed = avatar.move(motion[start : start + POSED_AT_ONCE], corrections)
+        for positions, normals in zip(posed.vertices.cpu().numpy(), posed.normals.cpu().numpy(), strict=True):
+            yield replace(still, positions=positions, normals=normals)
 
 
 def bake_rig(avatar: Avatar, name: str, textures: PbrTextures, profile: Profile = "arkit") -> GltfAvatar:

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +27,7 @@ from flare_cli.errors import FlareError
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+MARK_STYLES = {"ok": "green", "limited": "yellow", "poor": "bold red", "MISSING": "bold red"}
 
 
 @contextmanager
@@ -89,9 +91,20 @@ def show_checklist(items: Sequence[tuple[str, str, str, str]]) -> None:
     """Mark, name, state and advice of each item. Advice stays on one line, so that a command in it can be copied."""
     width = max(len(name) for _, name, _, _ in items)
     for mark, name, state, advice in items:
-        out.print(Text(f"{mark:<8} {name:<{width}}  {state}"), soft_wrap=True)
+        line = Text.assemble((f"{mark:<8}", MARK_STYLES.get(mark, "")), f" {name:<{width}}  {state}")
+        out.print(line, soft_wrap=True)
         if advice:
             out.print(Text(f"{'':<8} {'':<{width}}  -> {advice}"), soft_wrap=True)
+
+
+def show_heading(text: str) -> None:
+    """A line above what follows."""
+    out.print(Text(text, style="italic"))
+
+
+def show_link(name: str, page: Path) -> None:
+    """A page on this disk, as an address on one line that terminals and browsers open."""
+    out.print(Text.assemble((f"{name} ", "bold"), page.resolve().as_uri()), soft_wrap=True)
 
 
 def show_text(text: str) -> None:

@@ -19,7 +19,7 @@ Out = Annotated[
 Envmaps = Annotated[
     list[Path] | None,
     typer.Option(
-        "--envmap", help="an equirectangular .hdr picture, or the name of a bundled one; several: a film each"
+        "--envmap", help="an equirectangular .hdr or .exr picture, or the name of a bundled one; several: a film each"
     ),
 ]
 Lamps = Annotated[

@@ -16,7 +16,7 @@ from flare_cli.cli import console, film
 from flare_cli.cli import view as viewing
 from flare_cli.cli.head import app as head_app
 from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, RunArgument, finite
-from flare_cli.cli.results import number, show
+from flare_cli.cli.results import number, show, show_recording
 from flare_cli.errors import FlareError, file_error
 
 # Threads that wait for each other must sleep, not spin: on a busy machine spinning made a fit step five times slower.
@@ -74,7 +74,10 @@ def _root(
     pass
 
 
-@app.command()
+@app.command(
+    epilog="\b\nflare preprocess me.mp4 -o me\nflare preprocess me.mp4 -o me --fps 15 --size 384 --overwrite\n"
+    "flare preprocess DATASET -o me --head flame-2023"
+)
 def preprocess(
     video: Annotated[Path, typer.Argument(help="a video of one person, or the folder of another program's data set")],
     out: Annotated[Path, typer.Option("-o", "--out", help="the subject folder to make")],
@@ -118,7 +121,11 @@ def preprocess(
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run(request, progress)
-    show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
+    if as_json:
+        console.show_json(asdict(result))
+    else:
+        show_recording(result)
+        console.show_next(_fitting(result.folder))
 
 
 def _import(
@@ -229,7 +236,11 @@ def _fitting(subject: Path) -> tuple[object, ...]:
     return "fit", subject, "-o", _run_of(subject)
 
 
-@app.command("eval")
+@app.command(
+    "eval",
+    epilog="\b\nflare eval runs/me\nflare eval runs/me --subject me2 --refine-test\n"
+    "flare eval runs/me --predictions pictures --relight-envmap sunset",
+)
 def evaluate(
     runs: Annotated[
         list[Path] | None,
@@ -255,7 +266,8 @@ def evaluate(
         Path | None, typer.Option(help="folder for pictures of the scored frames: colour, mask, albedo, normal, …")
     ] = None,
     relight_envmap: Annotated[
-        list[Path] | None, typer.Option(help="with --predictions: draw them under this .hdr too; may be repeated")
+        list[Path] | None,
+        typer.Option(help="with --predictions: draw them under this .hdr or .exr too; may be repeated"),
     ] = None,
     relight_exposure: MapStops = 0.0,
     rasterizer: RasterizerName = None,
@@ -305,7 +317,8 @@ def _show_scores(result: Any) -> None:
         )
     if result.mean["lpips"] is None:
         console.note(f"LPIPS is not available: {result.lpips_status}")
-    console.show_facts("", [("report", result.report), ("per frame", result.table), ("pictures", result.pictures)])
+    console.show_facts("", [("numbers", result.report), ("per frame", result.table), ("pictures", result.pictures)])
+    console.show_link("report", result.page)
     console.show_next(("relight", result.run, "--envmap", "studio", "-o", "relit.mp4"))
 
 
@@ -341,12 +354,19 @@ app.command()(film.animate)
 app.command()(viewing.view)
 
 
-@app.command()
+@app.command(
+    epilog="\b\nflare export runs/me --driver talk -o out\nflare export runs/me --format usdz --driver me2.mp4 -o out\n"
+    "flare export runs/me --format ply-sequence --driver capture.csv -o out\nflare export runs/me --format exr -o out"
+)
 def export(
     run: RunArgument = None,
     kind: Annotated[
         str,
-        typer.Option("--format", help="glb, obj, html for a page that shows it, or hdr for the light of the recording"),
+        typer.Option(
+            "--format",
+            help="glb, usd, usdz, obj; html, a page that shows it; obj-sequence or ply-sequence, a mesh for each frame"
+            " of --driver; textures alone; hdr or exr, the light of the recording",
+        ),
     ] = "glb",
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
     texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 2048,
@@ -356,10 +376,15 @@ def export(
     ] = TextureFormat.JPEG,
     profile: Annotated[
         RigProfile,
-        typer.Option(help="names in a GLB: ARKit's 52, or with 15 visemes and bones as Ready Player Me's avatars have"),
+        typer.Option(
+            help="names in GLB and USD: ARKit's 52, or with 15 visemes and bones as Ready Player Me's avatars have"
+        ),
     ] = RigProfile.ARKIT,
     driver: Annotated[
-        Path | None, typer.Option(help="a performance for a GLB or page to play: whatever `flare animate` takes")
+        Path | None,
+        typer.Option(
+            help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"
+        ),
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from flare_cli.cli import console
@@ -16,6 +17,21 @@ def show(title: str, result: dict[str, Any], as_json: bool, *, then: Sequence[ob
     console.show_facts(title, [_fact(name, value) for name, value in result.items()])
     if then:
         console.show_next(then)
+
+
+def show_recording(result: Any) -> None:
+    """What became of a recording (a `PreprocessResult`), what it lacks and how to record again, and the page of it."""
+    from flare_cli.track.review.checks import weak_first
+
+    values = asdict(result)
+    del values["checks"], values["page"]
+    console.show_facts(f"subject {result.folder}", [_fact(name, value) for name, value in values.items()])
+    weak = weak_first(result.checks)
+    if weak:
+        console.show_heading("what will be weak")
+        console.show_checklist([(check.verdict, check.name, check.found, check.advice) for check in weak])
+    if result.page is not None:
+        console.show_link("report", result.page)
 
 
 def _fact(name: str, value: object) -> tuple[str, str]:

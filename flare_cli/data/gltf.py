@@ -205,10 +205,10 @@ def _primitive(store: _Store, avatar: GltfAvatar, part: Part, material: int) -> 
     split = split_at_seams(mesh.faces[part.faces], mesh.uv_faces[part.faces])
     source = split.position
     uv = mesh.uv[split.uv] * [1, -1] + [0, 1]  # glTF counts v downward
-    joints, weights = _strongest(avatar.skin.weights)
+    joints, weights = strongest(avatar.skin.weights)
     attributes = gltf.Attributes(
         POSITION=store.accessor(_float32(mesh.positions[source]), gltf.ARRAY_BUFFER, bounds=True),
-        NORMAL=store.accessor(_unit(mesh.normals[source]), gltf.ARRAY_BUFFER),
+        NORMAL=store.accessor(unit_normals(mesh.normals[source]), gltf.ARRAY_BUFFER),
         TEXCOORD_0=store.accessor(_float32(uv), gltf.ARRAY_BUFFER),
         JOINTS_0=store.accessor(joints[source], gltf.ARRAY_BUFFER),
         WEIGHTS_0=store.accessor(weights[source], gltf.ARRAY_BUFFER),
@@ -224,7 +224,7 @@ def _primitive(store: _Store, avatar: GltfAvatar, part: Part, material: int) -> 
     return gltf.Primitive(attributes=attributes, indices=indices, material=material, targets=targets)
 
 
-def _strongest(
+def strongest(
     weights: Float[np.ndarray, "V J"],
 ) -> tuple[Shaped[np.ndarray, "V 4"], Float[np.ndarray, "V 4"]]:
     """The four strongest joints of each vertex and their shares; an unused place is joint 0 with weight 0."""
@@ -300,7 +300,7 @@ def _add_skeleton(store: _Store, avatar: GltfAvatar) -> None:
 def _add_animation(store: _Store, animation: Animation, skin: Skin, morphs: bool) -> None:
     times = (np.arange(len(animation.rotations)) / animation.fps).astype(np.float32)
     clock = store.accessor(times, bounds=True)
-    tracks = [(1 + joint, "rotation", _continuous(animation.rotations[:, joint])) for joint in range(len(skin.names))]
+    tracks = [(1 + joint, "rotation", continuous(animation.rotations[:, joint])) for joint in range(len(skin.names))]
     root = skin.parents.index(-1)
     tracks.append((1 + root, "translation", _float32(skin.positions[root] + animation.translation)))
     if morphs:
@@ -313,7 +313,7 @@ def _add_animation(store: _Store, animation: Animation, skin: Skin, morphs: bool
     store.document.animations.append(motion)
 
 
-def _continuous(quaternions: Float[np.ndarray, "T 4"]) -> Float[np.ndarray, "T 4"]:
+def continuous(quaternions: Float[np.ndarray, "T 4"]) -> Float[np.ndarray, "T 4"]:
     """Unit quaternions, each with the sign that is nearer to the one before, so that players take the short way."""
     unit = quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)
     flips = np.where((unit[1:] * unit[:-1]).sum(1) < 0, -1.0, 1.0)
@@ -321,7 +321,7 @@ def _continuous(quaternions: Float[np.ndarray, "T 4"]) -> Float[np.ndarray, "T 4
     return _float32(unit)
 
 
-def _unit(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
+def unit_normals(vectors: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 3"]:
     """Unit vectors; +z where there is none, because glTF wants every normal to be unit."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return _float32(np.where(length > 1e-9, vectors / np.maximum(length, 1e-9), [0.0, 0.0, 1.0]))

@@ -1,4 +1,4 @@
-"""Environment maps: linear equirectangular pictures in Radiance .hdr files (and .exr where OpenCV reads it)."""
+"""Environment maps: linear equirectangular pictures in Radiance .hdr files, or in OpenEXR files (`exr.py`)."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ import numpy as np
 from jaxtyping import Float32
 
 from flare_cli.data.atomic import write_bytes_whole
+from flare_cli.data.exr import MAGIC, read_exr
 from flare_cli.errors import EnvmapError
 
 _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
 BRIGHTEST = 1e12  # the sun's disc is 1e9 times as bright as what it lights; sums of more overflow
-_OPENEXR = b"\x76\x2f\x31\x01"
 _HEADER = 1 << 14  # bytes in which a Radiance file's header has to end; real ones take a few hundred
 
 
 def load_envmap(path: Path) -> Float32[np.ndarray, "H W 3"]:
-    """Read linear radiance (H, 2H, 3), RGB, row 0 up."""
+    """Read linear radiance (H, 2H, 3), RGB, row 0 up. What a file is, its first bytes say, not its name."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise EnvmapError(
             f"{path} can't be read: {error.strerror}", hint="check the path of the environment map"
         ) from error
-    return parse_envmap(data, str(path))
+    return _checked(str(path), read_exr(path)) if data.startswith(MAGIC) else parse_radiance(data, str(path))
 
 
-def parse_envmap(data: bytes, name: str) -> Float32[np.ndarray, "H W 3"]:
-    """The same of a file's bytes; `name` is what messages call it."""
-    if not data.startswith((*_RADIANCE, _OPENEXR)):
+def parse_radiance(data: bytes, name: str) -> Float32[np.ndarray, "H W 3"]:
+    """The same of a Radiance file's bytes; `name` is what messages call it."""
+    if not data.startswith(_RADIANCE):
         raise _not_hdr(name)
     picture = _decoded(data)
     if picture is None:
-        what = "this build of OpenCV does not read OpenEXR" if data.startswith(_OPENEXR) else "the file is damaged"
-        raise EnvmapError(f"{name} can't be decoded: {what}", hint="convert it to Radiance .hdr and try again")
+        raise EnvmapError(f"{name} can't be decoded: the file is damaged", hint="save it again and try again")
     return _checked(name, picture)
 
 
@@ -59,20 +58,22 @@ def save_hdr(path: Path, picture: Float32[np.ndarray, "H W 3"]) -> None:
 def _not_hdr(name: str) -> EnvmapError:
     return EnvmapError(
         f"{name} is not an HDR picture",
-        hint="give an equirectangular .hdr file; an ordinary picture lacks the brightness of lamps and sky",
+        hint="give an equirectangular .hdr or .exr file; an ordinary picture lacks the brightness of lamps and sky",
     )
 
 
 def _decoded(data: bytes) -> np.ndarray | None:
+    """RGB, or None of what is damaged."""
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # also where it says that it has more pixels than OpenCV makes room for
         return None
+    return picture[..., 2::-1] if picture is not None and picture.ndim == 3 else picture
 
 
 def _checked(name: str, picture: np.ndarray) -> Float32[np.ndarray, "H W 3"]:
-    if picture.dtype != np.float32 or picture.ndim != 3 or picture.shape[2] < 3:
-        raise EnvmapError(f"{name} is not a colour HDR picture", hint="give an RGB equirectangular .hdr file")
+    if picture.dtype != np.float32 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise EnvmapError(f"{name} is not a colour HDR picture", hint="give an RGB equirectangular .hdr or .exr file")
     height, width = picture.shape[:2]
     if width != 2 * height:
         raise EnvmapError(
@@ -84,4 +85,4 @@ def _checked(name: str, picture: np.ndarray) -> Float32[np.ndarray, "H W 3"]:
             f"{name} holds negative or not finite radiance, or more than {BRIGHTEST:.0e}",
             hint="export the map again, clamped to finite values >= 0",
         )
-    return np.ascontiguousarray(picture[..., 2::-1])
+    return np.ascontiguousarray(picture)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,30 @@ def write_obj(path: Path, mesh: TexturedMesh, textures: PbrTextures) -> list[Pat
     Positions are shared across UV seams, so an editor sees one closed skin. Roughness is `map_Pr` of the PBR extension
     that Blender and others read.
     """
-    name, folder = path.stem, path.parent
+    beside = _write_material(path.parent, path.stem, textures)
+    write_bytes_whole(path, _text(_geometry(path.stem, mesh, _faces(mesh))))
+    return [path, *beside]
+
+
+def write_obj_sequence(
+    folder: Path, meshes: Iterable[TexturedMesh], textures: PbrTextures, progress: Callable[[int], None]
+) -> list[Path]:
+    """Write each mesh as `00001.obj` and so on, the first frame being 1; one material and its textures serve all.
+
+    All meshes have the same faces and texture coordinates. `progress` hears of every file.
+    """
+    name, faces, files = folder.name, None, []
+    beside = _write_material(folder, name, textures)
+    for number, mesh in enumerate(meshes, 1):
+        faces = faces or _faces(mesh)
+        files.append(folder / f"{number:05d}.obj")
+        write_bytes_whole(files[-1], _text(_geometry(name, mesh, faces)))
+        progress(number)
+    return [*files, *beside]
+
+
+def _write_material(folder: Path, name: str, textures: PbrTextures) -> list[Path]:
+    """The .mtl and the textures that it names."""
     pictures = {f"{name}_albedo.png": png(textures.albedo), f"{name}_roughness.png": png(textures.roughness)}
     material = [
         "newmtl head",
@@ -33,13 +56,13 @@ def write_obj(path: Path, mesh: TexturedMesh, textures: PbrTextures) -> list[Pat
     if textures.specular is not None:
         pictures[f"{name}_specular.png"] = png(textures.specular)
         material += ["Ks 1 1 1", f"map_Ks {name}_specular.png"]
-    files = {**pictures, f"{name}.mtl": _text(material), path.name: _text(_geometry(name, mesh))}
+    files = {**pictures, f"{name}.mtl": _text(material)}
     for file, data in files.items():
         write_bytes_whole(folder / file, data)
     return [folder / file for file in reversed(files)]
 
 
-def _geometry(name: str, mesh: TexturedMesh) -> Iterable[str]:
+def _geometry(name: str, mesh: TexturedMesh, faces: str) -> Iterable[str]:
     yield "# metres, +y up, front +z"
     yield f"mtllib {name}.mtl"
     yield "o head"
@@ -48,9 +71,12 @@ def _geometry(name: str, mesh: TexturedMesh) -> Iterable[str]:
     yield from _rows("vn", mesh.normals, 4)
     yield "usemtl head"
     yield "s 1"
+    yield faces
+
+
+def _faces(mesh: TexturedMesh) -> str:
     corners = np.stack([mesh.faces, mesh.uv_faces, mesh.faces], -1).reshape(-1, 9) + 1
-    for face in corners.tolist():
-        yield "f {}/{}/{} {}/{}/{} {}/{}/{}".format(*face)
+    return "\n".join("f {}/{}/{} {}/{}/{} {}/{}/{}".format(*face) for face in corners.tolist())
 
 
 def _rows(keyword: str, values: Shaped[np.ndarray, "N C"], digits: int) -> Iterable[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+
+from flare_cli.data.atomic import write_bytes_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,11 @@ class PbrTextures:
     specular: UInt8[np.ndarray, "H W"] | None = None
     occlusion: UInt8[np.ndarray, "H W"] | None = None
 
+    def pictures(self) -> dict[str, UInt8[np.ndarray, "H W *C"]]:
+        """Those that there are, by name."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: picture for name, picture in named.items() if picture is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class SeamSplit:
@@ -47,6 +55,14 @@ def split_at_seams(faces: Int[np.ndarray, "F 3"], uv_faces: Int[np.ndarray, "F 3
     pairs = np.stack([faces.reshape(-1), uv_faces.reshape(-1)], 1).astype(np.int64)
     unique, corner = np.unique(pairs, axis=0, return_inverse=True)
     return SeamSplit(corner.reshape(-1, 3), unique[:, 0], unique[:, 1])
+
+
+def write_textures(folder: Path, name: str, textures: PbrTextures) -> dict[str, Path]:
+    """Write each texture as a PNG named after avatar and texture (`me_albedo.png`); the files by texture."""
+    files = {kind: folder / f"{name}_{kind}.png" for kind in textures.pictures()}
+    for kind, file in files.items():
+        write_bytes_whole(file, png(textures.pictures()[kind]))
+    return files
 
 
 def png(picture: UInt8[np.ndarray, "H W *C"]) -> bytes:

@@ -27,7 +27,8 @@ def find_envmap(path: Path) -> Path:
     if str(path) in bundled:
         return bundled[str(path)]
     raise EnvmapError(
-        f"there is no environment map {path}", hint=f"use the path of an .hdr file, or one of {', '.join(bundled)}"
+        f"there is no environment map {path}",
+        hint=f"use the path of an .hdr or .exr file, or one of {', '.join(bundled)}",
     )
 
 

@@ -19,10 +19,12 @@ from flare_cli.data.json_file import write_json
 from flare_cli.fit.frames import Frames
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.score.metrics import PictureScore, lpips_or_reason, score_picture
+from flare_cli.show.eval_page import EvalPage, write_eval_page
 from flare_cli.show.predicted import Prediction, predicted_maps
 from flare_cli.show.track_pictures import comparison_sheet, draw_track, to_bytes
 from flare_cli.show.truth_scores import score_against_truth
 from flare_cli.subject.folder import Subject
+from flare_cli.subject.track import Track
 from flare_cli.subject.truth import load_truth, truth_folder
 
 SHEET_FRAMES = 5
@@ -73,6 +75,7 @@ class ReportFiles:
     report: Path
     table: Path
     pictures: Path
+    page: Path
 
 
 def score_frames(
@@ -110,12 +113,25 @@ def score_frames(
 
 
 def write_report(
-    folder: Path, scores: Scores, avatar: Avatar, frames: Frames, rasterizer: Rasterizer, about: dict[str, Any]
+    folder: Path,
+    scores: Scores,
+    avatar: Avatar,
+    frames: Frames,
+    rasterizer: Rasterizer,
+    about: dict[str, Any],
+    *,
+    trained: Track | None,
 ) -> ReportFiles:
-    """Write `report.json` (after `about`), `frames.csv`, and `comparison.png` of a few of the frames."""
-    files = ReportFiles(report=folder / "report.json", table=folder / "frames.csv", pictures=folder / "comparison.png")
+    """Write `report.json` (after `about`), `frames.csv`, `comparison.png` of a few of the frames, and a page of it all.
+
+    The pictures that `score_frames` drew are in `folder/frames`. `trained` is the track of the training frames, where
+    these were held out.
+    """
+    names = {"report": "report.json", "table": "frames.csv", "pictures": "comparison.png", "page": "report.html"}
+    files = ReportFiles(**{part: folder / name for part, name in names.items()})
     shown = torch.linspace(0, len(frames) - 1, min(SHEET_FRAMES, len(frames))).long()
-    write_png(files.pictures, comparison_sheet(avatar, frames[shown].to(avatar.device), rasterizer))
+    comparison = comparison_sheet(avatar, frames[shown].to(avatar.device), rasterizer)
+    write_png(files.pictures, comparison)
     with files.table.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["frame", *SCORES])
         table.writeheader()
@@ -130,6 +146,16 @@ def write_report(
         "conventions": CONVENTIONS,
     }
     write_json(files.report, report)
+    page = EvalPage(
+        title=folder.resolve().parent.name,
+        report=report,
+        scores=scores.frames,
+        frames=frames,
+        drawn=folder / "frames",
+        comparison=comparison,
+        trained=trained,
+    )
+    write_eval_page(files.page, page)
     return files
 
 

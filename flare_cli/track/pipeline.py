@@ -9,12 +9,14 @@ import shutil
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
+from flare_cli.config.tables import read_tables, shown
 from flare_cli.data.crop import Crop
 from flare_cli.data.folder_lock import HOLDER, LOCK, alone_in
 from flare_cli.data.json_file import write_json
@@ -28,12 +30,16 @@ from flare_cli.parallel.processes import Processes
 from flare_cli.parallel.progress import ProgressCallback
 from flare_cli.parallel.threads import Beside
 from flare_cli.render.device import choose_device
-from flare_cli.subject.folder import Subject, load_subject, save_subject
+from flare_cli.subject.folder import AGAIN, Subject, load_subject, save_subject
 from flare_cli.track.face.head_crop import head_crop
 from flare_cli.track.request import PreprocessRequest, PreprocessResult
+from flare_cli.track.review.checks import Check, check_recording
+from flare_cli.track.review.recording import Recording
 from flare_cli.track.stages.labels import segment_frames
 from flare_cli.track.stages.landmarks import FaceLandmarks, find_face
+from flare_cli.track.stages.page import write_page
 from flare_cli.track.stages.pictures import crop_pictures
+from flare_cli.track.stages.review import measure, write_quality
 from flare_cli.track.stages.track import Tracked, track_head
 from flare_cli.track.work_folder import KEY, WorkFolder
 
@@ -41,6 +47,7 @@ from flare_cli.track.work_folder import KEY, WorkFolder
 VERSION = 4
 MIN_USABLE_FRAMES = 10
 WORK = ".work"  # in the subject's folder
+PAGE = Path("preview") / "report.html"
 PARTS = ("image", "mask", "semantic", "preview", "flame_params.json", "flare.json")
 
 
@@ -68,35 +75,39 @@ def make_subject(
         work_folder.claim(key)
         stages = _Stages(request, reader, head, work_folder, progress)
         try:
-            seconds, landmarks, crop, tracked = stages.run(search)
+            made = stages.run(search)
         except (WorkerError, FileError):
             raise  # the video is not to blame
         except FlareError:
             shutil.rmtree(request.out if is_new else work_folder.folder)
             raise
-        subject = _subject(request, head, key, seconds, landmarks, crop, tracked)
-        return replace(_finish(subject, work_folder), notes=work_folder.notes)
+        subject = _subject(request, head, key, made)
+        return replace(_finish(subject, made.recording, work_folder), notes=work_folder.notes)
 
 
-def _subject(
-    request: PreprocessRequest,
-    head: HeadModel,
-    key: str,
-    seconds: dict[str, float],
-    landmarks: FaceLandmarks,
-    crop: Crop,
-    tracked: Tracked,
-) -> Subject:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What the stages found, and the seconds that each took."""
+
+    seconds: dict[str, float]
+    landmarks: FaceLandmarks
+    crop: Crop
+    tracked: Tracked
+    recording: Recording
+
+
+def _subject(request: PreprocessRequest, head: HeadModel, key: str, made: _Made) -> Subject:
     source = {
         "video": request.video.name,
         "key": key,
         "head_sha256": head.sha256,
-        "frames": len(landmarks.scores),
-        "crop": asdict(crop),
-        "warning": landmarks.warning,
-        "seconds": seconds,
+        "frames": len(made.landmarks.scores),
+        "crop": asdict(made.crop),
+        "warning": made.landmarks.warning,
+        "seconds": made.seconds,
+        "checks": [asdict(check) for check in check_recording(made.recording)],
     }
-    return Subject(folder=request.out, track=tracked.track, quality=tracked.quality, source=source)
+    return Subject(folder=request.out, track=made.tracked.track, quality=made.tracked.quality, source=source)
 
 
 @final
@@ -121,8 +132,8 @@ class _Stages:
         self.drawn = head.to(choose_device(request.device))
         self.seconds: dict[str, float] = {}
 
-    def run(self, search: Beside[FaceLandmarks] | None) -> tuple[dict[str, float], FaceLandmarks, Crop, Tracked]:
-        """All stages; the seconds that each took, and what was found."""
+    def run(self, search: Beside[FaceLandmarks] | None) -> _Made:
+        """All stages."""
         landmarks = self._landmarks(search)
         if len(landmarks.usable) < MIN_USABLE_FRAMES:
             raise VideoError(
@@ -135,8 +146,9 @@ class _Stages:
         with one_thread_each(), Processes() as processes:
             tracked = self._tracked(landmarks, crop)
             with self._stage("labels and preview") as progress:
-                segment_frames(self.drawn, tracked, landmarks, crop, self.work_folder, processes, progress)
-        return self.seconds, landmarks, crop, tracked
+                pixels = segment_frames(self.drawn, tracked, landmarks, crop, self.work_folder, processes, progress)
+        recording = measure(tracked, landmarks, crop, pixels)
+        return _Made(seconds=self.seconds, landmarks=landmarks, crop=crop, tracked=tracked, recording=recording)
 
     def _landmarks(self, search: Beside[FaceLandmarks] | None) -> FaceLandmarks:
         landmarks = FaceLandmarks.load(self.work_folder)
@@ -181,10 +193,21 @@ class _Stages:
         self.seconds[name] = round(time.monotonic() - started, 2)
 
 
-def _finish(subject: Subject, work_folder: WorkFolder) -> PreprocessResult:
+def _finish(subject: Subject, recording: Recording, work_folder: WorkFolder) -> PreprocessResult:
     """Move the finished parts into place, `flame_params.json` last: with it the folder is a subject."""
-    result = _result(subject)
-    write_json(work_folder.folder / "preview" / "report.json", _report(result))
+    result = replace(_result(subject), page=subject.folder / PAGE)
+    preview, numbers = work_folder.folder / "preview", subject.track.frames.tolist()
+    times = {q.number: q.time for q in subject.quality}
+    write_quality(preview / "quality.csv", subject.quality, numbers, recording)
+    write_json(preview / "report.json", _report(result))
+    write_page(
+        work_folder.folder / PAGE,
+        subject.source["video"],
+        result,
+        [times[number] for number in numbers],
+        recording,
+        preview / "contact_sheet.png",
+    )
     for part in PARTS:
         old = subject.folder / part
         if old.is_dir():
@@ -250,7 +273,17 @@ def _result(subject: Subject) -> PreprocessResult:
         focal=float(subject.track.camera.intrinsics[0, 0]),
         seconds=subject.source.get("seconds", {}),
         warning=subject.source.get("warning") or None,
+        checks=_checks(subject),
+        page=page if (page := subject.folder / PAGE).is_file() else None,
     )
+
+
+def _checks(subject: Subject) -> list[Check]:
+    """Those that were saved with a subject; a subject of an earlier version has none. Raises `SubjectError`."""
+    saved, where = subject.source.get("checks", []), f"{subject.folder}: checks"
+    if not isinstance(saved, list):
+        raise SubjectError(f"{where} are {shown(saved)}, not a list", hint=AGAIN)
+    return [read_tables(Check, check, f"{where}, {i}", error=SubjectError, hint=AGAIN) for i, check in enumerate(saved)]
 
 
 def _report(result: PreprocessResult) -> dict[str, Any]:
@@ -263,4 +296,5 @@ def _report(result: PreprocessResult) -> dict[str, Any]:
         "focal_pixels": result.focal,
         "seconds": result.seconds,
         "warning": result.warning,
+        "checks": [asdict(check) for check in result.checks],
     }

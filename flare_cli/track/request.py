@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flare_cli.track.review.checks import Check
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessRequest:
@@ -27,7 +29,8 @@ class PreprocessRequest:
 class PreprocessResult:
     """What came out. `excluded` pairs frame numbers with reasons; errors are parts of the inter-ocular distance.
 
-    `notes` say what a crash had damaged and was made again.
+    `checks` say what the recording lacks, on `page` for people; a subject of an earlier version has neither. `notes`
+    say what a crash had damaged and was made again.
     """
 
     folder: Path
@@ -39,5 +42,7 @@ class PreprocessResult:
     focal: float
     seconds: dict[str, float] = field(default_factory=dict)
     warning: str | None = None
+    checks: list[Check] = field(default_factory=list)
+    page: Path | None = None
     up_to_date: bool = False
     notes: list[str] = field(default_factory=list)

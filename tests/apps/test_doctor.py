@@ -42,7 +42,17 @@ def test_everything_is_looked_at_once(findings):
     assert list(findings) == [
         *("machine", "torch", "GPU", "warp-lang"),
         *("rasterizer", "nvdiffrast", "pytorch3d", "hash grid", "torch grid", "tinycudann", "networks"),
-        *("open head", "other heads", "ai-edge-litert", "imageio-ffmpeg", "LPIPS", "perceptual loss", "mitsuba"),
+        *(
+            "open head",
+            "other heads",
+            "ai-edge-litert",
+            "imageio-ffmpeg",
+            "LPIPS",
+            "perceptual loss",
+            "OpenEXR",
+            "usd-core",
+        ),
+        "mitsuba",
     ]
     needed = {name for name, finding in findings.items() if finding.needed}
     assert needed == {
@@ -66,6 +76,8 @@ def test_what_is_missing_comes_with_advice(findings):
             "other heads",
             "LPIPS",
             "perceptual loss",
+            "OpenEXR",
+            "usd-core",
             "mitsuba",
         )
     }

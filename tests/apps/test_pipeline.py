@@ -13,6 +13,8 @@ import pytest
 import torch
 import trimesh
 from imageio_ffmpeg import get_ffmpeg_exe
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
@@ -24,9 +26,10 @@ from flare_cli.data.hdr import load_envmap
 from flare_cli.data.image import read_rgb
 from flare_cli.data.video import VideoReader
 from flare_cli.errors import AvatarError, BackendError, FlareError, SubjectError
-from flare_cli.fit.run_folder import newest_run
+from flare_cli.fit.run_folder import load_run, newest_run
 from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.head.joints import Joint
 from flare_cli.parallel.progress import quiet
 from flare_cli.show.filming.film import SHEET_FRAMES, Film
 from flare_cli.show.filming.lamps import PRESETS
@@ -273,6 +276,60 @@ def test_exported_files_open_elsewhere(run: Path, tmp_path: Path):
         height = mesh.extents[1]
         assert 0.2 < height < 0.6  # metres
         assert mesh.visual.uv is not None
+
+
+def test_textures_alone_are_those_of_the_obj(run: Path, tmp_path: Path):
+    textures = export(ExportRequest(run=run, kind="textures", out=tmp_path / "a", texture_size=64), quiet)
+    export(ExportRequest(run=run, kind="obj", out=tmp_path / "b", texture_size=64), quiet)
+    names = ["me_albedo.png", "me_roughness.png", "me_specular.png", "me_occlusion.png"]
+    assert [file.name for file in textures.files] == names
+    for file in textures.files[:3]:  # an OBJ knows no occlusion
+        np.testing.assert_array_equal(read_rgb(file), read_rgb(tmp_path / "b" / file.name))
+
+
+def test_a_sequence_has_a_mesh_a_frame_as_the_avatar_moves(subject: Subject, run: Path, tmp_path: Path):
+    avatar, track = load_run(run, torch.device("cpu")).avatar, subject.track
+    # The own performance about the rest pose: the person's own neutral turns and place are taken out.
+    pose = track.pose.clone()
+    for joint in (Joint.ROOT, Joint.NECK):
+        neutral = Rotation.from_rotvec(track.pose[:, joint].median(0).values.numpy())
+        turned = neutral.inv() * Rotation.from_rotvec(track.pose[:, joint].numpy())
+        pose[:, joint] = torch.from_numpy(turned.as_rotvec()).float()
+    place = track.translation - track.translation.median(0).values
+    expected = avatar.posed(expression=track.expression, pose=pose, translation=place).vertices.numpy()
+    for suffix in ("obj", "ply"):
+        request = ExportRequest(
+            run=run, kind=f"{suffix}-sequence", out=tmp_path, texture_size=64, driver=subject.folder
+        )
+        result = export(request, quiet)
+        frames = sorted((tmp_path / "me").glob(f"*.{suffix}"))
+        assert [file.name for file in frames] == [f"{number:05d}.{suffix}" for number in range(1, 11)]
+        assert (result.file, result.files[:10]) == (frames[0], frames)
+        for file, posed in zip(frames, expected, strict=True):
+            mesh = trimesh.load(file, process=False)
+            assert len(mesh.faces) == result.triangles
+            assert mesh.visual.uv is not None
+            distance, _ = cKDTree(posed).query(mesh.vertices)
+            assert distance.max() < 2e-6
+    assert (tmp_path / "me" / "me_albedo.png").is_file()
+    with pytest.raises(AvatarError, match="of a performance"):
+        export(ExportRequest(run=run, kind="obj-sequence", out=tmp_path), quiet)
+
+
+def test_usd_and_a_sequence_move_alike(run: Path, tmp_path: Path):
+    """Joints and blend shapes in Pixar's library, against the avatar's own expressions and correctives."""
+    skel, usd = pytest.importorskip("pxr.UsdSkel"), pytest.importorskip("pxr.Usd")
+    talk = {"run": run, "out": tmp_path, "texture_size": 64, "driver": Path("talk")}
+    stage = usd.Stage.Open(str(export(ExportRequest(kind="usd", **talk), quiet).file))
+    frames = [file for file in export(ExportRequest(kind="ply-sequence", **talk), quiet).files if file.suffix == ".ply"]
+    assert stage.GetEndTimeCode() == len(frames) - 1
+    assert skel.BakeSkinning(skel.Root(stage.GetDefaultPrim()))
+    points = stage.GetPrimAtPath("/me/Head").GetAttribute("points")
+    for frame in range(0, len(frames), 7):
+        mesh = trimesh.load(frames[frame], process=False)
+        distance, _ = cKDTree(mesh.vertices).query(np.array(points.Get(frame)))
+        assert distance.max() < 0.004  # a morph goes straight where the jaw turns
+        assert distance.mean() < 3e-4
 
 
 def no_room(*arguments: object, **named: object) -> None:

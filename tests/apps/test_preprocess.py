@@ -1,9 +1,11 @@
 """From a video to a subject folder, on a recording made of one public-domain portrait (NASA)."""
 
 import csv
+import html
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -108,9 +110,25 @@ def test_a_report_a_table_a_sheet_and_a_film_are_made(made):
         rows = list(csv.DictReader(file))
     assert len(rows) == FRAMES
     assert rows[WITHOUT_FACE - 1]["excluded"] == "no face"
+    assert rows[WITHOUT_FACE - 1]["yaw"] == ""
+    assert abs(float(rows[0]["yaw"])) < 30
+    assert 0.1 < float(rows[0]["luminance"]) < 0.9
     assert float(rows[0]["error"]) < 0.04
     assert len(list(VideoReader(preview / "overlay.mp4"))) == result.kept
     assert read_rgb(preview / "contact_sheet.png").shape[1] == 1200
+
+
+def test_what_a_still_portrait_lacks_is_told(made):
+    request, result, *_ = made
+    told = {check.name: check.verdict for check in result.checks}
+    assert (told["frames"], told["turning"]) == ("poor", "poor")  # fourteen frames of one picture
+    assert (told["teeth"], told["flicker"], told["matte"]) == ("good", "good", "good")
+    assert json.loads((request.out / "preview" / "report.json").read_text())["checks"] == [
+        asdict(check) for check in result.checks
+    ]
+    page = result.page.read_text(encoding="utf-8")
+    assert all(check.advice in html.unescape(page) for check in result.checks)
+    assert "<script" not in page
 
 
 def test_a_finished_subject_is_up_to_date(made):
@@ -120,6 +138,25 @@ def test_a_finished_subject_is_up_to_date(made):
     assert again.up_to_date
     assert seen == []
     assert (again.kept, again.excluded, again.focal) == (result.kept, result.excluded, pytest.approx(result.focal))
+    assert (again.checks, again.page) == (result.checks, result.page)
+
+
+def test_a_subject_of_an_earlier_version_has_no_checks_and_damaged_ones_are_told(made, tmp_path):
+    request, *_ = made
+    older = tmp_path / "older"
+    shutil.copytree(request.out, older)
+    sidecar = json.loads((older / "flare.json").read_text())
+    for checks in (None, 5, [3], [{"name": "teeth"}], [{"verdict": "splendid"}]):
+        del sidecar["source"]["checks"]
+        if checks is None:
+            (older / "preview" / "report.html").unlink()
+            (older / "flare.json").write_text(json.dumps(sidecar))
+            again = preprocess(replace(request, out=older))
+            assert (again.up_to_date, again.checks, again.page) == (True, [], None)
+        sidecar["source"]["checks"] = checks
+        (older / "flare.json").write_text(json.dumps(sidecar))
+        with pytest.raises(SubjectError, match="checks"):
+            preprocess(replace(request, out=older))
 
 
 def test_another_setting_does_not_overwrite_a_subject(made):

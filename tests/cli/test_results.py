@@ -12,6 +12,7 @@ from flare_cli.cli.console import show_error
 from flare_cli.cli.main import main
 from flare_cli.errors import FlareError
 from flare_cli.track.request import PreprocessRequest, PreprocessResult
+from flare_cli.track.review.checks import Check
 
 
 def fitted(request: FitRequest, progress: object, on_open: object) -> FitResult:
@@ -42,6 +43,12 @@ def preprocessed(request: PreprocessRequest, progress: object) -> PreprocessResu
         worst_error=0.02,
         focal=702.5,
         seconds={"landmarks": 1.25, "labels and preview": 75.4},
+        checks=[
+            Check(name="mouth", verdict="good", value=0.2, found="opens by 20%", wanted="12 %", advice=""),
+            Check(name="blinks", verdict="limited", value=0.9, found="close to 90%", wanted="50 %", advice="shut them"),
+            Check(name="turning", verdict="poor", value=2, found="2° in all", wanted="12°", advice="turn the head"),
+        ],
+        page=request.out / "preview" / "report.html",
     )
 
 
@@ -90,6 +97,20 @@ def test_people_get_gibibytes_and_minutes(shown):
     out, _ = shown("preprocess", "me.mp4", "-o", "me")
     assert row(out, "time") == "landmarks 1.2 s, labels and preview 1 min 15 s"
     assert row(out, "warning") == "none"
+
+
+def test_people_are_told_what_to_record_again_and_where_the_page_is(shown, tmp_path: Path):
+    out, _ = shown("preprocess", "me.mp4", "-o", tmp_path / "a b")
+    lines = out.splitlines()
+    start = lines.index("what will be weak")
+    assert [line.split() for line in lines[start + 1 :]] == [
+        ["poor", "turning", "2°", "in", "all"],
+        ["->", "turn", "the", "head"],
+        ["limited", "blinks", "close", "to", "90%"],
+        ["->", "shut", "them"],
+        ["report", f"file://{tmp_path}/a%20b/preview/report.html"],
+    ]
+    assert json.loads(shown("preprocess", "me.mp4", "-o", "me", "--json")[0])["checks"][1]["advice"] == "shut them"
 
 
 def test_a_fresh_fit_that_is_stopped_says_how_to_go_on(shown, monkeypatch: pytest.MonkeyPatch, capsys):

@@ -1,3 +1,5 @@
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -58,10 +60,12 @@ def test_a_picture_of_other_shape_is_refused(tmp_path):
     assert "8 x 8" in refused(tmp_path / "square.hdr")
 
 
-def test_an_exr_that_opencv_lacks_is_refused_with_the_way_out(tmp_path):
+def test_an_exr_without_the_package_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
     (tmp_path / "light.exr").write_bytes(b"\x76\x2f\x31\x01" + bytes(100))
     with pytest.raises(EnvmapError) as refusal:
         load_envmap(tmp_path / "light.exr")
+    assert "flare-cli[exr]" in refusal.value.hint
     assert ".hdr" in refusal.value.hint
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from support.formats.scene import make_scene, toy_head
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.avatar.storage import load_avatar
 from flare_cli.config.loading import load_config
+from flare_cli.data.exr import write_exr
 from flare_cli.data.hdr import load_envmap, save_hdr
 from flare_cli.data.image import read_rgb, write_png
 from flare_cli.data.obj import read_obj_uv
@@ -220,10 +222,13 @@ def pictures(folder: Path) -> dict[str, Kind]:
     with open_video(folder / "a.mp4", fps=10) as video:
         for _ in range(10):
             video.write(rng.integers(0, 255, (32, 48, 3), dtype=np.uint8))
+    if find_spec("OpenEXR"):
+        write_exr(folder / "a.exr", rng.random((16, 32, 3)).astype(np.float32))
     return {
         "PNG": Kind(folder / "a.png", read_rgb, damage.plain),
         "JPEG": Kind(folder / "a.jpg", read_rgb, damage.plain),
         "HDR": Kind(folder / "a.hdr", read_envmap, damage.texts),
+        "EXR": Kind(folder / "a.exr", read_envmap, damage.plain),
         "video": Kind(folder / "a.mp4", read_video, damage.plain, slow=True),
     }
 
@@ -279,7 +284,7 @@ NAMES = [
         "recipe",
         "--set",
     ),
-    *("driver .csv", "driver .json", "driver .npz", "driver .npz of ARKit", "PNG", "JPEG", "HDR", "video"),
+    *("driver .csv", "driver .json", "driver .npz", "driver .npz of ARKit", "PNG", "JPEG", "HDR", "EXR", "video"),
     *(f"data set of {n}" for n in ("imavatar", "spark", "vhap", "insta", "metrical-tracker", "neural head avatars")),
     *("pickle", "pickle, protocol 5", "torch file", "torch file, old", "OBJ"),
     *("landmarks, landmark_embedding.npy", "landmarks, mediapipe_landmark_embedding.npz"),
@@ -336,6 +341,8 @@ def tried(request: pytest.FixtureRequest) -> Generator[Counter[tuple[str, str]]]
 @pytest.mark.filterwarnings("ignore")  # what libraries say of numbers that are checked after
 @pytest.mark.parametrize("name", NAMES)
 def test_damage_is_a_sentence_or_does_no_harm(name: str, kinds: dict[str, Kind], tried: Counter[tuple[str, str]]):
+    if name == "EXR":
+        pytest.importorskip("OpenEXR")
     kind = kinds[name]
     valid = kind.path.read_bytes()
 

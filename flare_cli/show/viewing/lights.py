@@ -11,7 +11,7 @@ from typing import final
 import torch
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.data.hdr import load_envmap, parse_envmap, radiance_size
+from flare_cli.data.hdr import load_envmap, parse_radiance, radiance_size
 from flare_cli.errors import EnvmapError
 from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.render.light.environment import EnvironmentLight, prefilter
@@ -58,7 +58,7 @@ class Lights:
         height, width = radiance_size(data, name)
         if height * width > UPLOAD_PIXELS:
             raise EnvmapError(f"{name} is {width} x {height}", hint="scale it to 8192 x 4096 or less")
-        envmap = torch.from_numpy(parse_envmap(data, name))
+        envmap = torch.from_numpy(parse_radiance(data, name))
         with self._lock:
             while name in self.names():
                 name += "'"

@@ -15,6 +15,7 @@ from flare_cli.track.label.matte import guide_of, refined, steadied
 from flare_cli.track.label.overlay import PreviewFrame, contact_row, overlay_frame
 from flare_cli.track.label.projected_head import ProjectedFrame
 from flare_cli.track.label.segmentation import ColourModels, FrameView, fit_mask, label_image
+from flare_cli.track.review.frame_pixels import measure_frame
 from flare_cli.track.work_folder import WorkFolder
 
 
@@ -55,14 +56,18 @@ class FrameSegmenter:
     def __call__(self, frame: ProjectedFrame) -> PreviewFrame:
         """Read, segment, write, and draw the preview."""
         work_folder, rgb = self.reader.work_folder, self.reader.picture(frame.number)
-        if not work_folder.is_segmented(frame.number):
+        files = [work_folder.picture(kind, frame.number) for kind in ("semantic", "mask")]
+        if work_folder.is_segmented(frame.number):
+            labels, mask = map(read_grey, files)
+        else:
             assert self.colours is not None
             view = self.reader(frame, rgb)
             labels = label_image(view, self.colours)
-            write_png(work_folder.picture("semantic", frame.number), labels)
-            write_png(work_folder.picture("mask", frame.number), np.rint(fit_mask(view, labels) * 255).astype(np.uint8))
+            mask = np.rint(fit_mask(view, labels) * 255).astype(np.uint8)
+            for file, picture in zip(files, (labels, mask), strict=True):
+                write_png(file, picture)
         row = None
         if frame.number in self.captions:
-            labels, mask = (read_grey(work_folder.picture(kind, frame.number)) for kind in ("semantic", "mask"))
             row = contact_row(rgb, frame.head, labels, mask, self.captions[frame.number])
-        return PreviewFrame(overlay=overlay_frame(rgb, frame.head, frame.points), row=row)
+        pixels = measure_frame(rgb, mask, frame.points)
+        return PreviewFrame(overlay=overlay_frame(rgb, frame.head, frame.points), pixels=pixels, row=row)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from flare_cli.track.label.projected_head import ProjectedHead
+from flare_cli.track.review.frame_pixels import FramePixels
 
 LABEL_COLOURS = np.array(
     [
@@ -25,9 +26,10 @@ LABEL_COLOURS = np.array(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewFrame:
-    """A frame of the overlay film and, if it is on the contact sheet, its row there."""
+    """A frame of the overlay film, what its pixels measure, and, if it is on the contact sheet, its row there."""
 
     overlay: UInt8[np.ndarray, "H W2 3"]
+    pixels: FramePixels
     row: UInt8[np.ndarray, "h w 3"] | None
 
 

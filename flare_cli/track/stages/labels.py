@@ -13,6 +13,7 @@ from flare_cli.parallel.threads import in_parallel
 from flare_cli.subject.track import Track
 from flare_cli.track.label.frame_worker import FrameReader, FrameSegmenter
 from flare_cli.track.label.segmentation import ColourModels, learn_colours
+from flare_cli.track.review.frame_pixels import FramePixels
 from flare_cli.track.stages.drawn_heads import drawn_frames
 from flare_cli.track.stages.landmarks import FaceLandmarks
 from flare_cli.track.stages.preview import contact_captions, write_preview
@@ -31,15 +32,18 @@ def segment_frames(
     work_folder: WorkFolder,
     processes: Processes,
     progress: Callable[[int, int], None],
-) -> None:
-    """Write the masks and label images that are missing, and `preview/`, in one pass over all frames."""
+) -> list[FramePixels]:
+    """Write the masks and label images that are missing, and the preview's pictures, in one pass over all frames.
+
+    What the frames' pixels measure comes of it.
+    """
     track = tracked.track
     reader = FrameReader(work_folder=work_folder, inside=crop.inside(landmarks.height, landmarks.width))
     complete = all(work_folder.is_segmented(number) for number in track.frames.tolist())
     colours = None if complete else _colours(head, track, landmarks, crop, reader)
     segment = FrameSegmenter(reader=reader, colours=colours, captions=contact_captions(tracked))
     frames = processes.in_parallel(segment, drawn_frames(head, track, landmarks, crop))
-    write_preview(work_folder.folder / "preview", tracked, frames, progress)
+    return write_preview(work_folder.folder / "preview", tracked, frames, progress)
 
 
 def _colours(head: HeadModel, track: Track, landmarks: FaceLandmarks, crop: Crop, reader: FrameReader) -> ColourModels:

@@ -53,7 +53,7 @@ def test_what_is_no_map_is_refused(data: bytes):
 
 
 def test_a_map_that_says_it_is_huge_is_refused_before_room_is_made(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lights, "parse_envmap", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(lights, "parse_radiance", lambda *_: pytest.fail("it was read"))
     bomb = b"#?RADIANCE\n-Y 4 +X 8\nFORMAT=32-bit_rle_rgbe\n\n-Y 20000 +X 40000\n" + bytes(100)
     with pytest.raises(EnvmapError, match="40000 x 20000"):
         Lights().add("bomb", bomb)

@@ -1,0 +1,1 @@
+"""What a recording lacks, told before the fit: measured, judged, and with advice how to record again."""
