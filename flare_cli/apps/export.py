@@ -34,7 +34,8 @@ class ExportRequest:
     """What `flare export` was asked.
 
     `driver` is anything that `drivers.load_driver` takes: a GLB gets it as a clip, a page beside the presets.
-    `texture_format` and `profile` are a GLB's; a page has WebP and ARKit's names.
+    `texture_format` and `profile` are a GLB's; a page has WebP and ARKit's names. The files are called `name`, or as
+    the run.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class ExportRequest:
     texture_format: TextureFormat = "jpeg"
     profile: Profile = "arkit"
     driver: Path | None = None
+    name: str | None = None
     device: str = "auto"
 
 
@@ -61,13 +63,13 @@ class ExportResult:
 
 @gpu_memory("close other programs that use the GPU, or use --device cpu")
 def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
-    """Write the avatar with baked textures, or its light, named after its run. Raises `AvatarError` for other kinds."""
+    """Write the avatar with baked textures, or its light. Raises `AvatarError` for other kinds."""
     if request.kind not in FORMATS:
         raise AvatarError(f"{request.kind!r} is not an export format", hint=f"use one of {', '.join(FORMATS)}")
     if request.driver is not None and request.kind not in ("glb", "html"):
         raise AvatarError(f"--format {request.kind} has no animation", hint="use glb or html, or leave --driver out")
     run = load_run(request.run or newest_run(), choose_device(request.device))
-    name = run.folder.resolve().name
+    name = request.name or run.folder.resolve().name
     if request.kind == "hdr":
         return _export_light(run, request.out / f"{name}.hdr")
     progress(f"export {request.kind}", 0, 2)
