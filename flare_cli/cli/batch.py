@@ -70,11 +70,12 @@ def batch(
     """Many recordings to avatars: preprocess, fit, eval and export of each, on all cores and GPUs that there are."""
     from flare_cli.apps.batch.batch import BatchRequest
     from flare_cli.apps.batch.batch import batch as run
-    from flare_cli.apps.batch.work import Defaults
+    from flare_cli.apps.batch.work import Defaults, wanted_stages
 
     defaults: dict[str, Any] = {
-        "stages": _words(stages), "export": _words(formats), "overrides": tuple(overrides or ()), "head": head,
-        "size": size, "fps": fps, "max_frames": max_frames, "texture_size": texture_size, "overwrite": overwrite,
+        "stages": wanted_stages(_words(stages)), "export": _words(formats), "overrides": tuple(overrides or ()),
+        "head": head, "size": size, "fps": fps, "max_frames": max_frames, "texture_size": texture_size,
+        "overwrite": overwrite,
     }  # fmt: skip
     request = BatchRequest(
         inputs=tuple(inputs), out=out, config=config, defaults=Defaults(**defaults), address=address, device=device,

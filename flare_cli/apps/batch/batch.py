@@ -14,10 +14,10 @@ from flare_cli.apps.batch.on_ray import OnRay, ray_is_here
 from flare_cli.apps.batch.slurm import write_slurm
 from flare_cli.apps.batch.stages import Outcome, kept_stages
 from flare_cli.apps.batch.summary import SummaryFiles, rows_of, write_summary
-from flare_cli.apps.batch.work import STAGES, Defaults, Stage, Work, is_begun, is_done, plan, read_record
+from flare_cli.apps.batch.work import Defaults, Stage, Work, is_begun, is_done, plan, read_record
 from flare_cli.apps.export import FORMATS
 from flare_cli.data.folder_lock import alone_in
-from flare_cli.errors import FlareError
+from flare_cli.errors import AvatarError
 
 PATIENCE = 60.0  # seconds that a batch waits for another one to write its summary
 
@@ -106,10 +106,9 @@ def _left(works: Sequence[Work], kept: Mapping[str, Sequence[Outcome]]) -> list[
 
 
 def _check(defaults: Defaults) -> None:
-    for kind, wanted, known in (("stage", defaults.stages, STAGES), ("format to export", defaults.export, FORMATS)):
-        wrong = [word for word in wanted if word not in known]
-        if wrong:
-            raise FlareError(f"{wrong[0]!r} is not a {kind}", hint=f"there are {', '.join(known)}")
+    wrong = [kind for kind in defaults.export if kind not in FORMATS]
+    if wrong:
+        raise AvatarError(f"{wrong[0]!r} is not an export format", hint=f"use some of {', '.join(FORMATS)}")
 
 
 def _absolute(entry: Entry) -> Entry:

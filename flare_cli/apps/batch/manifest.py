@@ -7,6 +7,7 @@ import glob
 import io
 import re
 import types
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -112,15 +113,16 @@ def is_subject(path: Path) -> bool:
 def _named(entry: Entry) -> Entry:
     """The entry with a name: its own, or what its input's makes."""
     if entry.name is not None:
-        if not NAME.fullmatch(entry.name) or len(entry.name) > LONGEST_NAME:
+        name = unicodedata.normalize("NFC", entry.name)  # macOS writes accents as letters of their own
+        if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
             raise SubjectError(
-                f"{shown(entry.name)} can't be the name of a subject",
+                f"{shown(name)} can't be the name of a subject",
                 hint=f"use letters, digits and . _ + - between, {LONGEST_NAME} at most: a folder gets this name",
             )
-        return entry
+        return replace(entry, name=name)
     path = Path(entry.input)
     stem = path.resolve().name if path.is_dir() else path.stem
-    plain = re.sub(r"[^\w .+-]", "_", stem)[:LONGEST_NAME].strip(" .+-")
+    plain = re.sub(r"[^\w .+-]", "_", unicodedata.normalize("NFC", stem))[:LONGEST_NAME].strip(" .+-")
     return replace(entry, name=plain or "_")
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +24,7 @@ from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.config.schema import setting
 from flare_cli.config.tables import read_tables
 from flare_cli.data.json_file import read_json, write_json
-from flare_cli.errors import SubjectError
+from flare_cli.errors import FlareError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.head import open_head
@@ -121,6 +121,16 @@ class Work:
         """Subject folders to make, and the videos that they are made of."""
         wanted = {self.subject: self.source, self.test_subject: self.test}
         return {folder: video for folder, video in wanted.items() if folder is not None and video not in (None, folder)}
+
+
+def wanted_stages(words: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages that words name, in the order in which they are done. Raises `FlareError` for other words."""
+    wrong = [word for word in words if word not in STAGES]
+    if wrong or not words:
+        raise FlareError(
+            f"{wrong[0]!r} is not a stage" if wrong else "no stage is named", hint=f"there are {', '.join(STAGES)}"
+        )
+    return tuple(stage for stage in STAGES if stage in words)
 
 
 def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
