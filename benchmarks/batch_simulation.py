@@ -148,7 +148,8 @@ def main() -> None:
     done = simulate(of_summary(asked.summary), Cluster(cores=asked.cores, gpus=asked.gpus))
     took = json.loads(asked.summary.read_text())["seconds"]
     print(
-        f"simulated {done.seconds:.1f} s, took {took:.1f} s; use of cores {done.use['core']:.1%}, of GPUs {done.use['gpu']:.1%}"
+        f"simulated {done.seconds:.1f} s, took {took:.1f} s; use of cores {done.use['core']:.1%},"
+        f" of GPUs {done.use['gpu']:.1%}"
     )
 
 

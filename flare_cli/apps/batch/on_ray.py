@@ -165,7 +165,8 @@ class _Tasks:
 
 def _told(before: Outcome | None, work: Work, stage: Stage, place: Place, queue: Any) -> Outcome:
     """What a worker does."""
-    queue.put((work.name, stage))
+    # Not waited for: of a worker that waits, Ray gives the core to another one.
+    queue.actor.put_nowait.remote((work.name, stage))
     return run_stage(before, work, stage, place)
 
 

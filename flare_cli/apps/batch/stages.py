@@ -129,13 +129,11 @@ def _make(work: Work, stage: Stage, device: str) -> None:
     elif stage == "eval":
         evaluate(EvalRequest(run=work.run, subject=work.test_subject, device=device), quiet)
     else:
-        settings = work.settings["export"]
-        for kind in settings["formats"]:
-            request = ExportRequest(
-                kind=kind, out=work.exports, run=work.run, name=work.name, texture_size=settings["texture_size"],
-                device=device,
-            )  # fmt: skip
-            export(request, quiet)
+        for kind in work.formats:
+            file = work.exported(kind)
+            if not file.is_file():
+                about = {"kind": kind, "out": file.parent, "name": work.name, "run": work.run}
+                export(ExportRequest(device=device, **about, **work.settings["export"]), quiet)
 
 
 def _scores_of(work: Work) -> dict[str, float | None]:

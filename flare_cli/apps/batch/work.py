@@ -66,7 +66,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One subject: where it comes from, where it goes, and what is wanted. `settings` are plain values, by stage."""
+    """One subject: where it comes from, where it goes, and what is wanted. `settings` are plain values, by stage.
+
+    `formats` are no setting: another one is made beside those that are there.
+    """
 
     name: str
     folder: Path
@@ -76,6 +79,7 @@ class Work:
     config: str
     overrides: tuple[str, ...]
     settings: Mapping[Stage, dict[str, Any]]
+    formats: tuple[str, ...]
     overwrite: bool
 
     @property
@@ -98,11 +102,6 @@ class Work:
         """The scores."""
         return self.run / "eval" / "report.json"
 
-    @property
-    def exports(self) -> Path:
-        """The folder of the exported files."""
-        return self.folder / "export"
-
     def notes(self, stage: Stage) -> Path:
         """The folder of what is noted of a stage, and of its lock."""
         return self.folder / NOTES / stage
@@ -114,13 +113,17 @@ class Work:
             "preprocess": [folder / PARAMETERS for folder in tracked],
             "fit": [self.run / AVATAR_FILE],
             "eval": [self.report],
-            "export": [self.exports / f"{self.name}.{kind}" for kind in self.settings["export"]["formats"]],
+            "export": [self.exported(kind) for kind in self.formats],
         }[stage]
+
+    def exported(self, kind: str) -> Path:
+        """The file of a format."""
+        return self.folder / "export" / f"{self.name}.{kind}"
 
     def to_preprocess(self) -> dict[Path, Path]:
         """Subject folders to make, and the videos that they are made of."""
-        wanted = {self.subject: self.source, self.test_subject: self.test}
-        return {folder: video for folder, video in wanted.items() if folder is not None and video not in (None, folder)}
+        recordings = ((self.subject, self.source), (self.test_subject, self.test))
+        return {to: video for to, video in recordings if to is not None and video is not None and to != video}
 
 
 def wanted_stages(words: Sequence[str]) -> tuple[Stage, ...]:
@@ -157,8 +160,9 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
             },
             "fit": fit,
             "eval": {},
-            "export": {"formats": list(entry.export or defaults.export), "texture_size": defaults.texture_size},
+            "export": {"texture_size": defaults.texture_size},
         },
+        formats=entry.export or defaults.export,
         overwrite=defaults.overwrite,
     )
 
@@ -218,7 +222,8 @@ def begin(work: Work, stage: Stage, record: Mapping[Stage, Made]) -> Made:
     """
     key, made = planned_keys(work, record)[stage], record.get(stage)
     if made is not None and made.key != key:
-        if not work.overwrite:
+        something = is_begun(work, stage) or any(path.exists() for path in work.results(stage))
+        if something and not work.overwrite:
             raise SubjectError(
                 f"{work.folder}: {stage} was made of something else, or with other settings",
                 hint="--overwrite replaces it; or choose another folder with -o",
@@ -235,10 +240,11 @@ def _remove(work: Work, stage: Stage) -> None:
         "preprocess": [work.folder / "subject", work.folder / "test"],
         "fit": [work.run],
         "eval": [work.run / "eval"],
-        "export": [work.exports],
+        "export": [work.folder / "export"],
     }
     for folder in folders[stage]:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 def _sources(work: Work) -> list[object]:

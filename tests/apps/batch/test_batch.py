@@ -86,6 +86,23 @@ def test_only_what_is_missing_is_made(people: Path, out: Path):
     assert states(result)["a"] == {"fit": "kept", "eval": "kept", "export": "done"}
 
 
+def test_another_format_is_made_beside_those_that_are_there(people: Path, out: Path):
+    before = (out / "a" / "export" / "a.glb").stat().st_mtime_ns
+    result = run(people / "a", out=out, export=("glb", "hdr"))
+    assert states(result)["a"] == {"fit": "kept", "eval": "kept", "export": "done"}
+    assert (out / "a" / "export" / "a.hdr").is_file()
+    assert (out / "a" / "export" / "a.glb").stat().st_mtime_ns == before
+
+
+def test_a_film_that_was_mended_is_taken_again(tmp_path: Path):
+    film = tmp_path / "me.mp4"
+    for content in (b"no film", b"no film either"):
+        film.write_bytes(content)
+        outcome = run(film, out=tmp_path / "out", stages=("preprocess",)).outcomes["me"][0]
+        assert "me.mp4" in outcome.message
+        assert "overwrite" not in outcome.hint
+
+
 def test_a_fit_that_was_cut_off_goes_on(people: Path, out: Path, tmp_path: Path):
     asked = batch_request(people / "a", out=tmp_path / "new")
     cut_off_fit(people / "a", tmp_path / "new" / "a" / "run", asked, steps=8)
