@@ -22,9 +22,10 @@ from flare_cli.apps.batch.on_ray import AHEAD, MOST_FITS, ON_GPU
 from flare_cli.apps.batch.work import BEFORE, STAGES, Stage
 
 # Seconds of a minute of 512 x 512 video (1,800 frames) on a place of its own; docs/scale.md says where each is from.
-MEASURED: dict[Stage, float] = {"preprocess": 206.0, "fit": 112.5, "eval": 20.0, "export": 28.0}
+MEASURED: dict[Stage, float] = {"preprocess": 206.0, "fit": 112.5, "eval": 20.0, "export": 10.0}
 SPREAD = 0.3  # standard deviation of a recording's length as a part of its mean: tasks of one subject share it
-MEGABYTES = {"recording": 128, "subject": 456, "run": 25, "export": 8}
+# Megabytes of such a minute that go to or from storage: read and written.
+MOVED = {"recording": 128, "subject": 2 * 426, "run": 65 + 2 * 52, "export": 8}
 AFTER = {stage: [s for s in STAGES if BEFORE[s] == stage] for stage in STAGES}
 
 
@@ -127,7 +128,7 @@ def tables() -> None:
     print("\n| minutes | GPUs, 24 cores each | time | GPU, all of it | GPU, between start and end | cores |"
           " GPU hours | core hours | MB/s of storage |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")
-    moved = MEGABYTES["recording"] + 2 * MEGABYTES["subject"] + 2 * MEGABYTES["run"] + MEGABYTES["export"]
+    moved = sum(MOVED.values())
     for minutes, gpus in ((1000, 1), (1000, 8), (1_000_000, 64), (1_000_000, 256), (1_000_000, 1024)):
         done = simulate(recordings(minutes), Cluster(cores=(24 - MOST_FITS) * gpus, gpus=gpus))
         hours = done.seconds / 3600

@@ -62,6 +62,10 @@ class OnRay:
         self._fits_per_gpu = fits_per_gpu or _fits_on(self._gpus)
         self._any_gpu = device != "cpu"
         self._started = False
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nobody is told
+        if self._address is None:
+            # Read when Ray is imported: it listens on 127.0.0.1 alone, as on systems on which it has no clusters.
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
     def __enter__(self) -> OnRay:
         return self
@@ -84,15 +88,12 @@ class OnRay:
         if _ray().is_initialized():
             return
         before = signal.getsignal(signal.SIGTERM)  # Ray sets its own, which ends without a word
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nobody is told
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if self._address is None:
-                # Each fit on a GPU keeps a core busy that Ray does not count. Nothing listens beyond this machine.
+                # Each fit on a GPU keeps a core busy that Ray does not count.
                 count = max(1, cores() - self._gpus * self._fits_per_gpu)
-                _ray().init(
-                    num_cpus=count, num_gpus=self._gpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet
-                )
+                _ray().init(num_cpus=count, num_gpus=self._gpus, include_dashboard=False, **quiet)
             else:
                 _ray().init(address=self._address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -2,14 +2,17 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from skimage import data
-from support.tiny_batches import avatar_in, batch_request, cut_off_fit
+from support.tiny_batches import SETTINGS, avatar_in, batch_request, cut_off_fit
 
 from flare_cli.apps.batch.batch import batch
 from flare_cli.apps.batch.board import Board, unseen
@@ -52,6 +55,36 @@ def two_nodes():
     yield cluster, second
     ray.shutdown()
     cluster.shutdown()
+
+
+def listening() -> set[str]:
+    """The addresses, as the kernel writes them, on which processes of Ray listen."""
+    found: set[str] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"ray" not in (process / "cmdline").read_bytes():
+                continue
+            sockets = {os.readlink(fd)[8:-1] for fd in (process / "fd").iterdir() if os.readlink(fd)[:7] == "socket:"}
+            for table in ("tcp", "tcp6"):
+                lines = [line.split() for line in (process / "net" / table).read_text().splitlines()[1:]]
+                found |= {line[1].split(":")[0] for line in lines if line[3] == "0A" and line[9] in sockets}
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_ray_of_its_own_is_for_this_machine_alone(crowd: Path, tmp_path: Path):
+    words = [sys.executable, "-m", "flare_cli.cli.main", "batch", crowd / "p02", crowd / "p03", "-o", tmp_path / "out"]
+    words += ["--stages", "fit", "--config", "demo", "--device", "cpu"]
+    words += [word for setting in SETTINGS for word in ("--set", setting)]
+    process = subprocess.Popen([*map(str, words)])
+    while not list((tmp_path / "out").glob("*/run")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    addresses = listening()
+    assert process.wait(timeout=120) == 0
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and the same as IPv6
+    assert addresses
+    assert addresses <= loopback
 
 
 def test_a_node_dies_and_all_that_can_be_done_is_done(crowd: Path, two_nodes, tmp_path: Path):
