@@ -48,6 +48,7 @@ def examine() -> list[Finding]:
         _lpips(),
         _perceptual(),
         _mitsuba(),
+        _package("ray", needed=False, what="(Apache-2.0): `flare batch` works on many subjects at a time"),
     ]
 
 

@@ -42,7 +42,7 @@ def test_everything_is_looked_at_once(findings):
     assert list(findings) == [
         *("machine", "torch", "GPU", "warp-lang"),
         *("rasterizer", "nvdiffrast", "pytorch3d", "hash grid", "torch grid", "tinycudann", "networks"),
-        *("open head", "other heads", "ai-edge-litert", "imageio-ffmpeg", "LPIPS", "perceptual loss", "mitsuba"),
+        *("open head", "other heads", "ai-edge-litert", "imageio-ffmpeg", "LPIPS", "perceptual loss", "mitsuba", "ray"),
     ]
     needed = {name for name, finding in findings.items() if finding.needed}
     assert needed == {
@@ -67,6 +67,7 @@ def test_what_is_missing_comes_with_advice(findings):
             "LPIPS",
             "perceptual loss",
             "mitsuba",
+            "ray",
         )
     }
 

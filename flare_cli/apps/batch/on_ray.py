@@ -80,10 +80,10 @@ class OnRay:
         """Whether fits go to a GPU."""
         if not self._any_gpu or self._address is None:
             return self._gpus > 0
-        self._start()
+        self._start(subjects=0)
         return _total("GPU") >= 1
 
-    def _start(self) -> None:
+    def _start(self, subjects: int) -> None:
         """Start this machine's own Ray or connect to another one, unless this program has done so."""
         if _ray().is_initialized():
             return
@@ -92,7 +92,7 @@ class OnRay:
         try:
             if self._address is None:
                 # Each fit on a GPU keeps a core busy that Ray does not count.
-                count = max(1, cores() - self._gpus * self._fits_per_gpu)
+                count = max(1, cores() - min(subjects, self._gpus * self._fits_per_gpu))
                 _ray().init(num_cpus=count, num_gpus=self._gpus, include_dashboard=False, **quiet)
             else:
                 _ray().init(address=self._address, **quiet)
@@ -109,7 +109,7 @@ class OnRay:
         """The outcome of every stage that is wanted, as they end."""
         if not works:
             return
-        self._start()
+        self._start(len(works))
         tasks = _Tasks(len(works), self._retries, self._fits_per_gpu if self.has_gpu() else 0)
         coming, waiting, lost = iter(works), dict[Any, tuple[Work, Stage]](), set[str]()
         most = self._jobs or AHEAD * tasks.at_once
