@@ -159,6 +159,11 @@ def _placed(entry: Entry, manifest: Path, place: str) -> Entry:
         if "\0" in (getattr(entry, key) or "") or getattr(entry, key) == "":
             raise ConfigError(f"{place} {key}: is empty, or no path", hint=_EXAMPLE)
     folder = manifest.parent.resolve()
+    for key in ("input", "test"):
+        try:
+            is_subject(folder / (getattr(entry, key) or ""))
+        except OSError as error:  # longer than a path may be, or in a folder that is not to be read
+            raise ConfigError(f"{place} {key}: {(error.strerror or str(error)).lower()}", hint=_EXAMPLE) from error
     config = str(folder / entry.config) if entry.config is not None and entry.config.endswith(".toml") else entry.config
     return replace(
         entry,

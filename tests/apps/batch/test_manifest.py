@@ -78,6 +78,7 @@ WRONG = {
     "a column twice": ("input,size,size\na.mp4,64,64", "people.csv:1 'size': stands twice"),
     "too many cells": ("input\na.mp4,64", "people.csv:2: 2 cells, the header has 1"),
     "an open quote": ('input\n"a.mp4', "people.csv:2: unexpected end of data"),
+    "a name too long": (f"input\n{'a' * 5000}.mp4", "people.csv:2 input: file name too long"),
     "an empty list": ("input\n", "there are no recordings"),
     "a name that leaves the folder": ("input,name\na.mp4,../a", "'../a' can't be the name"),
     "one name twice": ("input,name\na.mp4,me\nb.mp4,ME", "two subjects are called 'ME'"),
