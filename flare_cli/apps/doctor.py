@@ -50,6 +50,7 @@ def examine() -> list[Finding]:
         _package("OpenEXR", needed=False, what="(BSD-3): .exr environment maps", install="flare-cli[exr]"),
         _package("usd-core", needed=False, what="(TOST-1.0): `flare export --format usd`", install="flare-cli[usd]"),
         _mitsuba(),
+        _package("ray", needed=False, what="(Apache-2.0): `flare batch` works on many subjects at a time"),
     ]
 
 

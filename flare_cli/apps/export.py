@@ -54,7 +54,8 @@ class ExportRequest:
     """What `flare export` was asked.
 
     `driver` is anything that `drivers.load_driver` takes: a GLB or USD gets it as a clip, a page beside the presets, a
-    sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's.
+    sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's. The files are
+    called `name`, or as the run.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class ExportRequest:
     texture_format: TextureFormat = "jpeg"
     profile: Profile = "arkit"
     driver: Path | None = None
+    name: str | None = None
     device: str = "auto"
 
 
@@ -90,10 +92,10 @@ class _Written:
 
 @gpu_memory("close other programs that use the GPU, or use --device cpu")
 def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
-    """Write the avatar with baked textures, or its light, named after its run. Raises `AvatarError` for other kinds."""
+    """Write the avatar with baked textures, or its light. Raises `AvatarError` for other kinds."""
     _check(request)
     run = load_run(request.run or newest_run(), choose_device(request.device))
-    file = request.out / f"{run.folder.resolve().name}{SUFFIXES[request.kind]}"
+    file = request.out / f"{request.name or run.folder.resolve().name}{SUFFIXES[request.kind]}"
     if request.kind in ("hdr", "exr"):
         written = _light(run, file)
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -58,6 +59,41 @@ def progress_bars(starts_again: str | None = None) -> Generator[Callable[[str, i
     except KeyboardInterrupt:
         note(f"stopped; the same command {f'without {starts_again} ' if starts_again else ''}goes on where it was")
         raise
+
+
+@contextmanager
+def live_board() -> Generator[Callable[[Any], None]]:
+    """A callback that shows how far a batch is (`apps/batch/board.py`): a table that changes, on a terminal."""
+    with Live(console=err, refresh_per_second=4, transient=False) as live:
+        shown = False
+
+        def show(board: Any) -> None:
+            nonlocal shown
+            shown = True
+            live.update(_board_table(board))
+
+        try:
+            yield show
+        except KeyboardInterrupt:
+            if shown:
+                note("stopped; the same command goes on where it was")
+            raise
+
+
+def _board_table(board: Any) -> Table:
+    left = board.left()
+    remaining = "" if left is None else f", about {_clock(left)} left"
+    header = ("", "waiting", "running", "done", "there before", "failed", "left out", "seconds each")
+    table = Table(*header, title=f"{_clock(board.elapsed())}{remaining}", title_justify="left", box=None)
+    for line in board.lines():
+        counts = (line.waiting, line.running, line.done, line.kept, line.failed, line.skipped)
+        table.add_row(line.stage, *map(str, counts), "" if line.seconds is None else f"{line.seconds:.1f}")
+    return table
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def show_error(error: FlareError) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from flare_cli import __version__
-from flare_cli.cli import console, film
+from flare_cli.cli import batch, console, film
 from flare_cli.cli import view as viewing
 from flare_cli.cli.head import app as head_app
 from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, RunArgument, finite
@@ -400,6 +400,9 @@ def export(
     with console.progress_bars() as progress:
         result = run_export(request, progress)
     show(f"exported {result.file}", asdict(result), as_json)
+
+
+app.command(epilog=batch.EXAMPLES)(batch.batch)
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,12 +11,8 @@ from typing import Any, TypeVar
 from flare_cli.config.schema import Config
 from flare_cli.config.shipped import shipped_folder
 from flare_cli.config.tables import read_tables, shown
+from flare_cli.config.toml_text import NOT_TOML, parsed_toml
 from flare_cli.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 T = TypeVar("T")
 
@@ -52,10 +47,10 @@ def load_settings(cls: type[T], name_or_path: str, overrides: Sequence[str], *, 
             )
     try:
         text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
+        tables = parsed_toml(text)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint=f"shipped: {', '.join(preset_names(folder))}") from None
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: also of bytes that are no text, and of digits
+    except (OSError, *NOT_TOML) as error:  # ValueError: also of bytes that are no text
         raise ConfigError(
             f"{path} is not readable TOML: {error}",
             hint=f"see {folder}/{preset_names(folder)[0]}.toml for an example",
@@ -92,8 +87,8 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
         )
     table, index, key, raw = match.groups()
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except (ValueError, RecursionError):
+        value = parsed_toml(f"value = {raw}")["value"]
+    except NOT_TOML:
         value = raw
     chosen = tables.setdefault(table, [{}] if table == "stage" else {})
     if table == "stage" and isinstance(chosen, list) and index is not None:

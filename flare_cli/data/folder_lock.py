@@ -21,14 +21,14 @@ LOCK, HOLDER = ".lock", ".holder"
 
 
 @contextmanager
-def alone_in(folder: Path) -> Generator[None]:
+def alone_in(folder: Path, *, wait: float = 0) -> Generator[None]:
     """Keep other programs out of `folder`, which is made, during the block.
 
-    Raises `FolderInUseError` naming the one that is in it.
+    Raises `FolderInUseError` naming the one that is in it, if it stays for more than `wait` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / HOLDER
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(folder / LOCK, timeout=wait)
     try:
         lock.acquire()
     except Timeout:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import IO, Any, TypeVar, final
 
 from flare_cli.errors import FlareError, WorkerError
+from flare_cli.parallel.cores import cores
 from flare_cli.parallel.threads import in_parallel
 
 Item = TypeVar("Item")
@@ -41,7 +42,7 @@ class Processes:
     """Worker processes, one for each core, for use in a `with` block; they start while the caller goes on."""
 
     def __init__(self, count: int | None = None) -> None:
-        self._workers = [_Worker() for _ in range(count or min(os.cpu_count() or 1, MAX_PROCESSES))]
+        self._workers = [_Worker() for _ in range(count or min(cores(), MAX_PROCESSES))]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)

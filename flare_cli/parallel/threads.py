@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -10,6 +9,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar, final
+
+from flare_cli.parallel.cores import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,13 +23,13 @@ def in_parallel(
 
     Items are taken a few ahead of the results, so that a long film is never in memory. The first error ends it all.
     """
-    cores = threads or os.cpu_count() or 1
+    count = threads or cores()
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(count) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * cores:
+                if len(waiting) > 2 * count:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -51,8 +51,9 @@ def test_everything_is_looked_at_once(findings):
             "perceptual loss",
             "OpenEXR",
             "usd-core",
+            "mitsuba",
+            "ray",
         ),
-        "mitsuba",
     ]
     needed = {name for name, finding in findings.items() if finding.needed}
     assert needed == {
@@ -79,6 +80,7 @@ def test_what_is_missing_comes_with_advice(findings):
             "OpenEXR",
             "usd-core",
             "mitsuba",
+            "ray",
         )
     }
 

@@ -5,7 +5,9 @@ from typer.testing import CliRunner
 
 from flare_cli.cli.main import app
 
-COMMANDS = ("preprocess", "convert", "fit", "eval", "relight", "animate", "export", "demo", "synth", "bench", "doctor")
+COMMANDS = (
+    "preprocess", "convert", "fit", "eval", "relight", "animate", "export", "batch", "demo", "synth", "bench", "doctor",
+)  # fmt: skip
 
 
 def test_help_lists_every_command():

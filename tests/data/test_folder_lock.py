@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -34,6 +36,13 @@ def other(tmp_path: Path) -> Generator[subprocess.Popen[str]]:
 def test_the_second_one_is_told_who_is_there(other: subprocess.Popen[str], tmp_path: Path):
     with pytest.raises(FolderInUseError, match=rf"process {other.pid} on \S+, since \d{{4}}-"), alone_in(tmp_path):
         raise AssertionError("both are in")
+
+
+def test_who_waits_gets_in_when_the_other_one_is_gone(other: subprocess.Popen[str], tmp_path: Path):
+    threading.Timer(0.3, other.kill).start()
+    started = time.monotonic()
+    with alone_in(tmp_path, wait=30):
+        assert 0.2 < time.monotonic() - started < 20
 
 
 def test_a_holder_that_was_killed_is_no_obstacle(other: subprocess.Popen[str], tmp_path: Path):

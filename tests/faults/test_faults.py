@@ -91,6 +91,13 @@ COMMANDS = {
         lambda u: u.folder / "exported",
     ),
 }
+KILLED = COMMANDS | {
+    "batch": Command(
+        lambda u, out: ("batch", u.subject, "-o", out, *FIT, "--jobs", 1, "--texture-size", 256),
+        lambda out: (avatar_in(out / "me" / "run"), files_in(out / "me" / "export")),
+        lambda u: u.folder / "batched",
+    )
+}
 DRAWING = ("--frames", 4, "--size", 128, "--device", "cpu")
 
 
@@ -126,16 +133,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     with open_video(made.video, fps=25, crf=10) as video:
         for k in range(14):
             video.write(np.ascontiguousarray(portrait[:280, 100 - k : 340 - k]))
-    for command in COMMANDS.values():
+    for command in KILLED.values():
         code, said = flare(*command.words(made, command.made(made)))
         assert code == 0, said
     return made
 
 
 @pytest.mark.parametrize("kill", range(KILLS))
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", KILLED)
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(name: str, kill: int, undisturbed: Undisturbed, tmp_path):
-    command, out = COMMANDS[name], tmp_path / "out"
+    command, out = KILLED[name], tmp_path / "out"
     words = command.words(undisturbed, out)
     started = time.monotonic()
     process = start(*words)

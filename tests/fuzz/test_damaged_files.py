@@ -27,6 +27,8 @@ from support import flame_like, pickles
 from support.formats.datasets import PARAMS, TRACKED, WRITERS
 from support.formats.scene import make_scene, toy_head
 
+from flare_cli.apps.batch.manifest import NAME, Entry, find_recordings
+from flare_cli.apps.batch.work import MADE, Defaults, begin, note, plan, read_record
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.avatar.storage import load_avatar
 from flare_cli.config.loading import load_config
@@ -70,7 +72,7 @@ class Kind:
 
 def finite(values: object) -> None:
     """Nonsense must not come in: whatever was accepted is finite."""
-    if isinstance(values, torch.Tensor | np.ndarray):
+    if isinstance(values, torch.Tensor | np.ndarray | float):
         assert torch.isfinite(torch.as_tensor(values)).all()
     elif isinstance(values, Mapping):
         finite(list(values.values()))
@@ -122,6 +124,19 @@ def read_work(path: Path) -> None:
 def read_key(path: Path) -> None:
     """The damage is taken away with the folder, which the next example makes again."""
     WorkFolder(path.parent).claim("abc")
+
+
+def read_list(path: Path) -> None:
+    for entry in find_recordings([str(path)]):
+        assert NAME.fullmatch(entry.name)
+        assert entry.size is None or 64 <= entry.size <= 4096
+
+
+def batch_note(folder: Path) -> Kind:
+    """What a batch noted of a stage."""
+    work = plan(Entry(input="a.mp4", name="me"), folder, Defaults())
+    note(work, "fit", begin(work, "fit", {}))
+    return Kind(work.notes("fit") / MADE, lambda _: finite(read_record(work)["fit"].seconds or 0.0), damage.jsons)
 
 
 def importing(format_name: str, folder: Path, head: str) -> Callable[[Path], None]:
@@ -269,6 +284,22 @@ def settings_files(folder: Path) -> dict[str, Kind]:
             lambda p: load_config("demo", [p.read_bytes().decode("latin-1")]),
             damage.texts,
         ),
+        "list .csv": Kind(
+            written(
+                folder / "d.csv",
+                "input,name,size,fps,set,export\na.mp4,me,256,25,data.size=64;run.seed=3,glb;html\nb.mp4",
+            ),
+            read_list,
+            damage.texts,
+        ),
+        "list .toml": Kind(
+            written(
+                folder / "e.toml",
+                '[[subject]]\ninput = "a.mp4"\nsize = 256\n[[subject]]\ninput = "b.mp4"\nset = ["run.seed=3"]',
+            ),
+            read_list,
+            damage.texts,
+        ),
     }
 
 
@@ -283,6 +314,9 @@ NAMES = [
         "config",
         "recipe",
         "--set",
+        "list .csv",
+        "list .toml",
+        "note of a batch",
     ),
     *("driver .csv", "driver .json", "driver .npz", "driver .npz of ARKit", "PNG", "JPEG", "HDR", "EXR", "video"),
     *(f"data set of {n}" for n in ("imavatar", "spark", "vhap", "insta", "metrical-tracker", "neural head avatars")),
@@ -306,6 +340,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
         "checkpoint": Kind(checkpoint, checkpoint_reader(subject), damage.tensors),
         "work key": Kind(claimed.folder / "key.json", read_key, damage.jsons),
         "work arrays": Kind(work.folder / "track.npz", read_work, damage.arrays),
+        "note of a batch": batch_note(folder / "batch"),
         **settings_files(folder),
         **drivers(folder),
         **datasets(folder),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import final
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from flare_cli.parallel.cores import cores
 from flare_cli.track.face.detector import Face, FaceDetector, by_merit
 from flare_cli.track.face.litert_network import Network
 
@@ -99,7 +99,7 @@ class FaceFollower:
     def __init__(self) -> None:
         self._detector = FaceDetector()
         # On few cores, all of them are taken by what runs beside: reading the video, and the eyes.
-        self._mesh = Network("face_landmark", threads=2 if (os.cpu_count() or 1) >= 4 else 1)
+        self._mesh = Network("face_landmark", threads=2 if cores() >= 4 else 1)
         self._square: _Square | None = None
         self._last: Float[np.ndarray, "2"] | None = None
         self._lost = 0

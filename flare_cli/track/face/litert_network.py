@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from importlib.resources import files
 from typing import Literal, final
 
@@ -12,6 +11,7 @@ from jaxtyping import Float
 
 from flare_cli.data.native_output import without_lines
 from flare_cli.errors import BackendError
+from flare_cli.parallel.cores import cores
 
 NetworkName = Literal["face_detection_short_range", "face_landmark", "iris_landmark", "selfie_segmentation"]
 
@@ -34,7 +34,7 @@ class Network:
         if hashlib.sha256(content).hexdigest() != SHA256[name]:
             raise BackendError(f"the network {name}.tflite is damaged", hint="reinstall flare-cli")
         with without_lines(rb"INFO: Created TensorFlow Lite"):  # it has no switch for this
-            self._interpreter = Interpreter(model_content=content, num_threads=min(threads, os.cpu_count() or 1))
+            self._interpreter = Interpreter(model_content=content, num_threads=min(threads, cores()))
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 
 from flare_cli.data.crop import Crop
 from flare_cli.data.image import write_png
 from flare_cli.data.video import VideoFrame, VideoReader
+from flare_cli.parallel.cores import cores
 from flare_cli.parallel.threads import in_parallel, one_per_thread, read_ahead
 from flare_cli.track.label.matte import PersonMatte
 from flare_cli.track.work_folder import WorkFolder
@@ -26,7 +26,7 @@ def crop_pictures(
         return
     matte_of = one_per_thread(PersonMatte)
     # The tracking beside needs the other half of the cores.
-    threads = max(1, (os.cpu_count() or 1) // 2)
+    threads = max(1, cores() // 2)
 
     def write(item: tuple[int, VideoFrame]) -> int:
         number, frame = item

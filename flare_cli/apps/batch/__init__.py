@@ -1,0 +1,1 @@
+"""`flare batch`: many recordings through preprocess, fit, eval and export."""
