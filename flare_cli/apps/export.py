@@ -54,8 +54,8 @@ class ExportRequest:
     """What `flare export` was asked.
 
     `driver` is anything that `drivers.load_driver` takes: a GLB or USD gets it as a clip, a page beside the presets, a
-    sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's. The files are
-    called `name`, or as the run.
+    sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's. The
+    files are called `name`, or as the run.
     """
 
     kind: str
@@ -147,7 +147,7 @@ def _rigged(
 ) -> _Written:
     """With skeleton and morph targets: a GLB, a page, or USD."""
     profile = "arkit" if request.kind == "html" else request.profile
-    rigged, files = bake_rig(run.avatar, run.folder.resolve().name, textures, profile), [file]
+    rigged, files = bake_rig(run.avatar, request.name or run.folder.resolve().name, textures, profile), [file]
     if request.kind == "html":
         write_viewer(file, _page(run, rigged, request, progress))
     else:
