@@ -10,13 +10,13 @@ import torch
 
 from flare_cli.avatar.bake import Profile, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
 from flare_cli.data.exr import exr_package, write_exr
-from flare_cli.data.gltf import Animation, GltfAvatar, TextureFormat, glb_bytes, write_glb
 from flare_cli.data.hdr import save_hdr
-from flare_cli.data.obj import write_obj, write_obj_sequence
-from flare_cli.data.ply import write_ply_sequence
-from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, write_textures
-from flare_cli.data.usd import usd_package, write_usd, write_usdz
-from flare_cli.data.viewer_page import ViewerPage, write_viewer
+from flare_cli.data.meshes.gltf import Animation, GltfAvatar, TextureFormat, glb_bytes, write_glb
+from flare_cli.data.meshes.obj import write_obj, write_obj_sequence
+from flare_cli.data.meshes.ply import write_ply_sequence
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, write_textures
+from flare_cli.data.meshes.usd import usd_package, write_usd, write_usdz
+from flare_cli.data.meshes.viewer_page import ViewerPage, write_viewer
 from flare_cli.drive.drivers import CACHE, load_driver
 from flare_cli.drive.presets import PRESETS
 from flare_cli.drive.transfer import transfer

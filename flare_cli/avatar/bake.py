@@ -14,8 +14,8 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.texture import fill_gutters, rasterize_uv
-from flare_cli.data.gltf import Animation, GltfAvatar, Part, Skin
-from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh
+from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part, Skin
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.arkit_motion import ArkitMotion
 from flare_cli.head.joints import JOINT_NAMES

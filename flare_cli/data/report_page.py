@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from flare_cli.data.atomic import write_bytes_whole
-from flare_cli.data.textured_mesh import jpeg
+from flare_cli.data.meshes.textured_mesh import jpeg
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 PICTURE_QUALITY = 88  # of JPEGs

@@ -102,7 +102,7 @@ def test_eval_without_truth_is_what_it_was(run: Path):
     assert result.frames == 3
     report = json.loads(result.report.read_text())
     assert set(report) == {
-        "run", "subject", "frames", "size", "mean", "median", "lpips", "truth", "conventions"
+        "run", "subject", "scored", "frames", "size", "mean", "median", "lpips", "truth", "conventions"
     }  # fmt: skip
     assert set(report["truth"]) == {"albedo_raw", "albedo_aligned", "normal_degrees"}
     full = score_truth(TruthRequest(runs=(run,)), quiet)

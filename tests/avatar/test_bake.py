@@ -7,7 +7,7 @@ import torch
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.bake import RPM_BONES, bake_animation, bake_rig, bake_textures
 from flare_cli.config.loading import load_config
-from flare_cli.data.textured_mesh import PbrTextures
+from flare_cli.data.meshes.textured_mesh import PbrTextures
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.arkit_motion import as_arkit

@@ -35,7 +35,7 @@ from flare_cli.config.loading import load_config
 from flare_cli.data.exr import write_exr
 from flare_cli.data.hdr import load_envmap, save_hdr
 from flare_cli.data.image import read_rgb, write_png
-from flare_cli.data.obj import read_obj_uv
+from flare_cli.data.meshes.obj import read_obj_uv
 from flare_cli.data.pickle.machine import load_pickle
 from flare_cli.data.pickle.torch_files import load_torch_pickle
 from flare_cli.data.video import VideoReader, open_video

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from flare_cli.data.array_file import read_npz
 from flare_cli.data.checked import LARGEST
-from flare_cli.data.obj import read_obj_uv
+from flare_cli.data.meshes.obj import read_obj_uv
 from flare_cli.data.pickle.machine import load_object_array, load_pickle
 from flare_cli.errors import HeadError
 from flare_cli.head.flame.holes import ClosedMesh

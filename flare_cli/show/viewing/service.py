@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final, get_args
 
-from flare_cli.data.textured_mesh import jpeg, png
+from flare_cli.data.meshes.textured_mesh import jpeg, png
 from flare_cli.data.video import open_video
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES

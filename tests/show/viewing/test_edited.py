@@ -9,7 +9,7 @@ import torch
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.bake import bake_mesh, bake_textures
 from flare_cli.data.image import write_png
-from flare_cli.data.obj import write_obj
+from flare_cli.data.meshes.obj import write_obj
 from flare_cli.errors import AvatarError
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.show.filming.performance import Performance

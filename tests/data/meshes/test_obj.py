@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from flare_cli.data.obj import write_obj
-from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, split_at_seams
+from flare_cli.data.meshes.obj import write_obj
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, split_at_seams
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from flare_cli.data.atomic import replace_whole
-from flare_cli.data.gltf import Animation, GltfAvatar, Part, continuous, strongest, unit_normals
-from flare_cli.data.textured_mesh import write_textures
+from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part, continuous, strongest, unit_normals
+from flare_cli.data.meshes.textured_mesh import write_textures
 from flare_cli.errors import AvatarError, FileError
 
 # Changes of a blend shape below these are left out, as in a GLB: metres, and of normals a tenth of a degree.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from flare_cli.data.atomic import write_bytes_whole
-from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, png
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, png
 from flare_cli.errors import HeadError
 
 

@@ -12,8 +12,8 @@ import pygltflib
 import pytest
 import trimesh
 
-from flare_cli.data.gltf import Animation, GltfAvatar, Part, Skin, write_glb
-from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh
+from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part, Skin, write_glb
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
 
 KINDS = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -296,7 +296,7 @@ def test_textures_are_of_the_kind_that_was_asked_for(kind, alpha_kind, tmp_path,
 
 def test_khronos_validator_has_nothing_to_say(tmp_path, source):
     """Wants `npm install gltf-validator` in the checkout."""
-    modules = Path(__file__).parents[2] / "node_modules"
+    modules = Path(__file__).parents[3] / "node_modules"
     if shutil.which("node") is None or not (modules / "gltf-validator").is_dir():
         pytest.skip("no gltf-validator in node_modules")
     for kind in ("png", "jpeg", "webp"):

@@ -10,9 +10,9 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from flare_cli.data.gltf import Animation, GltfAvatar, Part, Skin, strongest
-from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh
-from flare_cli.data.usd import write_usd, write_usdz
+from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part, Skin, strongest
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
+from flare_cli.data.meshes.usd import write_usd, write_usdz
 from flare_cli.errors import FlareError
 from flare_cli.head.skinning import blend_transforms, joint_transforms
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from flare_cli.data.atomic import write_bytes_whole
-from flare_cli.data.textured_mesh import PbrTextures, SeamSplit, TexturedMesh, split_at_seams, write_textures
+from flare_cli.data.meshes.textured_mesh import PbrTextures, SeamSplit, TexturedMesh, split_at_seams, write_textures
 
 VERTEX = ("x", "y", "z", "nx", "ny", "nz", "s", "t")  # float32 each, as MeshLab, Blender and trimesh call them
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 
 from flare_cli import __version__
 from flare_cli.data.atomic import write_bytes_whole
-from flare_cli.data.textured_mesh import PbrTextures, TexturedMesh, jpeg, png, split_at_seams, webp
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, jpeg, png, split_at_seams, webp
 
 # Morph deltas below this are not worth a row: metres, a hundredth of a hair; and as normals, a tenth of a degree.
 _DELTA_FLOOR = 1e-6
