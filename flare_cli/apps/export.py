@@ -43,6 +43,7 @@ SUFFIXES = {
     "exr": ".exr",
 }
 FORMATS = tuple(SUFFIXES)
+SINGLE = tuple(kind for kind, suffix in SUFFIXES.items() if suffix)  # those whose main file is `name` and its suffix
 SEQUENCES = ("obj-sequence", "ply-sequence")
 ANIMATED = ("glb", "html", "usd", "usdz", *SEQUENCES)
 FIRST_LIGHT = "studio"  # of those in a page

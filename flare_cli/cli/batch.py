@@ -36,7 +36,9 @@ def batch(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for all subjects, a folder each")],
     stages: Annotated[str, typer.Option(help="which to do")] = "preprocess,fit,eval,export",
-    formats: Annotated[str, typer.Option("--export", metavar="KIND,...", help="of glb, html, obj, hdr")] = "glb",
+    formats: Annotated[
+        str, typer.Option("--export", metavar="KIND,...", help="of glb, html, usd, usdz, obj, hdr, exr")
+    ] = "glb",
     config: Annotated[
         str | None, typer.Option(help="as of `flare fit`; by default `default`, without a GPU `cpu`")
     ] = None,

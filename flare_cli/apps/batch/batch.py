@@ -14,10 +14,8 @@ from flare_cli.apps.batch.on_ray import OnRay, ray_is_here
 from flare_cli.apps.batch.slurm import write_slurm
 from flare_cli.apps.batch.stages import Outcome, kept_stages
 from flare_cli.apps.batch.summary import SummaryFiles, rows_of, write_summary
-from flare_cli.apps.batch.work import Defaults, Stage, Work, is_begun, is_done, plan, read_record
-from flare_cli.apps.export import FORMATS
+from flare_cli.apps.batch.work import Defaults, Stage, Work, is_begun, is_done, known_formats, plan, read_record
 from flare_cli.data.folder_lock import alone_in
-from flare_cli.errors import AvatarError
 
 PATIENCE = 60.0  # seconds that a batch waits for another one to write its summary
 
@@ -65,7 +63,7 @@ def batch(request: BatchRequest, show: ShowBoard, say: Callable[[str], None]) ->
 
     `show` is called whenever something begins or ends, `say` with what a user should know.
     """
-    _check(request.defaults)
+    known_formats(request.defaults.export)
     entries = find_recordings(request.inputs)
     if request.only is not None:
         first, last = request.only
@@ -103,12 +101,6 @@ def _left(works: Sequence[Work], kept: Mapping[str, Sequence[Outcome]]) -> list[
     stages = {work.name: {outcome.stage for outcome in kept[work.name]} for work in works}
     left = [replace(work, stages=tuple(s for s in work.stages if s not in stages[work.name])) for work in works]
     return [work for work in left if work.stages]
-
-
-def _check(defaults: Defaults) -> None:
-    wrong = [kind for kind in defaults.export if kind not in FORMATS]
-    if wrong:
-        raise AvatarError(f"{wrong[0]!r} is not an export format", hint=f"use some of {', '.join(FORMATS)}")
 
 
 def _absolute(entry: Entry) -> Entry:

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flare_cli.apps.batch.manifest import Entry, is_subject
+from flare_cli.apps.export import SINGLE, SUFFIXES
 from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.config.schema import setting
 from flare_cli.config.tables import read_tables
 from flare_cli.data.json_file import read_json, write_json
-from flare_cli.errors import FlareError, SubjectError
+from flare_cli.errors import AvatarError, FlareError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.head import open_head
@@ -118,7 +119,7 @@ class Work:
 
     def exported(self, kind: str) -> Path:
         """The file of a format."""
-        return self.folder / "export" / f"{self.name}.{kind}"
+        return self.folder / "export" / f"{self.name}{SUFFIXES[kind]}"
 
     def to_preprocess(self) -> dict[Path, Path]:
         """Subject folders to make, and the videos that they are made of."""
@@ -136,8 +137,16 @@ def wanted_stages(words: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if stage in words)
 
 
+def known_formats(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The formats themselves. Raises `AvatarError` if one is none that a batch exports."""
+    wrong = [kind for kind in kinds if kind not in SINGLE]
+    if wrong:
+        raise AvatarError(f"{wrong[0]!r} is not an export format of a batch", hint=f"use some of {', '.join(SINGLE)}")
+    return kinds
+
+
 def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
-    """The work that an entry asks for. Raises `ConfigError` for wrong settings of its fit."""
+    """The work that an entry asks for. Raises `ConfigError` for wrong settings, `AvatarError` for unknown formats."""
     assert entry.name is not None
     config, overrides = entry.config or defaults.config, (*defaults.overrides, *entry.set)
     fit = config_to_dict(load_config(config, overrides))
@@ -162,7 +171,7 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
             "eval": {},
             "export": {"texture_size": defaults.texture_size},
         },
-        formats=entry.export or defaults.export,
+        formats=known_formats(entry.export or defaults.export),
         overwrite=defaults.overwrite,
     )
 

@@ -13,10 +13,11 @@ from support.tiny_batches import avatar_in, batch_request, cut_off_fit
 
 from flare_cli.apps.batch.batch import BatchResult, batch
 from flare_cli.apps.batch.board import Board, unseen
-from flare_cli.apps.batch.work import wanted_stages
+from flare_cli.apps.batch.manifest import Entry
+from flare_cli.apps.batch.work import Defaults, plan, wanted_stages
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.data.folder_lock import alone_in
-from flare_cli.errors import ConfigError, FlareError
+from flare_cli.errors import AvatarError, ConfigError, FlareError
 from flare_cli.parallel.progress import quiet
 
 
@@ -244,3 +245,15 @@ def test_stages_are_done_in_their_order_whatever_is_said():
     for wrong in (["fit", "paint"], []):
         with pytest.raises(FlareError, match=r"paint|no stage"):
             wanted_stages(wrong)
+
+
+@pytest.mark.parametrize(("kind", "file"), [("usd", "a.usdc"), ("exr", "a.exr"), ("glb", "a.glb")])
+def test_a_format_is_made_where_its_file_is_not_there(people: Path, tmp_path: Path, kind: str, file: str):
+    work = plan(Entry(input=str(people / "a"), name="a"), tmp_path, Defaults(export=(kind,)))
+    assert work.results("export") == [tmp_path / "a" / "export" / file]
+
+
+@pytest.mark.parametrize("kind", ["textures", "ply-sequence", "stl"])
+def test_a_batch_refuses_formats_of_many_files(people: Path, tmp_path: Path, kind: str):
+    with pytest.raises(AvatarError, match=f"'{kind}' is not an export format of a batch"):
+        plan(Entry(input=str(people / "a"), name="a", export=(kind,)), tmp_path, Defaults())
