@@ -148,7 +148,7 @@ def _rigged(
 ) -> _Written:
     """With skeleton and morph targets: a GLB, a page, or USD."""
     profile = "arkit" if request.kind == "html" else request.profile
-    rigged, files = bake_rig(run.avatar, request.name or run.folder.resolve().name, textures, profile), [file]
+    rigged, files = bake_rig(run.avatar, file.stem, textures, profile), [file]
     if request.kind == "html":
         write_viewer(file, _page(run, rigged, request, progress))
     else:

@@ -63,16 +63,14 @@ class LastGood:
     def __init__(self, parts: dict[str, nn.Module], optimiser: Adam) -> None:
         self._parts, self._optimiser = parts, optimiser
         self._copy: dict[str, Tensor] = {}
-        self._step = -KEEP_EVERY
+        self._step = 0
 
     def keep(self, step: int) -> None:
         """Remember the state before `step`, if the last copy is old and all of it is finite."""
         if self._copy and step - self._step < KEEP_EVERY:
             return
-        tensors = self._tensors()
-        if all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-            self._copy = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-            self._step = step
+        if all(bool(torch.isfinite(tensor).all()) for tensor in self._tensors().values()):
+            self._copy, self._step = self._copied(), step
 
     @torch.no_grad()
     def put_back(self, error: FitError) -> int:
@@ -85,8 +83,11 @@ class LastGood:
         for name, tensor in self._tensors().items():
             tensor.copy_(self._copy[name])
         self._optimiser.slow_down(SLOWER)
-        self._copy = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+        self._copy = self._copied()  # with the smaller rates
         return self._step
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
 
     def _tensors(self) -> dict[str, Tensor]:
         states = {part: module.state_dict() for part, module in self._parts.items()}
