@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from flare_cli.avatar.bake import Profile, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
+from flare_cli.avatar.light import ExplicitLight
 from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.hdr import save_hdr
 from flare_cli.data.meshes.gltf import Animation, GltfAvatar, TextureFormat, glb_bytes, write_glb
@@ -209,7 +210,12 @@ def _performance(run: Run, driver: Path, cache: Path, progress: ProgressCallback
 
 
 def _light(run: Run, file: Path) -> _Written:
+    """The light of the recording; of each of its videos, in a file each, where the avatar has several."""
+    light, write = run.avatar.light, write_exr if file.suffix == ".exr" else save_hdr
+    lights = {file: light}
+    if isinstance(light, ExplicitLight) and len(light.videos) > 1:
+        lights = {file.with_stem(f"{file.stem}_{video}"): light.of_video(video) for video in light.videos}
     with torch.no_grad():
-        light = run.avatar.light.to_map(MAP_ROWS).cpu().numpy()
-    (write_exr if file.suffix == ".exr" else save_hdr)(file, light)
-    return _Written(files=[file])
+        for path, one in lights.items():
+            write(path, one.to_map(MAP_ROWS).cpu().numpy())
+    return _Written(files=list(lights))

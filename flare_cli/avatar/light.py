@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flare_cli.avatar.networks.mlp import evaluate, layered
@@ -67,17 +67,36 @@ class ExplicitLight(nn.Module):
     logarithm is nine harmonics, which move all directions at once, and what these leave of each: alone, directions
     follow so slowly that mesh and albedo take up the light first (docs/experiments.md). It can be written down as a map
     (`LightSamples.to_map`).
+
+    A person who was filmed more than once has a light for each of `videos`, the numbers that a track gives them. Asked
+    as one light, it is that of the first.
     """
 
-    def __init__(self, *, directions: int, device: torch.device) -> None:
+    def __init__(self, *, directions: int, videos: tuple[int, ...] = (0,), device: torch.device) -> None:
         super().__init__()
-        self.coarse = nn.Parameter(torch.zeros(9, 3, device=device))
-        self.detail = nn.Parameter(torch.zeros(directions, 3, device=device))
+        self.videos = videos
+        self.coarse = nn.Parameter(torch.zeros(len(videos), 9, 3, device=device))
+        self.detail = nn.Parameter(torch.zeros(len(videos), directions, 3, device=device))
         self._white = even_samples(directions).to(device)
 
     def samples(self) -> LightSamples:
         """Its directions and their radiance."""
-        log_radiance = ONE * self._white.basis @ self.coarse + self.detail
+        return self._of(self.coarse[0], self.detail[0])
+
+    def place(self, video: int) -> int:
+        """Which of its lights is a video's; the first's for one that it was not fitted on."""
+        return self.videos.index(video) if video in self.videos else 0
+
+    def at(self, place: Int[Tensor, "1"]) -> LightSamples:
+        """One of its lights, chosen on the device: a captured step may choose another each time."""
+        return self._of(self.coarse.index_select(0, place)[0], self.detail.index_select(0, place)[0])
+
+    def of_video(self, video: int) -> LightSamples:
+        """The light of a video; the first's for one that it was not fitted on."""
+        return self._of(self.coarse[self.place(video)], self.detail[self.place(video)])
+
+    def _of(self, coarse: Float[Tensor, "9 3"], detail: Float[Tensor, "K 3"]) -> LightSamples:
+        log_radiance = ONE * self._white.basis @ coarse + detail
         return replace(self._white, radiance=log_radiance.exp())
 
     def diffuse(self, normal: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
@@ -101,5 +120,5 @@ class ExplicitLight(nn.Module):
 def new_light(spec: LightSpec, device: torch.device) -> NeuralLight | ExplicitLight:
     """White light of radiance 1 of the kind that `spec` asks for."""
     if spec.kind == "explicit":
-        return ExplicitLight(directions=spec.directions, device=device)
+        return ExplicitLight(directions=spec.directions, videos=spec.videos, device=device)
     return NeuralLight(width=spec.width, depth=spec.depth, floor=spec.floor).to(device)

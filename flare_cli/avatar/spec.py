@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from flare_cli.config.tables import bounded, read_tables
@@ -10,7 +10,7 @@ from flare_cli.data.tensor_file import FIT_AGAIN
 from flare_cli.errors import AvatarError
 
 # What files of before version 3 leave unsaid.
-_NEURAL: dict[str, Any] = {"kind": "neural", "directions": 0, "visibility_factors": 0}
+_NEURAL: dict[str, Any] = {"kind": "neural", "directions": 0, "visibility_factors": 0, "videos": [0]}
 
 
 # Bounds are of what a file may say: no narrower than those of the settings that a fit is made from.
@@ -47,7 +47,7 @@ class LightSpec:
     """The light: "neural" is a network of hidden width and depth whose radiance is at least `floor`.
 
     "explicit" is radiance from so many `directions`, and `visibility_factors` is the number of factors of motion in
-    which what each vertex sees of them is linear; 0: it sees all.
+    which what each vertex sees of them is linear; 0: it sees all. It has a light for each of `videos`.
     """
 
     kind: Literal["neural", "explicit"]
@@ -56,6 +56,7 @@ class LightSpec:
     floor: float = bounded("least radiance of a neural light", low=0, high=1)
     directions: int = bounded("directions of an explicit light", low=0, high=4096)
     visibility_factors: int = bounded("factors of motion", low=0, high=256)
+    videos: tuple[int, ...] = field(metadata={"help": "numbers of the videos that have a light of their own"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,11 @@ def spec_to_dict(spec: AvatarSpec) -> dict[str, Any]:
 def spec_from_dict(values: Any, source: str) -> AvatarSpec:
     """Read what `spec_to_dict` wrote. Raises `AvatarError` that names `source`, and the key that is wrong."""
     return read_tables(AvatarSpec, values, source, error=AvatarError, hint=FIT_AGAIN)
+
+
+def spec_of_version_3(values: dict[str, Any]) -> dict[str, Any]:
+    """The spec, as plain values, of an avatar file of version 3, which knew one light for all videos."""
+    return {**values, "light": {**values["light"], "videos": [0]}}
 
 
 def spec_of_version_2(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from flare_cli.avatar.spec import (
     spec_from_dict,
     spec_of_version_1,
     spec_of_version_2,
+    spec_of_version_3,
     spec_to_dict,
 )
 from flare_cli.config.tables import shown
@@ -23,8 +24,9 @@ from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
 
-# 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. Older files are still read.
-AVATAR_VERSION = 3
+# 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. 4: a light for each video.
+# Older files are still read.
+AVATAR_VERSION = 4
 
 
 def avatar_header(avatar: Avatar, extra: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def load_avatar(path: Path, *, device: torch.device | str = "cpu") -> tuple[Avat
 
 def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device | str) -> Avatar:
     """Rebuild the module that `avatar_header` describes and fill it with `tensors`."""
-    if header.get("version") not in (1, 2, AVATAR_VERSION):
+    if header.get("version") not in range(1, AVATAR_VERSION + 1):
         raise AvatarError(
             f"{path} is of version {shown(header.get('version'))}, this program reads 1 to {AVATAR_VERSION}",
             hint="install the flare version that wrote it, or fit again",
@@ -63,6 +65,8 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
                 hint="install the flare version that wrote it, or fit again",
             )
         spec = spec_from_dict(_spec(header), f"{path}, spec")
+        if header["version"] < 4:
+            tensors = _of_version_4(tensors)
         _check_sizes(spec, head, tensors, path)
         avatar = Avatar(head.to(device), tensors["shape"], spec)
         avatar.load_state_dict(tensors)
@@ -75,7 +79,14 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
 def _spec(header: dict[str, Any]) -> Any:
     if header["version"] == 1:
         return spec_of_version_1(header)
-    return spec_of_version_2(header["spec"]) if header["version"] == 2 else header["spec"]
+    if header["version"] == 2:
+        return spec_of_version_2(header["spec"])
+    return spec_of_version_3(header["spec"]) if header["version"] == 3 else header["spec"]
+
+
+def _of_version_4(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of an older file: its one explicit light as the first of several."""
+    return {n: t[None] if n in ("light.coarse", "light.detail") else t for n, t in tensors.items()}
 
 
 def _check_sizes(spec: AvatarSpec, head: HeadModel, tensors: dict[str, Tensor], path: Path) -> None:

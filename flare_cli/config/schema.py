@@ -78,6 +78,7 @@ class LightSettings:
     floor: float = setting(
         0.01, "neural: least radiance that the light can have: it can't collapse to zero", low=1e-6, high=1
     )
+    per_video: bool = setting(False, "explicit: a light for each video of a subject that has several")
     directions: int = setting(256, "explicit: directions that light comes from", low=16, high=4096)
     visibility: bool = setting(False, "explicit: trace what shadows each vertex, in poses of the track")
     visibility_poses: int = setting(32, "poses that are traced, spread over the track", low=1, high=1024)
@@ -144,6 +145,16 @@ class TrackSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExposureSettings:
+    """[exposure] What the camera changed from frame to frame while recording: gains of red, green and blue."""
+
+    refine: bool = setting(False, "find a gain for each colour of each training frame")
+    rate: float = setting(0.05, "learning rate of the log gains", unit="deviations", low=0, high=1)
+    deviation: float = setting(0.05, "standard deviation of the log gains; they end at four", low=1e-6, high=1)
+    prior: float = setting(1e-4, "squared log gains over their deviation, summed", low=0, high=1e6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageSettings:
     """[[stage]] One leg of the fit: what trains, for how long, how fast."""
 
@@ -193,5 +204,6 @@ class Config:
     light: LightSettings = LightSettings()
     loss: LossSettings = LossSettings()
     track: TrackSettings = TrackSettings()
+    exposure: ExposureSettings = ExposureSettings()
     run: RunSettings = RunSettings()
     stage: tuple[StageSettings, ...] = (StageSettings(),)

@@ -5,21 +5,31 @@ from __future__ import annotations
 from flare_cli.avatar.spec import F0, AvatarSpec, DeformerSpec, LightSpec, MaterialSpec
 from flare_cli.avatar.visibility import FIXED_FACTORS
 from flare_cli.config.schema import Config, LightSettings, StageSettings
+from flare_cli.subject.track import Track
 
 
-def stage_spec(config: Config, stage: StageSettings, *, subdivisions: int = 0) -> AvatarSpec:
-    """What the avatar is built from in `stage`, with a mesh that has been subdivided so often."""
+def stage_spec(
+    config: Config, stage: StageSettings, *, subdivisions: int = 0, videos: tuple[int, ...] = (0,)
+) -> AvatarSpec:
+    """What the avatar is built from in `stage`: a mesh that has been subdivided so often, a light for each video."""
     return AvatarSpec(
         subdivisions=subdivisions,
         jaw_open=config.mesh.jaw_open,
         deformer=DeformerSpec(width=config.deformer.width, depth=config.deformer.depth),
         material=_material_spec(config, stage),
-        light=_light_spec(config.light),
+        light=_light_spec(config.light, videos),
         f0=F0(skin=stage.fresnel_skin, other=stage.fresnel_other),
     )
 
 
-def _light_spec(light: LightSettings) -> LightSpec:
+def lit_videos(config: Config, track: Track) -> tuple[int, ...]:
+    """The videos of `track` that get a light of their own: the first's stands for all unless `config` asks for more."""
+    if track.video is None or not config.light.per_video or config.light.kind != "explicit":
+        return (0,)
+    return tuple(track.video.unique().tolist())
+
+
+def _light_spec(light: LightSettings, videos: tuple[int, ...]) -> LightSpec:
     is_explicit = light.kind == "explicit"
     return LightSpec(
         kind=light.kind,
@@ -27,6 +37,7 @@ def _light_spec(light: LightSettings) -> LightSpec:
         depth=light.depth,
         floor=light.floor,
         directions=light.directions if is_explicit else 0,
+        videos=videos,
         visibility_factors=FIXED_FACTORS + light.visibility_expressions if is_explicit and light.visibility else 0,
     )
 

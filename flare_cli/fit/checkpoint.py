@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import avatar_header, build_avatar
@@ -20,7 +20,7 @@ from flare_cli.config.tables import read_tables
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.optimiser import Adam
-from flare_cli.fit.track.residuals import TrackResiduals
+from flare_cli.fit.track.unknowns import FrameUnknowns
 from flare_cli.head.open_head import content_digest
 from flare_cli.subject.track import Track
 
@@ -50,10 +50,10 @@ class CheckpointWriter:
     def __enter__(self) -> CheckpointWriter:
         return self
 
-    def save(self, avatar: Avatar, residuals: TrackResiduals | None, optimiser: Adam, position: Position) -> None:
+    def save(self, avatar: Avatar, unknowns: FrameUnknowns, optimiser: Adam, position: Position) -> None:
         """Replace the last checkpoint. Raises what went wrong when that was written."""
         self._settle()
-        parts = {"avatar": avatar} if residuals is None else {"avatar": avatar, "track": residuals}
+        parts: dict[str, nn.Module] = {"avatar": avatar, **unknowns.parts()}
         state = {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].state_dict().items()}
         state |= optimiser.tensors()
         copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
@@ -75,7 +75,7 @@ class CheckpointWriter:
 def load_checkpoint(
     path: Path, config: Config, track: Track, device: torch.device
 ) -> tuple[Avatar, Position, dict[str, Tensor]]:
-    """The avatar, where its fit was, and the state beside it: the optimiser's, and the residuals' where there are any.
+    """The avatar, where its fit was, and the state beside it: the optimiser's, and the `FrameUnknowns`'.
 
     Raises `AvatarError` for another subject's or config's.
 
@@ -103,7 +103,7 @@ def load_checkpoint(
 
 
 def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """What a checkpoint holds of the avatar or of the track, by its own names."""
+    """What a checkpoint holds of one of its parts, by its own names."""
     return {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
 
 

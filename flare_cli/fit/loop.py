@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tomli_w
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
@@ -17,12 +18,12 @@ from flare_cli.config.loading import config_to_dict
 from flare_cli.config.schema import Config
 from flare_cli.data.atomic import named, write_text_whole
 from flare_cli.errors import FitError
-from flare_cli.fit.avatar_spec import stage_spec
+from flare_cli.fit.avatar_spec import lit_videos, stage_spec
 from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint, part_of
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.fit.stage import StageRunner
-from flare_cli.fit.track.residuals import TrackResiduals
+from flare_cli.fit.track.unknowns import FrameUnknowns
 from flare_cli.head.model import HeadModel
 from flare_cli.subject.track import Track
 
@@ -53,11 +54,13 @@ class FitProgress:
 class Fitted:
     """What a fit ends in: the avatar, the track of the training frames that it was fitted by, and the seconds spent.
 
-    `notes` say what broke on the way, and where the fit went on.
+    `exposure` are the gains of these frames, red, green and blue, where they were found. `notes` say what broke on the
+    way, and where the fit went on.
     """
 
     avatar: Avatar
     track: Track
+    exposure: Float[Tensor, "N 3"] | None
     seconds: float
     notes: list[str]
 
@@ -81,7 +84,7 @@ def fit_avatar(
     term if that does not help.
     """
     avatar, position, restored = _begin(frames, head, config, folder, device, resume)
-    residuals = _residuals(frames.track.to(device), config, restored)
+    unknowns = _unknowns(frames.track.to(device), config, restored)
     perceptual = _perceptual_distance(config, device)
     done = sum(stage.steps for stage in config.stage[: position.stage]) + position.step
     total = sum(stage.steps for stage in config.stage)
@@ -95,7 +98,7 @@ def fit_avatar(
         for index in range(position.stage, len(config.stage)):
             stage = config.stage[index]
             first = position.step if index == position.stage else 0
-            runner = _begin_stage(avatar, index, first, frames, config, perceptual, residuals, restored)
+            runner = _begin_stage(avatar, index, first, frames, config, perceptual, unknowns, restored)
             restored = {}
             step, previews = first, config.run.preview_every
             while step < stage.steps:
@@ -106,7 +109,7 @@ def fit_avatar(
                         log.write(json.dumps({"stage": stage.name, "step": step + i - 1, **terms}) + "\n")
                 if time.monotonic() - saved >= config.run.checkpoint_seconds and done + len(block_terms) < total:
                     at = Position(stage=index, step=until, seconds=position.seconds + time.monotonic() - started)
-                    checkpoints.save(avatar, residuals, runner.optimiser, at)
+                    checkpoints.save(avatar, unknowns, runner.optimiser, at)
                     log.flush()
                     saved = time.monotonic()
                 done += until - step
@@ -115,12 +118,12 @@ def fit_avatar(
                     last = block_terms[-1]
                     on_steps(FitProgress(avatar=avatar, stage=stage.name, step=done, total=total, terms=last))
                 if previews and done % previews == 0 and done < total:
-                    on_preview(avatar, residuals.track() if residuals else frames.track, done)
+                    on_preview(avatar, unknowns.tracked(frames.track), done)
             runner.learn_visibility()
             notes += runner.went_back
     seconds = position.seconds + time.monotonic() - started
-    track = residuals.track() if residuals else frames.track
-    return Fitted(avatar=avatar, track=track, seconds=seconds, notes=notes)
+    exposure = None if unknowns.exposure is None else unknowns.exposure.gains().detach().cpu()
+    return Fitted(avatar=avatar, track=unknowns.tracked(frames.track), exposure=exposure, seconds=seconds, notes=notes)
 
 
 def _advanced(runner: StageRunner, step: int, until: int) -> tuple[list[dict[str, float]], int]:
@@ -138,7 +141,7 @@ def _begin_stage(
     frames: Frames,
     config: Config,
     perceptual: PerceptualDistance | None,
-    residuals: TrackResiduals | None,
+    unknowns: FrameUnknowns,
     restored: dict[str, Tensor],
 ) -> StageRunner:
     """What runs a stage from step `first` on; its optimiser as it was `restored`, if it was.
@@ -150,7 +153,7 @@ def _begin_stage(
         torch.manual_seed(config.run.seed + index)
         avatar.restart_appearance(spec.material)
     avatar.spec = replace(avatar.spec, f0=spec.f0)
-    runner = StageRunner(avatar, index, frames, config, perceptual, residuals)
+    runner = StageRunner(avatar, index, frames, config, perceptual, unknowns)
     if restored:
         runner.optimiser.restore(restored)
     return runner
@@ -162,14 +165,13 @@ def _perceptual_distance(config: Config, device: torch.device) -> PerceptualDist
     return PerceptualDistance(weights).to(device) if weights and config.loss.perceptual > 0 else None
 
 
-def _residuals(given: Track, config: Config, restored: dict[str, Tensor]) -> TrackResiduals | None:
-    """What refines the track, as a checkpoint left it; None where the track is kept."""
-    if not config.track.refine:
-        return None
-    residuals = TrackResiduals(given, config.track)
-    if restored:
-        residuals.load_state_dict(part_of(restored, "track"))
-    return residuals
+def _unknowns(given: Track, config: Config, restored: dict[str, Tensor]) -> FrameUnknowns:
+    """What is found beside the avatar, as a checkpoint left it."""
+    unknowns = FrameUnknowns.of(given, config)
+    for name, module in unknowns.parts().items():
+        if restored:
+            module.load_state_dict(part_of(restored, name))
+    return unknowns
 
 
 def _begin(
@@ -181,7 +183,8 @@ def _begin(
     if resume and checkpoint.is_file():
         start = load_checkpoint(checkpoint, config, frames.track, device)
     else:
-        start = Avatar(head.to(device), frames.track.shape, stage_spec(config, config.stage[0])), Position(), {}
+        first = stage_spec(config, config.stage[0], videos=lit_videos(config, frames.track))
+        start = Avatar(head.to(device), frames.track.shape, first), Position(), {}
     if not resume:
         checkpoint.unlink(missing_ok=True)
         (folder / LOG).unlink(missing_ok=True)

@@ -24,9 +24,10 @@ class Ramps:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One step of a schedule. `decay` is the factor on every learning rate."""
+    """One step of a schedule: frames under one of the avatar's lights. `decay` is the factor on every learning rate."""
 
     chosen: Int[Tensor, " B"]
+    light: Int[Tensor, "1"]
     decay: Float[Tensor, ""]
     ramps: Ramps
     seed: Int[Tensor, "1"]
@@ -40,6 +41,7 @@ class Schedule:
     """
 
     chosen: Int[Tensor, "N B"]
+    lights: Int[Tensor, " N"]
     factors: Float[Tensor, "N 4"]
     seeds: Int[Tensor, " N"]
 
@@ -48,6 +50,7 @@ class Schedule:
         decay, prior, smoothness, perceptual = self.factors.index_select(0, step)[0].unbind(0)
         return Row(
             self.chosen.index_select(0, step)[0],
+            self.lights.index_select(0, step),
             decay,
             Ramps(prior, smoothness, perceptual),
             self.seeds.index_select(0, step),
@@ -60,13 +63,19 @@ def stage_schedule(
     seed: int,
     index: int,
     steps_before: int,
-    n_frames: int,
+    light_of_frame: Int[Tensor, " F"],
     prior_halved_at: int,
     device: torch.device,
 ) -> Schedule:
-    """The schedule of the `index`-th stage. Rates fall exponentially to `decay` times their start."""
+    """The schedule of the `index`-th stage. Rates fall exponentially to `decay` times their start.
+
+    `light_of_frame` says under which of the avatar's lights each frame was filmed; a step's are all under one.
+    """
     generator = torch.Generator().manual_seed(seed * 1000 + index)
-    chosen = torch.randint(n_frames, (stage.steps, stage.batch), generator=generator)
+    chosen = torch.randint(len(light_of_frame), (stage.steps, stage.batch), generator=generator)
+    lights = light_of_frame[chosen[:, 0]]
+    if len(light_of_frame.unique()) > 1:
+        chosen = _under_one_light(chosen, light_of_frame)
     seeds = torch.randint(2**31 - 1, (stage.steps,), generator=generator)
     stage_step = torch.arange(stage.steps, dtype=torch.float64)
     step = stage_step + steps_before
@@ -79,4 +88,13 @@ def stage_schedule(
         ],
         1,
     )
-    return Schedule(chosen.to(device), factors.float().to(device), seeds.int().to(device))
+    return Schedule(chosen.to(device), lights.to(device), factors.float().to(device), seeds.int().to(device))
+
+
+def _under_one_light(chosen: Int[Tensor, "N B"], light_of_frame: Int[Tensor, " F"]) -> Int[Tensor, "N B"]:
+    """The frames at the same places among those under the light of each step's first; so each video has its share."""
+    order = torch.argsort(light_of_frame, stable=True)
+    counts = torch.bincount(light_of_frame)
+    light = light_of_frame[chosen[:, :1]]
+    within = order[(counts.cumsum(0) - counts)[light] + chosen * counts[light] // len(light_of_frame)]
+    return torch.cat([chosen[:, :1], within[:, 1:]], 1)

@@ -6,9 +6,11 @@ import math
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Int
+from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.light import ExplicitLight
 from flare_cli.config.schema import Config
 from flare_cli.errors import FitError
 from flare_cli.fit.feed import BatchFeed
@@ -19,8 +21,8 @@ from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.replay import Replay
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.fit.step import StepContext, StepLosses, fit_step
-from flare_cli.fit.track.residuals import TrackResiduals
 from flare_cli.fit.track.training import TrainingTrack
+from flare_cli.fit.track.unknowns import FrameUnknowns
 from flare_cli.fit.watchdog import MOST_RETURNS, LastGood, LossWatch
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.backend import choose_rasterizer
@@ -36,7 +38,7 @@ ROOM_UNIT = 1024  # pixels: a multiple of `mlp.FOLD`, for which sums over the pi
 class StageRunner:
     """Runs the steps of a stage. A step reads its number from a tensor and leaves its losses in one.
 
-    With `residuals` the track of `frames` is refined too.
+    `unknowns` of the frames are found beside the avatar.
     """
 
     def __init__(
@@ -46,22 +48,23 @@ class StageRunner:
         frames: Frames,
         config: Config,
         perceptual: PerceptualDistance | None,
-        residuals: TrackResiduals | None = None,
+        unknowns: FrameUnknowns | None = None,
     ) -> None:
         self.avatar, self.stage = avatar, config.stage[index]
-        self.frames, self.config, self.perceptual, self.residuals = frames, config, perceptual, residuals
+        self.frames, self.config, self.perceptual = frames, config, perceptual
+        self.unknowns = unknowns or FrameUnknowns()
         self.rasterizer = choose_rasterizer(config.run.rasterizer, avatar.device)
         self.schedule = stage_schedule(
             self.stage,
             seed=config.run.seed,
             index=index,
             steps_before=sum(stage.steps for stage in config.stage[:index]),
-            n_frames=len(frames),
+            light_of_frame=_light_of_frame(avatar, frames),
             prior_halved_at=config.loss.prior_halved_at,
             device=avatar.device,
         )
         self.feed = BatchFeed(frames.pictures, self.schedule.chosen, avatar.device)
-        self.track = TrainingTrack(avatar, frames.track, residuals)
+        self.track = TrainingTrack(avatar, frames.track, self.unknowns.track)
         self.on_gpu = avatar.device.type == "cuda"
         self.block = GPU_BLOCK if self.on_gpu else 1
         self.stream = torch.cuda.Stream(avatar.device) if self.on_gpu else None
@@ -131,12 +134,8 @@ class StageRunner:
     def _prepare(self) -> None:
         """Begin on a mesh that is new: its neighbours, the optimiser's state, room for the losses and the pixels."""
         self.graph: MeshGraph = mesh_graph(self.avatar.mesh.topology.faces)
-        refined = [] if self.residuals is None else [(self.residuals, self.config.track.rate)]
-        self.optimiser: Adam = stage_optimiser(self.avatar, self.stage, *refined)
-        parts: dict[str, nn.Module] = {"avatar": self.avatar}
-        self.last_good = LastGood(
-            parts if self.residuals is None else parts | {"track": self.residuals}, self.optimiser
-        )
+        self.optimiser: Adam = stage_optimiser(self.avatar, self.stage, *self.unknowns.rates(self.config))
+        self.last_good = LastGood({"avatar": self.avatar, **self.unknowns.parts()}, self.optimiser)
         self.watch.forget()
         self.names: tuple[str, ...] = ()
         self.history: Tensor | None = None
@@ -149,6 +148,7 @@ class StageRunner:
             avatar=self.avatar,
             optimiser=self.optimiser,
             track=self.track,
+            unknowns=self.unknowns,
             pictures=self.feed,
             schedule=self.schedule,
             graph=self.graph,
@@ -200,3 +200,11 @@ class StageRunner:
         for number, terms in enumerate(terms_of_steps, step):
             self.watch.check(number, terms)
         return terms_of_steps
+
+
+def _light_of_frame(avatar: Avatar, frames: Frames) -> Int[Tensor, " F"]:
+    """Under which of the avatar's lights each frame was filmed."""
+    video = frames.track.video
+    if video is None or not isinstance(avatar.light, ExplicitLight):
+        return torch.zeros(len(frames), dtype=torch.long)
+    return torch.tensor([avatar.light.place(number) for number in video.tolist()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from flare_cli.fit.optimiser import Adam
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Schedule
 from flare_cli.fit.track.training import TrainingTrack
+from flare_cli.fit.track.unknowns import FrameUnknowns
 from flare_cli.render.raster.interface import Rasterizer
 
 
@@ -30,6 +31,7 @@ class StepContext:
     avatar: Avatar
     optimiser: Adam
     track: TrainingTrack
+    unknowns: FrameUnknowns
     pictures: BatchFeed
     schedule: Schedule
     graph: MeshGraph
@@ -64,15 +66,16 @@ def fit_step(context: StepContext, number: Int[Tensor, "1"]) -> StepLosses:
         avatar,
         posed,
         projections,
-        light=avatar.light,
+        light=avatar.light_at(row.light),
         rasterizer=context.rasterizer,
         capacity=context.capacity,
     )
 
     # Compare.
     recorded = context.pictures.batch(number)
+    picture = replace(picture, image=context.unknowns.exposed(picture.image, row.chosen))
     inputs = LossInputs(avatar, corrections, picture, recorded, context.graph, row.ramps, row.seed)
-    terms = loss_terms(inputs, context.weights, context.perceptual) | context.track.loss_terms()
+    terms = loss_terms(inputs, context.weights, context.perceptual) | context.unknowns.loss_terms()
     values = torch.stack(list(terms.values()))
 
     # Differentiate.

@@ -78,8 +78,7 @@ def draw_track(
             )
             motion, cameras = motion.turned(world), cameras.turned(world)
         views = cameras.projections()
-        for start in range(0, len(track), batch):
-            part = slice(start, start + batch)
+        for part in _parts(track, batch, apart=light is None):
             behind = None if background is None else background.behind(cameras[part], part)
             with threads_for_blocks():
                 posed = avatar.move(motion[part], corrections)
@@ -89,11 +88,23 @@ def draw_track(
                     avatar,
                     posed,
                     views[part],
-                    light=light or avatar.light,
+                    light=light or avatar.light_of_video(0 if track.video is None else int(track.video[part.start])),
                     rasterizer=rasterizer,
                     background=behind,
                 )
-            yield DrawnFrames(start, picture)
+            yield DrawnFrames(part.start, picture)
+
+
+def _parts(track: Track, most: int, *, apart: bool) -> Iterator[slice]:
+    """Consecutive frames, at most so many; with `apart` each part is of one video."""
+    start = 0
+    while start < len(track):
+        stop = min(start + most, len(track))
+        if apart and track.video is not None:
+            others = torch.nonzero(track.video[start:stop] != track.video[start])
+            stop = start + int(others[0]) if len(others) else stop
+        yield slice(start, stop)
+        start = stop
 
 
 def srgb_bytes(linear: Float[Tensor, "*batch C"]) -> UInt8[Tensor, "*batch C"]:

@@ -24,7 +24,7 @@ def run(*words):
 
 def test_every_shipped_recipe_can_be_read_and_its_maps_are_there():
     names = preset_names(RECIPES)
-    assert names == ["dev-1", "dev-2", "dev-3", "report-1", "report-2", "report-3", "tiny"]
+    assert names == ["dev-1", "dev-2", "dev-3", "dev-4", "dev-5", "dev-6", "report-1", "report-2", "report-3", "tiny"]
     for light in (load_recipe(name).light for name in names):
         for envmap in (light.map, *light.relight):
             assert find_envmap(Path(envmap)).is_file()

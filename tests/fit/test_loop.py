@@ -5,19 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.fitted import StoppedError, fitted
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config, LightSettings
 from flare_cli.errors import AvatarError, FileError, FitError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.loop import FitProgress, Fitted, fit_avatar
 from flare_cli.fit.optimiser import Adam
 from flare_cli.fit.watchdog import SLOWER
-
-
-class StoppedError(Exception):
-    pass
 
 
 def run(
@@ -26,34 +22,6 @@ def run(
     losses: list[float] = []
     avatar = fitted(frames, head, config, folder, losses=losses, stop_after=stop_after).avatar
     return avatar, losses
-
-
-def fitted(
-    frames: Frames,
-    head,
-    config: Config,
-    folder: Path,
-    *,
-    losses: list[float] | None = None,
-    stop_after: int | None = None,
-) -> Fitted:
-    def on_step(progress: FitProgress) -> None:
-        if losses is not None:
-            losses.append(progress.loss)
-        if stop_after is not None and progress.step == stop_after:
-            raise StoppedError
-
-    folder.mkdir(exist_ok=True)
-    return fit_avatar(
-        frames,
-        head,
-        config,
-        folder,
-        device=torch.device("cpu"),
-        on_steps=on_step,
-        on_preview=lambda avatar, track, step: None,
-        resume=True,
-    )
 
 
 def two_stages(config: Config) -> Config:

@@ -1,8 +1,11 @@
 from dataclasses import replace
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.drawn import drawn_step
 
+from flare_cli.config.schema import StageSettings
 from flare_cli.fit.losses import loss_terms
 from flare_cli.fit.schedule import stage_schedule
 
@@ -36,7 +39,13 @@ def test_pixels_beyond_the_capacity_are_dropped_and_counted(toy_frames, open_hea
 def test_rates_and_ramps_follow_the_step(tiny_config):
     stage = replace(tiny_config.stage[0], steps=100, decay=0.1, batch=3)
     schedule = stage_schedule(
-        stage, seed=1, index=0, steps_before=400, n_frames=5, prior_halved_at=450, device=torch.device("cpu")
+        stage,
+        seed=1,
+        index=0,
+        steps_before=400,
+        light_of_frame=torch.zeros(5, dtype=torch.long),
+        prior_halved_at=450,
+        device=torch.device("cpu"),
     )
     rows = [schedule.row(torch.tensor([step])) for step in range(100)]
     torch.testing.assert_close(rows[50].decay, torch.tensor(0.1**0.5))
@@ -45,3 +54,16 @@ def test_rates_and_ramps_follow_the_step(tiny_config):
     assert rows[99].ramps.perceptual == 1
     assert len({int(row.seed) for row in rows}) == 100
     assert torch.cat([row.chosen for row in rows]).bincount(minlength=5).min() > 30
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 5))
+@settings(max_examples=25, deadline=None)
+def test_frames_of_a_step_are_under_one_light_and_every_frame_has_its_share(lights: list[int], batch: int):
+    numbered = torch.tensor(lights).unique(return_inverse=True)[1]
+    stage = StageSettings(steps=4000, batch=batch)
+    schedule = stage_schedule(
+        stage, seed=0, index=0, steps_before=0, light_of_frame=numbered, prior_halved_at=0, device=torch.device("cpu")
+    )
+    assert (numbered[schedule.chosen] == schedule.lights[:, None]).all()
+    share = torch.bincount(schedule.chosen.flatten(), minlength=len(lights)) / schedule.chosen.numel()
+    assert (share * len(lights) - 1).abs().max() < 0.6  # each is drawn 100 times or more

@@ -33,7 +33,13 @@ def drawn_step(
     avatar = Avatar(head, frames.track.shape, stage_spec(config, config.stage[0], subdivisions=subdivisions))
     change(avatar)
     schedule = stage_schedule(
-        config.stage[0], seed=0, index=0, steps_before=900, n_frames=6, prior_halved_at=100, device=avatar.device
+        config.stage[0],
+        seed=0,
+        index=0,
+        steps_before=900,
+        light_of_frame=torch.zeros(6, dtype=torch.long),
+        prior_halved_at=100,
+        device=avatar.device,
     )
     row, track = schedule.row(torch.tensor([3])), frames.track
     motion = avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)

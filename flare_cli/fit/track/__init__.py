@@ -1,1 +1,1 @@
-"""How the head moves in the training frames: as it was tracked, or refined with the avatar."""
+"""What a fit finds of the training frames beside the avatar: residuals of the track, exposure."""

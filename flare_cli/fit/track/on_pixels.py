@@ -10,6 +10,7 @@ from flare_cli.config.schema import Config, StageSettings
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.stage import StageRunner
 from flare_cli.fit.track.residuals import TrackResiduals
+from flare_cli.fit.track.unknowns import FrameUnknowns
 from flare_cli.subject.track import Track
 
 # How often each frame is looked at. Not tuned.
@@ -26,7 +27,7 @@ def refined_on_pixels(
     settings = replace(config.track, refine=True, focal_length=0.0)
     residuals = TrackResiduals(frames.track.to(avatar.device), settings)
     frozen = replace(config, track=settings, stage=(stage,))
-    runner = StageRunner(avatar, 0, frames, frozen, None, residuals)
+    runner = StageRunner(avatar, 0, frames, frozen, None, FrameUnknowns(track=residuals))
     step = 0
     while step < steps:
         until = runner.next_stop(step)

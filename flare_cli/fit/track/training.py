@@ -42,9 +42,5 @@ class TrainingTrack:
         refined = self._residuals.refined()
         return self._motion_of(refined), refined.cameras().projections()
 
-    def loss_terms(self) -> dict[str, Tensor]:
-        """What holds the residuals, by name; nothing for a given track."""
-        return {} if self._residuals is None else self._residuals.loss_terms()
-
     def _motion_of(self, track: Track) -> Motion:
         return self._avatar.motion(expression=track.expression, pose=track.pose, translation=track.translation)
