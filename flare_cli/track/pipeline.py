@@ -44,7 +44,7 @@ from flare_cli.track.stages.track import Tracked, track_head
 from flare_cli.track.work_folder import KEY, WorkFolder
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
-VERSION = 4
+VERSION = 5
 MIN_USABLE_FRAMES = 10
 WORK = ".work"  # in the subject's folder
 PAGE = Path("preview") / "report.html"
@@ -216,10 +216,9 @@ def _finish(subject: Subject, recording: Recording, work_folder: WorkFolder) -> 
             old.unlink(missing_ok=True)
     for part in ("image", "mask", "semantic", "preview"):
         os.replace(work_folder.folder / part, subject.folder / part)
-    for number, _ in result.excluded:
-        subject.image_path(number).unlink(missing_ok=True)
     save_subject(subject)
-    shutil.rmtree(work_folder.folder / "matte")
+    for part in ("crop", "matte"):
+        shutil.rmtree(work_folder.folder / part)
     (work_folder.folder / "track.npz").unlink()
     return result
 

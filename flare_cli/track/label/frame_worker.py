@@ -1,4 +1,4 @@
-"""All that is made of one frame: its label image and its mask, and what the preview shows of it.
+"""All that is made of one frame: its picture, its label image and its mask, and what the preview shows of it.
 
 Worker processes use this module: it imports no torch.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from flare_cli.data.image import read_grey, read_rgb, write_png
+from flare_cli.track.label.foreground import foreground_colours
 from flare_cli.track.label.matte import guide_of, refined, steadied
 from flare_cli.track.label.overlay import PreviewFrame, contact_row, overlay_frame
 from flare_cli.track.label.projected_head import ProjectedFrame
@@ -27,8 +28,8 @@ class FrameReader:
     inside: Bool[np.ndarray, "H W"]
 
     def picture(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
-        """The head crop of a frame."""
-        return read_rgb(self.work_folder.picture("image", number))
+        """The head crop of a frame, as recorded."""
+        return read_rgb(self.work_folder.picture("crop", number))
 
     def __call__(self, frame: ProjectedFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
         """A frame, its picture `rgb`, and its matte."""
@@ -44,7 +45,7 @@ class FrameReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameSegmenter:
-    """Writes a frame's label image and mask unless they are there, and draws its preview.
+    """Writes a frame's picture, label image and mask unless they are there, and draws its preview.
 
     `captions` has one for each frame of the contact sheet. `colours` is None if all frames are segmented already.
     """
@@ -56,18 +57,20 @@ class FrameSegmenter:
     def __call__(self, frame: ProjectedFrame) -> PreviewFrame:
         """Read, segment, write, and draw the preview."""
         work_folder, rgb = self.reader.work_folder, self.reader.picture(frame.number)
-        files = [work_folder.picture(kind, frame.number) for kind in ("semantic", "mask")]
+        image, *files = [work_folder.picture(kind, frame.number) for kind in ("image", "semantic", "mask")]
         if work_folder.is_segmented(frame.number):
+            person = read_rgb(image)
             labels, mask = map(read_grey, files)
         else:
             assert self.colours is not None
             view = self.reader(frame, rgb)
             labels = label_image(view, self.colours)
             mask = np.rint(fit_mask(view, labels) * 255).astype(np.uint8)
-            for file, picture in zip(files, (labels, mask), strict=True):
+            person = foreground_colours(rgb, view.guide, view.matte)
+            for file, picture in zip((image, *files), (person, labels, mask), strict=True):
                 write_png(file, picture)
         row = None
         if frame.number in self.captions:
-            row = contact_row(rgb, frame.head, labels, mask, self.captions[frame.number])
+            row = contact_row(rgb, frame.head, labels, person, mask, self.captions[frame.number])
         pixels = measure_frame(rgb, mask, frame.points)
         return PreviewFrame(overlay=overlay_frame(rgb, frame.head, frame.points), pixels=pixels, row=row)
