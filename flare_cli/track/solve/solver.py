@@ -27,6 +27,7 @@ from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_
 from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters, landmark_error
 from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.solve.levenberg_marquardt import fitted_parameters
+from flare_cli.track.solve.lids import with_closed_lids
 
 # Landmarks that slide less than this (metres) over the skin are firm enough for PnP. Chosen by eye.
 FIRM_SPREAD = 0.0025
@@ -105,6 +106,7 @@ def _solved(
     fitted = fitted_parameters(
         problem, everything, rounds, lambda done: progress(rounds + done, 2 * rounds), share=False
     )
+    fitted = with_closed_lids(problem, fitted, points, used)
     camera = camera_model.camera(fitted.log_focal)
     return Solution(parameters=fitted, camera=camera, error=landmark_error(problem, fitted))
 
