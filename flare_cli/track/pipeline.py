@@ -159,7 +159,7 @@ class _Stages:
             self.seconds["landmarks"] = round(seconds, 2)
         else:
             with self._stage("landmarks") as progress:
-                landmarks = find_face(self.reader, progress)
+                landmarks = find_face(self.reader, progress, rank=self.request.face)
         landmarks.save(self.work_folder)
         return landmarks
 
@@ -229,7 +229,7 @@ def _key(request: PreprocessRequest, head: HeadModel) -> str:
     with request.video.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    settings = [VERSION, request.size, request.fps, request.max_frames, head.name, head.sha256]
+    settings = [VERSION, request.size, request.fps, request.max_frames, request.face, head.name, head.sha256]
     if head.name != open_head.NAME:
         # An added head's digest is of its shape alone: added again, it may have other landmarks.
         landmarks = {part: getattr(head.landmarks, part).numpy() for part in ("face", "barycentric", "spread")}

@@ -22,10 +22,14 @@ from flare_cli.track.work_folder import WorkFolder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameReader:
-    """Reads what segmentation needs of a frame. `inside` tells the picture from the black around it."""
+    """Reads what segmentation needs of a frame. `inside` tells the picture from the black around it.
+
+    `cuts` are the numbers of frames with which a new shot begins.
+    """
 
     work_folder: WorkFolder
     inside: Bool[np.ndarray, "H W"]
+    cuts: frozenset[int] = frozenset()
 
     def picture(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
         """The head crop of a frame, as recorded."""
@@ -33,7 +37,10 @@ class FrameReader:
 
     def __call__(self, frame: ProjectedFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
         """A frame, its picture `rgb`, and its matte."""
-        before, now, after = (self._coarse(frame.number + step, frame.number) for step in (-1, 0, 1))
+        number = frame.number
+        before = number if number in self.cuts else number - 1
+        after = number if number + 1 in self.cuts else number + 1
+        before, now, after = (self._coarse(moment, number) for moment in (before, number, after))
         guide = guide_of(rgb)
         matte = refined(steadied(before, now, after), guide) * self.inside
         return FrameView(rgb=rgb, guide=guide, matte=matte, head=frame.head, points=frame.points)

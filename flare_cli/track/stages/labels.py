@@ -38,7 +38,8 @@ def segment_frames(
     What the frames' pixels measure comes of it.
     """
     track = tracked.track
-    reader = FrameReader(work_folder=work_folder, inside=crop.inside(landmarks.height, landmarks.width))
+    cuts = frozenset((np.flatnonzero(np.diff(landmarks.shots)) + 2).tolist())
+    reader = FrameReader(work_folder=work_folder, inside=crop.inside(landmarks.height, landmarks.width), cuts=cuts)
     complete = all(work_folder.is_segmented(number) for number in track.frames.tolist())
     colours = None if complete else _colours(head, track, landmarks, crop, reader)
     segment = FrameSegmenter(reader=reader, colours=colours, captions=contact_captions(tracked))
