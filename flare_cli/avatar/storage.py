@@ -23,8 +23,9 @@ from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
 
-# 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. Older files are still read.
-AVATAR_VERSION = 3
+# 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. 4: may hold `confidence`. Older
+# files are still read.
+AVATAR_VERSION = 4
 
 
 def avatar_header(avatar: Avatar, extra: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def load_avatar(path: Path, *, device: torch.device | str = "cpu") -> tuple[Avat
 
 def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device | str) -> Avatar:
     """Rebuild the module that `avatar_header` describes and fill it with `tensors`."""
-    if header.get("version") not in (1, 2, AVATAR_VERSION):
+    if header.get("version") not in (1, 2, 3, AVATAR_VERSION):
         raise AvatarError(
             f"{path} is of version {shown(header.get('version'))}, this program reads 1 to {AVATAR_VERSION}",
             hint="install the flare version that wrote it, or fit again",
@@ -65,6 +66,8 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
         spec = spec_from_dict(_spec(header), f"{path}, spec")
         _check_sizes(spec, head, tensors, path)
         avatar = Avatar(head.to(device), tensors["shape"], spec)
+        if "confidence" in tensors:
+            avatar.confidence = torch.zeros(len(head.template), 1, device=avatar.device)
         avatar.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = shorten(str(error), 300, placeholder=" …")

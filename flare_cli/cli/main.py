@@ -387,6 +387,9 @@ def export(
             help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"
         ),
     ] = None,
+    fill: Annotated[
+        bool, typer.Option(help="fill what the recording never showed from the head's other side and from around it")
+    ] = True,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -396,7 +399,7 @@ def export(
 
     request = ExportRequest(
         run=run, kind=kind, out=out, texture_size=texture_size, texture_format=textures.value, profile=profile.value,
-        driver=driver, device=device,
+        driver=driver, fill=fill, device=device,
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run_export(request, progress)
