@@ -90,6 +90,12 @@ def preprocess(
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="stop after so many frames", min=1)] = None,
     face: Annotated[int, typer.Option(help="which of several faces: 1 is the largest", min=1, max=100)] = 1,
+    parser: Annotated[
+        Path | None,
+        typer.Option(
+            help="your own face-parsing network, .tflite or .onnx with CelebAMask's 19 classes, for the labels"
+        ),
+    ] = None,
     head: Annotated[
         str | None, typer.Option(help="head model; by default open-head, for a data set the one it was tracked with")
     ] = None,
@@ -118,7 +124,7 @@ def preprocess(
 
     request = PreprocessRequest(
         video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head or "open-head", face=face,
-        overwrite=overwrite, device=device,
+        parser=parser, overwrite=overwrite, device=device,
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run(request, progress)

@@ -14,6 +14,7 @@ from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.track.label.foreground import foreground_colours
 from flare_cli.track.label.matte import guide_of, refined, steadied
 from flare_cli.track.label.overlay import PreviewFrame, contact_row, overlay_frame
+from flare_cli.track.label.parser import Parser, parsed_labels
 from flare_cli.track.label.projected_head import ProjectedFrame
 from flare_cli.track.label.segmentation import ColourModels, FrameView, fit_mask, label_image
 from flare_cli.track.review.frame_pixels import measure_frame
@@ -55,11 +56,13 @@ class FrameSegmenter:
     """Writes a frame's picture, label image and mask unless they are there, and draws its preview.
 
     `captions` has one for each frame of the contact sheet. `colours` is None if all frames are segmented already.
+    `parser` is a user's own network that labels the person.
     """
 
     reader: FrameReader
     colours: ColourModels | None
     captions: dict[int, str]
+    parser: Parser | None = None
 
     def __call__(self, frame: ProjectedFrame) -> PreviewFrame:
         """Read, segment, write, and draw the preview."""
@@ -72,6 +75,8 @@ class FrameSegmenter:
             assert self.colours is not None
             view = self.reader(frame, rgb)
             labels = label_image(view, self.colours)
+            if self.parser is not None:
+                labels = parsed_labels(self.parser(rgb), labels)
             mask = np.rint(fit_mask(view, labels) * 255).astype(np.uint8)
             person = foreground_colours(rgb, view.guide, view.matte)
             for file, picture in zip((image, *files), (person, labels, mask), strict=True):
