@@ -57,7 +57,7 @@ class CanonicalMesh(nn.Module):
     def with_offsets(self, offsets: Float[Tensor, "W 3"]) -> CanonicalMesh:
         """The same mesh with other offsets."""
         other = copy.copy(self)
-        other._parameters = {"offsets": nn.Parameter(offsets)}
+        other._parameters = {"offsets": nn.Parameter(offsets, requires_grad=self.offsets.requires_grad)}
         return other
 
     def subdivided(self, head: HeadModel) -> CanonicalMesh:
