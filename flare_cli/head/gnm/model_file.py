@@ -187,8 +187,8 @@ def head_of_gnm(file: GnmFile, name: str) -> tuple[HeadModel, GnmReport]:
     target = Target(
         vertices=file.template,
         faces=file.faces,
-        skin=~(eyes[0] | eyes[1] | inner)[file.faces].any(1),
-        eyes=(eyes[0][file.faces].all(1), eyes[1][file.faces].all(1)),
+        skin=np.asarray(~(eyes[0] | eyes[1] | inner)[file.faces].any(1)),
+        eyes=(np.asarray(eyes[0][file.faces].all(1)), np.asarray(eyes[1][file.faces].all(1))),
         eye_centres=file.joints[2:],
         jaw=_following_teeth(file),
     )

@@ -39,7 +39,7 @@ class Parser:
         run, edge, channels_first = _loaded(self.path)
         height, width = rgb.shape[:2]
         picture = cv2.resize(rgb, (edge, edge), interpolation=cv2.INTER_AREA if height > edge else cv2.INTER_LINEAR)
-        values = (picture.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(DEVIATION)
+        values = (picture.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
         scores = np.asarray(run(values.transpose(2, 0, 1)[None] if channels_first else values[None]), np.float32)
         if scores.ndim != 4 or len(scores) != 1 or len(Label) not in (scores.shape[1], scores.shape[3]):
             raise FlareError(f"{self.path} answers with numbers of shape {scores.shape}", hint=f"name {FORMAT}")
@@ -89,7 +89,7 @@ def _tflite(content: bytes) -> tuple[Run, int, bool]:
 
     interpreter = Interpreter(model_content=content, num_threads=1)
     wanted = interpreter.get_input_details()[0]
-    shape, index = [int(n) for n in wanted["shape"]], wanted["index"]
+    shape, index = np.asarray(wanted["shape"]).tolist(), wanted["index"]
     channels_first = len(shape) == 4 and shape[1] == 3
     edge = shape[2] if len(shape) == 4 and shape[2] > 1 else USUAL_EDGE
     interpreter.resize_tensor_input(index, (1, 3, edge, edge) if channels_first else (1, edge, edge, 3))
