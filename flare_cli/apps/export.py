@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from flare_cli.avatar.bake import Profile, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
+from flare_cli.avatar.completion import completed, completion_of
 from flare_cli.avatar.light import ExplicitLight
 from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.hdr import save_hdr
@@ -68,6 +69,7 @@ class ExportRequest:
     profile: Profile = "arkit"
     driver: Path | None = None
     name: str | None = None
+    fill: bool = True
     device: str = "auto"
 
 
@@ -97,12 +99,14 @@ def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
     """Write the avatar with baked textures, or its light. Raises `AvatarError` for other kinds."""
     _check(request)
     run = load_run(request.run or newest_run(), choose_device(request.device))
+    completion = completion_of(run.avatar) if request.fill else None
+    run = replace(run, avatar=completed(run.avatar, completion))
     file = request.out / f"{request.name or run.folder.resolve().name}{SUFFIXES[request.kind]}"
     if request.kind in ("hdr", "exr"):
         written = _light(run, file)
     else:
         progress(f"export {request.kind}", 0, 2)
-        textures = bake_textures(run.avatar, request.texture_size)
+        textures = bake_textures(run.avatar, request.texture_size, completion)
         progress(f"export {request.kind}", 1, 2)
         request.out.mkdir(parents=True, exist_ok=True)
         if request.kind == "textures":

@@ -9,6 +9,9 @@ from flare_cli.errors import HeadError
 from flare_cli.head import open_head
 from flare_cli.head.flame.extras import read_extras
 from flare_cli.head.flame.model_file import EDITIONS, Edition, FlameReport, head_of_flame, read_flame
+from flare_cli.head.gnm.model_file import EDITION as GNM
+from flare_cli.head.gnm.model_file import LICENCE as GNM_LICENCE
+from flare_cli.head.gnm.model_file import head_of_gnm, read_gnm
 from flare_cli.head.stored import head_path, remove_head, save_head, stored_head, stored_names
 from flare_cli.parallel.progress import ProgressCallback, quiet
 
@@ -54,15 +57,13 @@ class ListedHead:
 
 
 def add(request: AddRequest, progress: ProgressCallback = quiet) -> AddResult:
-    """Read a FLAME file, prepare it and store it in the user's data directory."""
+    """Read a FLAME file, or GNM's .npz, prepare it and store it in the user's data directory."""
+    if request.file.suffix.lower() == ".npz":
+        return _add_gnm(request, progress)
     progress("head", 0, 3)
     file = read_flame(request.file, _edition(request.edition))
     name = request.name or f"flame-{file.edition}"
-    path = head_path(name)
-    if name == open_head.NAME:
-        raise HeadError(f"{name!r} is the bundled head's name", hint="choose another with --name")
-    if path.exists() and not request.overwrite:
-        raise HeadError(f"a head called {name!r} is already there", hint="replace it with --overwrite")
+    _check_name(name, request.overwrite)
     extras = read_extras(
         landmarks=request.landmarks,
         mediapipe=request.mediapipe,
@@ -99,6 +100,54 @@ def add(request: AddRequest, progress: ProgressCallback = quiet) -> AddResult:
         registration_mm=report.registration * 1e3,
         arkit_residual=sum(report.arkit_residual.values()) / len(report.arkit_residual),
     )
+
+
+def _add_gnm(request: AddRequest, progress: ProgressCallback) -> AddResult:
+    """The same for GNM, whose file has all that it needs."""
+    of_flame = ("edition", "landmarks", "mediapipe", "masks", "uv")
+    given = [f"--{option}" for option in of_flame if getattr(request, option) is not None]
+    if given:
+        raise HeadError(f"{', '.join(given)} belong to FLAME, {request.file} is GNM's", hint="leave them out")
+    progress("head", 0, 3)
+    name = request.name or "gnm"
+    _check_name(name, request.overwrite)
+    file = read_gnm(request.file)
+    progress("head", 1, 3)
+    head, report = head_of_gnm(file, name)
+    progress("head", 2, 3)
+    landmarks = "carried over from the open head"
+    about = {
+        "edition": GNM,
+        "licence": GNM_LICENCE,
+        "file": request.file.name,
+        "file_sha256": file.file_sha256,
+        "landmarks": landmarks,
+        "uv": "made by xatlas",
+        "registration_m": report.registration,
+        "arkit_residual": report.arkit_residual,
+    }
+    stored = save_head(head, about)
+    progress("head", 3, 3)
+    return AddResult(
+        name=name,
+        edition=GNM,
+        stored=stored,
+        licence=GNM_LICENCE,
+        sha256=head.sha256,
+        file_sha256=file.file_sha256,
+        vertices=len(head.template),
+        landmarks=landmarks,
+        registration_mm=report.registration * 1e3,
+        arkit_residual=sum(report.arkit_residual.values()) / len(report.arkit_residual),
+    )
+
+
+def _check_name(name: str, overwrite: bool) -> None:
+    """Refuse a name that is taken, or can't be one."""
+    if name == open_head.NAME:
+        raise HeadError(f"{name!r} is the bundled head's name", hint="choose another with --name")
+    if head_path(name).exists() and not overwrite:
+        raise HeadError(f"a head called {name!r} is already there", hint="replace it with --overwrite")
 
 
 def listed() -> list[ListedHead]:

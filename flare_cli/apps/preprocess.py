@@ -22,7 +22,11 @@ def preprocess(request: PreprocessRequest, progress: ProgressCallback = quiet) -
     """
     reader = VideoReader(request.video, fps=request.fps, max_frames=request.max_frames)
     told = one_at_a_time(progress)
-    search = Beside(partial(find_face, reader), partial(told, "landmarks")) if not request.out.exists() else None
+    search = (
+        Beside(partial(find_face, reader, rank=request.face), partial(told, "landmarks"))
+        if not request.out.exists()
+        else None
+    )
     with search or nullcontext():
         # Torch takes seconds to import. Where nothing can be there yet, the search for the face goes on meanwhile.
         from flare_cli.track.pipeline import make_subject

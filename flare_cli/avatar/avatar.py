@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -102,6 +103,9 @@ class Avatar(nn.Module):
         ).to(device)
         self.restart_appearance(spec.material)
         self.visibility = _new_visibility(head, spec)
+        # How well the recording showed the head's own vertices (`vertex_confidence`); None: it is not known.
+        self.confidence: Tensor | None
+        self.register_buffer("confidence", None)
         self._template = head.template + head.shape_dirs @ self.shape
         self._directions = torch.cat([head.expression_dirs, head.pose_dirs], 2).flatten(0, 1)
         # The addend keeps the logarithm of a zero weight finite, and small enough for the network to raise. Not tuned.
@@ -128,6 +132,12 @@ class Avatar(nn.Module):
     def light_at(self, place: Int[Tensor, "1"]) -> Light | SummedLight:
         """The light of the video at this place among those that it was fitted on."""
         return self.light.at(place) if isinstance(self.light, ExplicitLight) else self.light
+
+    def with_offsets(self, offsets: Float[Tensor, "V 3"]) -> Avatar:
+        """The same avatar, all else of it shared, with other offsets of its mesh."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "mesh": self.mesh.with_offsets(offsets)}
+        return other
 
     def subdivide_mesh(self) -> None:
         """Divide every triangle in four and keep the surface."""

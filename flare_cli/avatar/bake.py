@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
+from flare_cli.avatar.completion import Completion
 from flare_cli.avatar.texture import fill_gutters, rasterize_uv
 from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part, Skin
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
@@ -37,23 +38,30 @@ RAYS = 256
 _REGIONS = {"eyes": ("eyes",), "teeth": ("teeth",), "mouth": ("tongue", "inner_mouth"), "hair": ("scalp", "brows")}
 
 
-def bake_textures(avatar: Avatar, size: int) -> PbrTextures:
+def bake_textures(avatar: Avatar, size: int, completion: Completion | None = None) -> PbrTextures:
     """Evaluate the material field at every texel that the mesh covers; gutters take the nearest covered texel.
 
-    An avatar that is drawn with shadows also gets the part of even light that arrives.
+    With a `completion` what was never seen is filled in. An avatar drawn with shadows also gets the part of even
+    light that arrives.
     """
     topology = avatar.mesh.topology
     texels, triangle, barycentric = rasterize_uv(topology.uv, topology.uv_faces, size)
     is_shadowed = avatar.visibility is not None
     even_light = _even_light(avatar) if is_shadowed else torch.ones_like(avatar.material_positions()[:, :2])
-    surface = torch.cat([avatar.material_positions(), even_light], 1)
+    position = avatar.material_positions()
+    surface = torch.cat([position, even_light], 1)
+    if completion is not None:
+        surface = torch.cat([surface, position[completion.mirror], completion.at_vertices()], 1)
     baked = torch.zeros(size * size, 6, device=avatar.device)
     with torch.no_grad():
         for start in range(0, len(texels), CHUNK):
             chunk = slice(start, start + CHUNK)
             corners = surface[topology.faces[triangle[chunk]]]
-            position, arriving, openness = (corners * barycentric[chunk, :, None]).sum(1).split([3, 1, 1], 1)
-            material = avatar.material(position.contiguous())
+            at = (corners * barycentric[chunk, :, None]).sum(1)
+            arriving, openness = at[:, 3:4], at[:, 4:5]
+            material = avatar.material(at[:, :3].contiguous())
+            if completion is not None:
+                material = completion.mixed(at[:, 8:], material, avatar.material(at[:, 5:8].contiguous()))
             # As `shade` adds what bounces, but of the mean albedo: glTF has one number for all channels.
             lit = arriving / (1 - material.albedo.mean(1, keepdim=True) * (1 - openness)).clamp(min=LEAST_ESCAPE)
             baked[texels[chunk]] = torch.cat(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import final
 
@@ -52,6 +53,12 @@ class CanonicalMesh(nn.Module):
     def subdivisions(self) -> int:
         """How often the head's triangles were divided in four."""
         return len(self.topology.subdivisions)
+
+    def with_offsets(self, offsets: Float[Tensor, "W 3"]) -> CanonicalMesh:
+        """The same mesh with other offsets."""
+        other = copy.copy(self)
+        other._parameters = {"offsets": nn.Parameter(offsets, requires_grad=self.offsets.requires_grad)}
+        return other
 
     def subdivided(self, head: HeadModel) -> CanonicalMesh:
         """The same surface with one more subdivision."""

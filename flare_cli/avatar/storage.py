@@ -24,8 +24,8 @@ from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
 
-# 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. 4: a light for each video.
-# Older files are still read.
+# 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. 4: a light for each video; may hold
+# `confidence`. Older files are still read.
 AVATAR_VERSION = 4
 
 
@@ -69,6 +69,8 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
             tensors = _of_version_4(tensors)
         _check_sizes(spec, head, tensors, path)
         avatar = Avatar(head.to(device), tensors["shape"], spec)
+        if "confidence" in tensors:
+            avatar.confidence = torch.zeros(len(head.template), 1, device=avatar.device)
         avatar.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = shorten(str(error), 300, placeholder=" …")

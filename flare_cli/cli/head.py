@@ -10,15 +10,22 @@ import typer
 
 from flare_cli.cli import console
 
-app = typer.Typer(help="Head models: the bundled one, and FLAME, which you bring.", no_args_is_help=True)
+app = typer.Typer(
+    help="Head models: the bundled one, and FLAME or Google's GNM, which you bring.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 
 @app.command("add")
 def add(
-    file: Annotated[Path, typer.Argument(help="generic_model.pkl, flame2023.pkl, … as FLAME's makers publish them")],
-    name: Annotated[str | None, typer.Option(help="what to call it; by default flame-2020, flame-2023, …")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="generic_model.pkl, flame2023.pkl, … as FLAME's makers publish them, or GNM's gnm_head.npz"
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="what to call it; by default flame-2020, flame-2023, …, gnm")] = None,
     edition: Annotated[
         str | None, typer.Option(help="2020, 2023, 2023-no-jaw or 2023-open; by default from the file's name")
     ] = None,
@@ -33,7 +40,7 @@ def add(
     overwrite: Annotated[bool, typer.Option(help="replace a head of the same name")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read a FLAME file, without running anything in it, and keep it in your data directory."""
+    """Read a FLAME or GNM file, without running anything in it, and keep it in your data directory."""
     from flare_cli.apps.head import AddRequest
     from flare_cli.apps.head import add as run
 

@@ -89,6 +89,13 @@ def preprocess(
         ),
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="stop after so many frames", min=1)] = None,
+    face: Annotated[int, typer.Option(help="which of several faces: 1 is the largest", min=1, max=100)] = 1,
+    parser: Annotated[
+        Path | None,
+        typer.Option(
+            help="your own face-parsing network, .tflite or .onnx with CelebAMask's 19 classes, for the labels"
+        ),
+    ] = None,
     head: Annotated[
         str | None, typer.Option(help="head model; by default open-head, for a data set the one it was tracked with")
     ] = None,
@@ -116,8 +123,8 @@ def preprocess(
     from flare_cli.track.request import PreprocessRequest
 
     request = PreprocessRequest(
-        video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head or "open-head", overwrite=overwrite,
-        device=device,
+        video=video, out=out, size=size, fps=fps, max_frames=max_frames, head=head or "open-head", face=face,
+        parser=parser, overwrite=overwrite, device=device,
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run(request, progress)
@@ -386,6 +393,9 @@ def export(
             help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"
         ),
     ] = None,
+    fill: Annotated[
+        bool, typer.Option(help="fill what the recording never showed from the head's other side and from around it")
+    ] = True,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -395,7 +405,7 @@ def export(
 
     request = ExportRequest(
         run=run, kind=kind, out=out, texture_size=texture_size, texture_format=textures.value, profile=profile.value,
-        driver=driver, device=device,
+        driver=driver, fill=fill, device=device,
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run_export(request, progress)

@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.picture import Picture
 from flare_cli.render.light.samples import even_samples, sum_light
+from flare_cli.render.raster.interface import Rasterizer
 
 CHANNELS = ("picture", "albedo", "normal", "roughness", "specular", "light", "visibility")
 RAYS = 128  # directions that openness is summed over
@@ -54,6 +56,17 @@ def wireframe(picture: Picture, clip: Float[Tensor, "B V 4"], faces: Int[Tensor,
     distance = (area.abs() / along.norm(dim=-1).clamp(min=1e-9)).amin(1, keepdim=True)
     line = (LINE + 0.5 - distance).clamp(0, 1)
     return 0.3 * picture.colour + 0.7 * picture.buffer(line.expand(-1, 3))
+
+
+def confidence(picture: Picture, avatar: Avatar, rasterizer: Rasterizer) -> Float[Tensor, "B H W 3"]:
+    """How well the recording showed what is seen: green where often and squarely, red where never; grey: not known."""
+    topology, surface = avatar.mesh.topology, picture.surface
+    shade = 0.3 + 0.7 * (surface.normal * surface.view).sum(-1, keepdim=True).clamp(0, 1)
+    if avatar.confidence is None:
+        return picture.buffer(shade * shade.new_tensor([[0.2, 0.2, 0.2]]))
+    at_vertices = topology.carried(avatar.confidence)[None]
+    seen = rasterizer.interpolate(at_vertices, topology.faces, surface.fragments, surface.pixels)
+    return picture.buffer(shade * seen.new_tensor([[0.5, 0.03, 0.03]]).lerp(seen.new_tensor([[0.03, 0.4, 0.05]]), seen))
 
 
 def _openness(picture: Picture) -> Float[Tensor, "P 1"]:

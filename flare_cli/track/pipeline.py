@@ -32,6 +32,7 @@ from flare_cli.parallel.threads import Beside
 from flare_cli.render.device import choose_device
 from flare_cli.subject.folder import AGAIN, Subject, load_subject, save_subject
 from flare_cli.track.face.head_crop import head_crop
+from flare_cli.track.label.parser import Parser, checked_parser
 from flare_cli.track.request import PreprocessRequest, PreprocessResult
 from flare_cli.track.review.checks import Check, check_recording
 from flare_cli.track.review.recording import Recording
@@ -44,7 +45,7 @@ from flare_cli.track.stages.track import Tracked, track_head
 from flare_cli.track.work_folder import KEY, WorkFolder
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
-VERSION = 4
+VERSION = 5
 MIN_USABLE_FRAMES = 10
 WORK = ".work"  # in the subject's folder
 PAGE = Path("preview") / "report.html"
@@ -65,7 +66,8 @@ def make_subject(
     """
     reader = reader or VideoReader(request.video, fps=request.fps, max_frames=request.max_frames)
     head = load_head(request.head)
-    key = _key(request, head)
+    parser = None if request.parser is None else checked_parser(request.parser)
+    key = _key(request, head, parser)
     finished = _finished(request, key)
     if finished is not None:
         return finished
@@ -73,7 +75,7 @@ def make_subject(
     with alone_in(request.out):
         work_folder = WorkFolder(request.out / WORK)
         work_folder.claim(key)
-        stages = _Stages(request, reader, head, work_folder, progress)
+        stages = _Stages(request, reader, head, parser, work_folder, progress)
         try:
             made = stages.run(search)
         except (WorkerError, FileError):
@@ -119,16 +121,12 @@ class _Stages:
         request: PreprocessRequest,
         reader: VideoReader,
         head: HeadModel,
+        parser: Parser | None,
         work_folder: WorkFolder,
         progress: ProgressCallback,
     ) -> None:
-        self.request, self.reader, self.head, self.work_folder, self.progress = (
-            request,
-            reader,
-            head,
-            work_folder,
-            progress,
-        )
+        self.request, self.reader, self.head, self.parser = request, reader, head, parser
+        self.work_folder, self.progress = work_folder, progress
         self.drawn = head.to(choose_device(request.device))
         self.seconds: dict[str, float] = {}
 
@@ -146,7 +144,9 @@ class _Stages:
         with one_thread_each(), Processes() as processes:
             tracked = self._tracked(landmarks, crop)
             with self._stage("labels and preview") as progress:
-                pixels = segment_frames(self.drawn, tracked, landmarks, crop, self.work_folder, processes, progress)
+                pixels = segment_frames(
+                    self.drawn, tracked, landmarks, crop, self.work_folder, processes, progress, parser=self.parser
+                )
         recording = measure(tracked, landmarks, crop, pixels)
         return _Made(seconds=self.seconds, landmarks=landmarks, crop=crop, tracked=tracked, recording=recording)
 
@@ -159,7 +159,7 @@ class _Stages:
             self.seconds["landmarks"] = round(seconds, 2)
         else:
             with self._stage("landmarks") as progress:
-                landmarks = find_face(self.reader, progress)
+                landmarks = find_face(self.reader, progress, rank=self.request.face)
         landmarks.save(self.work_folder)
         return landmarks
 
@@ -216,21 +216,22 @@ def _finish(subject: Subject, recording: Recording, work_folder: WorkFolder) -> 
             old.unlink(missing_ok=True)
     for part in ("image", "mask", "semantic", "preview"):
         os.replace(work_folder.folder / part, subject.folder / part)
-    for number, _ in result.excluded:
-        subject.image_path(number).unlink(missing_ok=True)
     save_subject(subject)
-    shutil.rmtree(work_folder.folder / "matte")
+    for part in ("crop", "matte"):
+        shutil.rmtree(work_folder.folder / part)
     (work_folder.folder / "track.npz").unlink()
     return result
 
 
-def _key(request: PreprocessRequest, head: HeadModel) -> str:
+def _key(request: PreprocessRequest, head: HeadModel, parser: Parser | None) -> str:
     """Digest of everything that the result depends on."""
     digest = hashlib.sha256()
     with request.video.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    settings = [VERSION, request.size, request.fps, request.max_frames, head.name, head.sha256]
+    settings = [VERSION, request.size, request.fps, request.max_frames, request.face, head.name, head.sha256]
+    if parser is not None:
+        settings.append(parser.digest())
     if head.name != open_head.NAME:
         # An added head's digest is of its shape alone: added again, it may have other landmarks.
         landmarks = {part: getattr(head.landmarks, part).numpy() for part in ("face", "barycentric", "spread")}

@@ -12,7 +12,9 @@ from flare_cli.track.review.checks import Check
 class PreprocessRequest:
     """What `flare preprocess` was asked. `fps` drops frames down to that rate; None keeps all.
 
-    The head is drawn on `device`; everything else runs on the CPU's cores.
+    `face` 1 is the largest and most central face, 2 the next. `parser` is the file of a network that
+    labels skin, hair and the rest in the place of ours. The head is drawn on `device`; everything
+    else runs on the CPU's cores.
     """
 
     video: Path
@@ -21,6 +23,8 @@ class PreprocessRequest:
     fps: float | None = None
     max_frames: int | None = None
     head: str = "open-head"
+    face: int = 1
+    parser: Path | None = None
     overwrite: bool = False
     device: str = "auto"
 

@@ -44,7 +44,7 @@ class WorkFolder:
             return None
 
     def picture(self, kind: str, number: int) -> Path:
-        """The file of a frame's picture: image, matte, mask or semantic."""
+        """The file of a frame's picture: crop, matte, image, mask or semantic."""
         return self.folder / kind / f"{number}.png"
 
     def has(self, kind: str, number: int) -> bool:
@@ -53,8 +53,8 @@ class WorkFolder:
         return path.is_file() and path.stat().st_size > 0
 
     def is_segmented(self, number: int) -> bool:
-        """Whether a frame's mask and label image are written."""
-        return self.has("mask", number) and self.has("semantic", number)
+        """Whether a frame's picture, mask and label image are written."""
+        return all(self.has(kind, number) for kind in ("image", "mask", "semantic"))
 
     def arrays(self, stage: str) -> dict[str, Any] | None:
         """What `save_arrays` kept of a stage, if it is there and whole."""

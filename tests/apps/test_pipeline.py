@@ -299,7 +299,7 @@ def test_a_sequence_has_a_mesh_a_frame_as_the_avatar_moves(subject: Subject, run
     expected = avatar.posed(expression=track.expression, pose=pose, translation=place).vertices.numpy()
     for suffix in ("obj", "ply"):
         request = ExportRequest(
-            run=run, kind=f"{suffix}-sequence", out=tmp_path, texture_size=64, driver=subject.folder
+            run=run, kind=f"{suffix}-sequence", out=tmp_path, texture_size=64, driver=subject.folder, fill=False
         )
         result = export(request, quiet)
         frames = sorted((tmp_path / "me").glob(f"*.{suffix}"))

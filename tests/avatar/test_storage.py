@@ -153,3 +153,20 @@ def test_a_header_nested_without_end_is_refused(avatar: Avatar, tmp_path: Path):
     save_file({"shape": torch.zeros(3)}, path, metadata={"flare": '{"a":' * 10**5})
     with pytest.raises(AvatarError, match="damaged or not a flare file"):
         load_avatar(path)
+
+
+def test_confidence_is_kept_where_there_is_some(avatar: Avatar, tmp_path: Path):
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {})
+    assert load_avatar(path)[0].confidence is None
+    avatar.confidence = torch.rand(len(avatar.head.template), 1)
+    save_avatar(path, avatar, {})
+    torch.testing.assert_close(load_avatar(path)[0].confidence, avatar.confidence, rtol=0, atol=0)
+
+
+def test_a_file_of_the_version_before_confidence_is_read(avatar: Avatar, tmp_path: Path):
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {})
+    tensors, header = load_tensors(path)
+    save_tensors(path, tensors, header | {"version": 3})
+    assert load_avatar(path)[0].confidence is None

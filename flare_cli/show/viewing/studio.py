@@ -19,7 +19,7 @@ from flare_cli.errors import FlareError
 from flare_cli.parallel.blocks import threads_for_blocks
 from flare_cli.render.camera import Cameras, look_at
 from flare_cli.render.raster.interface import Rasterizer
-from flare_cli.show.channels import channel, wireframe
+from flare_cli.show.channels import channel, confidence, wireframe
 from flare_cli.show.filming.backgrounds import scaled
 from flare_cli.show.filming.camera_moves import head_centres, reframed
 from flare_cli.show.filming.performance import Performance
@@ -145,6 +145,8 @@ class Studio:
         drawn = replace(drawn, image=torch.cat([drawn.colour * gain, drawn.coverage], -1))
         if view.mode == "wireframe":
             shown = wireframe(drawn, projections.clip(posed.vertices), avatar.mesh.topology.faces)
+        elif view.mode == "confidence":
+            shown = confidence(drawn, avatar, self._rasterizer)
         else:
             shown = channel(drawn, view.mode)
         return framed(to_bytes(shown)[0], height, width)

@@ -10,7 +10,9 @@ from flare_cli.config.tables import read_tables
 from flare_cli.errors import FlareError
 from flare_cli.head.arkit import ARKIT_NAMES
 
-Mode: TypeAlias = Literal["picture", "albedo", "normal", "roughness", "specular", "light", "visibility", "wireframe"]
+Mode: TypeAlias = Literal[
+    "picture", "albedo", "normal", "roughness", "specular", "light", "visibility", "confidence", "wireframe"
+]
 Behind: TypeAlias = Literal["blur", "envmap", "black", "grey", "white"]
 OWN_LIGHT = "as recorded"
 LARGEST = 4096  # pixels along an edge

@@ -91,12 +91,16 @@ class _Square:
 
 @final
 class FaceFollower:
-    """Follows one person's face from frame to frame: the largest and most central face of the first frame with any.
+    """Follows one person's face from frame to frame: the largest and most central face of the first frame with any,
+    or, by `rank` 2, 3, ..., the one after it.
 
-    Where to look in a frame comes from the frame before, so this is done one frame after another.
+    Where to look in a frame comes from the frame before, so this is done one frame after another. `most` is how many
+    faces were there at once when one was looked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int = 1) -> None:
+        self._rank = rank
+        self.most = 0
         self._detector = FaceDetector()
         # On few cores, all of them are taken by what runs beside: reading the video, and the eyes.
         self._mesh = Network("face_landmark", threads=2 if cores() >= 4 else 1)
@@ -118,15 +122,25 @@ class FaceFollower:
         self._last = mesh.points[:, :2].mean(0)
         return mesh
 
+    def forget(self) -> None:
+        """Look for the face anew in the next frame, as in the first: a new shot begins there."""
+        self._square, self._last, self._lost = None, None, 0
+
     def _search(self, rgb: UInt8[np.ndarray, "H W 3"]) -> FaceMesh | None:
         near = self._last if self._lost < FORGET_AFTER else None
+        rank = 1 if near is not None else self._rank
+        found: list[FaceMesh] = []
         for faces in self._detector.search(rgb, tiles=self._lost % TILE_SEARCH_EVERY == 0):
             # The detector takes some round things for faces; the landmark network knows better.
-            for face in by_merit(faces, rgb.shape[0], rgb.shape[1], near)[:MAX_TRIES]:
+            for face in by_merit(faces, rgb.shape[0], rgb.shape[1], near)[: MAX_TRIES + rank - 1]:
                 rough = self._mesh_in(rgb, _square_of_detection(face))
-                if rough is not None:
-                    # A second look with the square of the points themselves is what the following frames get.
-                    return self._mesh_in(rgb, _square_around(rough.points)) or rough
+                if rough is not None and not any(_same_face(rough, other) for other in found):
+                    found.append(rough)
+            self.most = max(self.most, len(found))
+            if len(found) >= rank:
+                rough = found[rank - 1]
+                # A second look with the square of the points themselves is what the following frames get.
+                return self._mesh_in(rgb, _square_around(rough.points)) or rough
         return None
 
     def _mesh_in(self, rgb: UInt8[np.ndarray, "H W 3"], square: _Square) -> FaceMesh | None:
@@ -171,6 +185,12 @@ def _in_picture(
     matrix = square.to_picture(size, mirrored=mirrored)
     flat = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     return np.concatenate([flat, points[:, 2:] * square.side / size], 1)
+
+
+def _same_face(one: FaceMesh, other: FaceMesh) -> bool:
+    """Whether one lies on the other: in small tiles an eye of a large face may look like a face."""
+    away = np.linalg.norm(one.points[:, :2].mean(0) - other.points[:, :2].mean(0))
+    return bool(away < max(np.ptp(mesh.points[:, 0]) for mesh in (one, other)) / 2)
 
 
 def _square_around(points: Float[np.ndarray, "468 3"]) -> _Square:

@@ -1,4 +1,4 @@
-"""All that is made of one frame: its label image and its mask, and what the preview shows of it.
+"""All that is made of one frame: its picture, its label image and its mask, and what the preview shows of it.
 
 Worker processes use this module: it imports no torch.
 """
@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from flare_cli.data.image import read_grey, read_rgb, write_png
+from flare_cli.track.label.foreground import foreground_colours
 from flare_cli.track.label.matte import guide_of, refined, steadied
 from flare_cli.track.label.overlay import PreviewFrame, contact_row, overlay_frame
+from flare_cli.track.label.parser import Parser, parsed_labels
 from flare_cli.track.label.projected_head import ProjectedFrame
 from flare_cli.track.label.segmentation import ColourModels, FrameView, fit_mask, label_image
 from flare_cli.track.review.frame_pixels import measure_frame
@@ -21,18 +23,25 @@ from flare_cli.track.work_folder import WorkFolder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameReader:
-    """Reads what segmentation needs of a frame. `inside` tells the picture from the black around it."""
+    """Reads what segmentation needs of a frame. `inside` tells the picture from the black around it.
+
+    `cuts` are the numbers of frames with which a new shot begins.
+    """
 
     work_folder: WorkFolder
     inside: Bool[np.ndarray, "H W"]
+    cuts: frozenset[int] = frozenset()
 
     def picture(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
-        """The head crop of a frame."""
-        return read_rgb(self.work_folder.picture("image", number))
+        """The head crop of a frame, as recorded."""
+        return read_rgb(self.work_folder.picture("crop", number))
 
     def __call__(self, frame: ProjectedFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
         """A frame, its picture `rgb`, and its matte."""
-        before, now, after = (self._coarse(frame.number + step, frame.number) for step in (-1, 0, 1))
+        number = frame.number
+        before = number if number in self.cuts else number - 1
+        after = number if number + 1 in self.cuts else number + 1
+        before, now, after = (self._coarse(moment, number) for moment in (before, number, after))
         guide = guide_of(rgb)
         matte = refined(steadied(before, now, after), guide) * self.inside
         return FrameView(rgb=rgb, guide=guide, matte=matte, head=frame.head, points=frame.points)
@@ -44,30 +53,36 @@ class FrameReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameSegmenter:
-    """Writes a frame's label image and mask unless they are there, and draws its preview.
+    """Writes a frame's picture, label image and mask unless they are there, and draws its preview.
 
     `captions` has one for each frame of the contact sheet. `colours` is None if all frames are segmented already.
+    `parser` is a user's own network that labels the person.
     """
 
     reader: FrameReader
     colours: ColourModels | None
     captions: dict[int, str]
+    parser: Parser | None = None
 
     def __call__(self, frame: ProjectedFrame) -> PreviewFrame:
         """Read, segment, write, and draw the preview."""
         work_folder, rgb = self.reader.work_folder, self.reader.picture(frame.number)
-        files = [work_folder.picture(kind, frame.number) for kind in ("semantic", "mask")]
+        image, *files = [work_folder.picture(kind, frame.number) for kind in ("image", "semantic", "mask")]
         if work_folder.is_segmented(frame.number):
+            person = read_rgb(image)
             labels, mask = map(read_grey, files)
         else:
             assert self.colours is not None
             view = self.reader(frame, rgb)
             labels = label_image(view, self.colours)
+            if self.parser is not None:
+                labels = parsed_labels(self.parser(rgb), labels)
             mask = np.rint(fit_mask(view, labels) * 255).astype(np.uint8)
-            for file, picture in zip(files, (labels, mask), strict=True):
+            person = foreground_colours(rgb, view.guide, view.matte)
+            for file, picture in zip((image, *files), (person, labels, mask), strict=True):
                 write_png(file, picture)
         row = None
         if frame.number in self.captions:
-            row = contact_row(rgb, frame.head, labels, mask, self.captions[frame.number])
+            row = contact_row(rgb, frame.head, labels, person, mask, self.captions[frame.number])
         pixels = measure_frame(rgb, mask, frame.points)
         return PreviewFrame(overlay=overlay_frame(rgb, frame.head, frame.points), pixels=pixels, row=row)

@@ -54,14 +54,15 @@ def contact_row(
     rgb: UInt8[np.ndarray, "H W 3"],
     head: ProjectedHead,
     labels: UInt8[np.ndarray, "H W"],
+    person: UInt8[np.ndarray, "H W 3"],
     mask: UInt8[np.ndarray, "H W"],
     caption: str,
     *,
     edge: int = 300,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """One frame four times: as recorded, with the head, with its labels, and masked over green."""
+    """One frame four times: as recorded, with the head, with its labels, and the person's colours masked over green."""
     share = (mask / 255.0)[..., None]
-    masked = rgb * share + np.array([0, 160, 60]) * (1 - share)
+    masked = person * share + np.array([0, 160, 60]) * (1 - share)
     coloured = rgb * 0.35 + LABEL_COLOURS[labels] * 0.65
     cells = [cv2.resize(cell.astype(np.uint8), (edge, edge), interpolation=cv2.INTER_AREA) for cell in (
         rgb, head_over(rgb, head), coloured, masked

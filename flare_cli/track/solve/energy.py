@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from flare_cli.head.model import HeadModel
@@ -53,7 +53,7 @@ class Priors:
     expression_unseen: float = math.sqrt(1 / 2e4)
     # Expression components of unit variance.
     component: float = 1.0
-    # The root's turn from its mean over the recording (the torso rests), and the neck's (the head turns).
+    # The root's turn from its mean over the shot (the torso rests), and the neck's (the head turns).
     root: float = 0.05
     neck: float = 0.5
     # So weak that it only decides what nothing else does.
@@ -140,7 +140,8 @@ class CameraModel:
 class Problem:
     """What was seen, and what is believed beforehand. `head` has the used landmarks as its vertices.
 
-    `neighbours` tells where frames n, n + 1 and n + 2 follow each other in time.
+    `neighbours` tells where frames n, n + 1 and n + 2 follow each other in time; `shots` which shot of the film each
+    frame is of, None: all of one.
     """
 
     head: HeadModel
@@ -152,6 +153,7 @@ class Problem:
     camera_model: CameraModel
     priors: Priors
     fps: float
+    shots: Int[Tensor, "N"] | None = None
 
     def frames(self, index: Tensor) -> Problem:
         """Some frames on their own, without ties between them."""
@@ -160,6 +162,7 @@ class Problem:
             observed=self.observed[index],
             eye_distance=self.eye_distance[index],
             neighbours=torch.zeros(max(0, len(index) - 2), dtype=torch.bool, device=index.device),
+            shots=None if self.shots is None else self.shots[index],
         )
 
 

@@ -12,7 +12,7 @@ from functools import partial, reduce
 from operator import add
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from flare_cli.head.model import HeadModel
@@ -87,8 +87,8 @@ def shared_priors(problem: Problem, now: TrackParameters) -> list[PriorTerm]:
 def frame_priors(problem: Problem, now: TrackParameters) -> list[PriorTerm]:
     """What is believed of each frame's parameters on its own, but for `eyes_apart`.
 
-    The root strays from its mean over the frames. The curvature holds that mean: it leaves out -1/(N deviation)^2
-    between every two frames (and each and itself), which would tie all of them together.
+    The root strays from its mean over the frames of its shot. The curvature holds that mean: it leaves out
+    -1/(N deviation)^2 between every two frames (and each and itself), which would tie all of them together.
     """
     p, head, units, jaw = problem.priors, problem.head, now.expression, now.jaw
     # Of units that landmarks show nothing more is believed: their deviation is infinite.
@@ -99,13 +99,21 @@ def frame_priors(problem: Problem, now: TrackParameters) -> list[PriorTerm]:
         PriorTerm(parameter="expression", residual=units, deviation=expression_deviation(problem)),
         PriorTerm(parameter="expression", residual=outside, deviation=p.expression_bound, one_sided=True),
         PriorTerm(parameter="expression", residual=units, deviation=unseen),
-        PriorTerm(parameter="root", residual=now.root - now.root.mean(0), deviation=p.root),
+        PriorTerm(parameter="root", residual=now.root - means_of_shots(now.root, problem.shots), deviation=p.root),
         PriorTerm(parameter="neck", residual=now.neck, deviation=p.neck),
         PriorTerm(parameter="jaw", numbers=JAW_SIDEWAYS, residual=jaw[:, JAW_SIDEWAYS], deviation=p.jaw_side),
         PriorTerm(parameter="jaw", numbers=JAW_OPENING, residual=closed, deviation=p.jaw_closed, one_sided=True),
         PriorTerm(parameter="eyes", residual=now.eyes.flatten(1), deviation=p.eyes),
         PriorTerm(parameter="translation", residual=now.translation, deviation=p.translation),
     ]
+
+
+def means_of_shots(values: Float[Tensor, "N K"], shots: Int[Tensor, "N"] | None) -> Float[Tensor, "N K"]:
+    """Of each frame the mean over all frames of its shot."""
+    if shots is None:
+        return values.mean(0).expand_as(values)
+    same = (shots[:, None] == shots.unique()).to(values)
+    return same @ (same.mT @ values / same.sum(0)[:, None])
 
 
 def eyes_apart(problem: Problem, now: TrackParameters) -> PriorCoupling:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_
 from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters, landmark_error
 from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.solve.levenberg_marquardt import fitted_parameters
+from flare_cli.track.solve.lids import with_closed_lids
 
 # Landmarks that slide less than this (metres) over the skin are firm enough for PnP. Chosen by eye.
 FIRM_SPREAD = 0.0025
@@ -52,6 +53,7 @@ def solve(
     fps: float,
     size: int,
     principal: tuple[float, float],
+    shots: Int[Tensor, "N"] | None = None,
     priors: Priors | None = None,
     rounds: int = 25,
     key_frames: int = 24,
@@ -59,10 +61,15 @@ def solve(
 ) -> Solution:
     """Find the track of `points`, MediaPipe's landmarks in pixels of a `size` x `size` picture.
 
-    First rigid (PnP), then shape and focal length on spread key frames, then all frames.
+    First rigid (PnP), then shape and focal length on spread key frames, then all frames. Nothing ties frames of
+    different `shots`, but that person and lens are the same.
     """
+    if shots is None:
+        shots = torch.zeros(len(points), dtype=torch.long, device=points.device)
     with one_thread_each():
-        return _solved(head, points, times, fps, size, principal, priors or Priors(), rounds, key_frames, progress)
+        return _solved(
+            head, points, times, fps, size, principal, shots, priors or Priors(), rounds, key_frames, progress
+        )
 
 
 def _solved(
@@ -72,6 +79,7 @@ def _solved(
     fps: float,
     size: int,
     principal: tuple[float, float],
+    shots: Int[Tensor, "N"],
     priors: Priors,
     rounds: int,
     key_frames: int,
@@ -79,7 +87,7 @@ def _solved(
 ) -> Solution:
     used_landmarks = landmark_head(head)
     used = head.landmarks.face >= 0
-    camera_model, start = _rigid_start(head, points, size, principal, priors)
+    camera_model, start = _rigid_start(head, points, size, principal, shots, priors)
     gap = times[2:] - times[:-2]
     problem = Problem(
         head=used_landmarks,
@@ -87,10 +95,11 @@ def _solved(
         weights=landmark_weights(head),
         observed=points[:, used],
         eye_distance=(points[:, LEFT_EYE_OUTER] - points[:, RIGHT_EYE_OUTER]).norm(dim=-1),
-        neighbours=gap < MOST_FRAME_TIMES / fps,
+        neighbours=(gap < MOST_FRAME_TIMES / fps) & (shots[2:] == shots[:-2]),
         camera_model=camera_model,
         priors=priors,
         fps=fps,
+        shots=shots,
     )
     N = len(points)
     keys = torch.linspace(0, N - 1, min(N, key_frames), device=points.device).round().long().unique()
@@ -99,20 +108,27 @@ def _solved(
         of_shared, start.frames(keys), rounds, lambda done: progress(done, 2 * rounds), share=True
     )
     everything = replace(start, log_focal=of_keys.log_focal, shape=of_keys.shape)
-    nearest = (torch.arange(N, device=points.device)[:, None] - keys).abs().argmin(1)
+    other_shot = shots[:, None] != shots[keys]  # taken only where no key frame is of the same one
+    nearest = ((torch.arange(N, device=points.device)[:, None] - keys).abs() + N * other_shot).argmin(1)
     warm = {name: getattr(of_keys, name)[nearest] for name in ("expression", "jaw", "eyes", "root")}
     everything = _head_kept_in_place(used_landmarks, start, replace(everything, **warm))
     fitted = fitted_parameters(
         problem, everything, rounds, lambda done: progress(rounds + done, 2 * rounds), share=False
     )
+    fitted = with_closed_lids(problem, fitted, points, used)
     camera = camera_model.camera(fitted.log_focal)
     return Solution(parameters=fitted, camera=camera, error=landmark_error(problem, fitted))
 
 
 def _rigid_start(
-    head: HeadModel, points: Float[Tensor, "N 478 2"], size: int, principal: tuple[float, float], priors: Priors
+    head: HeadModel,
+    points: Float[Tensor, "N 478 2"],
+    size: int,
+    principal: tuple[float, float],
+    shots: Int[Tensor, "N"],
+    priors: Priors,
 ) -> tuple[CameraModel, TrackParameters]:
-    """Pose the mean head by PnP in every frame; its mean rotation becomes the root's, the rest the neck's."""
+    """Pose the mean head by PnP in every frame; a shot's mean rotation becomes the root's, the rest the neck's."""
     used = head.landmarks.face >= 0
     firm = (head.landmarks.spread[used] < FIRM_SPREAD).cpu().numpy()
     firm &= ~np.isin(torch.nonzero(used)[:, 0].cpu().numpy(), FACE_OVAL)
@@ -127,7 +143,9 @@ def _rigid_start(
         positions.append(position[:, 0])
     turns, position = Rotation.from_matrix(np.stack(rotations)), np.stack(positions)
     depth = float(np.median(position[:, 2]))
-    base = turns.mean()
+    shot_of = shots.cpu().numpy()
+    means = {shot: turns[shot_of == shot].mean() for shot in np.unique(shot_of).tolist()}
+    base = Rotation.concatenate([means[shot] for shot in shot_of.tolist()])
     root, neck = (head.joints[j].cpu().double().numpy() for j in (Joint.ROOT, Joint.NECK))
     # Head points are R x + t; posed ones are root + base (neck - root) + R (x - neck) + translation.
     shift = (position - [0, 0, depth]) @ OPENCV_FROM_OPENGL - root - base.apply(neck - root) + turns.apply(neck)
@@ -140,7 +158,7 @@ def _rigid_start(
         log_focal=like_points(math.log(focal)),
         shape=points.new_zeros(head.n_shape),
         expression=points.new_zeros(N, head.n_expression),
-        root=like_points(base.as_rotvec()).expand(N, 3).clone(),
+        root=like_points(base.as_rotvec()),
         neck=like_points((base.inv() * turns).as_rotvec()),
         jaw=points.new_zeros(N, 3),
         eyes=points.new_zeros(N, 2, 2),

@@ -21,7 +21,7 @@ def crop_pictures(
     progress: Callable[[int, int], None],
 ) -> None:
     """Write the pictures and mattes of the `wanted` frames that are missing; reads the video once more."""
-    missing = {n for n in wanted if not all(work_folder.has(kind, n) for kind in ("image", "matte"))}
+    missing = {n for n in wanted if not all(work_folder.has(kind, n) for kind in ("crop", "matte"))}
     if not missing:
         return
     matte_of = one_per_thread(PersonMatte)
@@ -32,7 +32,7 @@ def crop_pictures(
         number, frame = item
         if number in missing:
             rgb = crop.cropped(frame.rgb)
-            write_png(work_folder.picture("image", number), rgb)
+            write_png(work_folder.picture("crop", number), rgb)
             write_png(work_folder.picture("matte", number), matte_of()(rgb))
         return number
 

@@ -71,6 +71,7 @@ def _solved(
         torch.from_numpy(points).float(),
         torch.from_numpy(landmarks.times[landmarks.usable]),
         fps=landmarks.fps,
+        shots=torch.from_numpy(landmarks.shots[landmarks.usable]),
         size=crop.size,
         principal=(float(principal[0]), float(principal[1])),
         progress=progress,

@@ -222,6 +222,21 @@ def test_only_what_was_offered_is_played_or_lit_by(studio: Studio):
             studio.look(replace(RECORDED, **change))
 
 
+def test_what_was_seen_is_green_what_was_not_red_and_what_is_not_known_grey(studio: Studio, avatar: Avatar):
+    near = replace(RECORDED, height=64, width=64, eye=(0.0, 0.05, 0.9), target=(0.0, 0.05, 0.0), mode="confidence")
+
+    def colour_of(confidence: torch.Tensor | None) -> list[int]:
+        avatar.confidence = confidence
+        red, green, blue = studio.look(near).picture[32, 32].tolist()
+        return [red, green, blue]
+
+    everywhere = torch.ones(len(avatar.head.template), 1)
+    seen, unseen, unknown = (colour_of(c) for c in (everywhere, 0 * everywhere, None))
+    assert seen[1] > 2 * seen[0]
+    assert unseen[0] > 2 * unseen[1]
+    assert len(set(unknown)) == 1
+
+
 def test_a_blurred_background_is_seen_coarsely_and_looks_the_same(studio: Studio, track: Track):
     view = replace(RECORDED, height=256, width=320, eye=(0.3, 0.1, 0.9), fov=40.0, light="sunset", background="blur")
     environment = studio.lights.lit(studio._avatar, "sunset", 0.0).environment

@@ -9,7 +9,12 @@ from support.toy_problem import dense, exact_curvature, problem_of, state_of, wi
 
 from flare_cli.track.solve.energy import PER_FRAME, Priors, Problem, TrackParameters
 from flare_cli.track.solve.levenberg_marquardt import normal_system
-from flare_cli.track.solve.prior_energy import frame_priors, prior_energy, temporal_smoothness_energy
+from flare_cli.track.solve.prior_energy import (
+    frame_priors,
+    means_of_shots,
+    prior_energy,
+    temporal_smoothness_energy,
+)
 
 N = 6
 FOLLOWING = [True, False, True, True]  # a gap in time
@@ -121,3 +126,10 @@ def test_second_differences_cost_where_three_frames_follow_each_other(open_head,
     now.translation[2, 1] = 0.003
     expected = 2 * 0.5 * (0.003 / (0.0015 * relative)) ** 2 / N
     assert temporal_smoothness_energy(problem, now).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_mean_of_a_shot_is_of_its_own_frames():
+    values = torch.tensor([[1.0], [3.0], [10.0], [20.0], [30.0]])
+    shots = torch.tensor([0, 0, 4, 4, 4])
+    torch.testing.assert_close(means_of_shots(values, shots), torch.tensor([[2.0], [2.0], [20.0], [20.0], [20.0]]))
+    torch.testing.assert_close(means_of_shots(values, None), torch.full((5, 1), 12.8))

@@ -179,3 +179,25 @@ def test_a_stronger_shape_prior_stays_closer_to_the_mean(open_head_module, known
         for sigma in (0.1, 1.0)
     ]
     assert shapes[0] < 0.5 * shapes[1]
+
+
+def test_nothing_ties_frames_of_different_shots(open_head_module, known):
+    """The second half was filmed from elsewhere: the head stands 90 pixels away on it, turned by 20 degrees."""
+    half = N // 2
+    lens = known.camera.intrinsics[0]
+    turn = torch.from_numpy(Rotation.from_euler("y", 20, degrees=True).as_matrix()).float()
+    vertices = known.vertices(open_head_module)
+    vertices[half:] = vertices[half:] @ turn.mT + torch.tensor([90 * 0.8 / lens[0], 0, 0])
+    points = known.camera.expand(N).project(landmark_points(open_head_module, vertices)).nan_to_num()
+
+    def solved_with(shots: torch.Tensor | None) -> Solution:
+        return solve(
+            open_head_module, points, known.times, fps=FPS, size=SIZE, principal=PRINCIPAL, shots=shots, key_frames=8
+        )
+
+    apart, tied = solved_with((torch.arange(N) >= half).long()), solved_with(None)
+    near = slice(half - 2, half + 2)
+    assert apart.error[near].max() < 0.6 * tied.error[near].max()
+    roots = apart.parameters.root
+    within = torch.stack([part.std(0).norm() for part in (roots[:half], roots[half:])])
+    assert within.max() < 0.1 * (roots[:half].mean(0) - roots[half:].mean(0)).norm()

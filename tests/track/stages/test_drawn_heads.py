@@ -49,7 +49,9 @@ def landmarks() -> FaceLandmarks:
     points = np.zeros((7, 478, 3), np.float32)
     points[:, :, 0] = np.arange(7)[:, None]
     scores, times = np.ones(7), np.arange(7) / 25
-    return FaceLandmarks(points=points, scores=scores, times=times, height=SIZE, width=SIZE, fps=25.0, warning="")
+    return FaceLandmarks(
+        points=points, scores=scores, times=times, shots=np.zeros(7, int), height=SIZE, width=SIZE, fps=25.0, warning=""
+    )
 
 
 CROP = Crop(x=0, y=0, side=SIZE, size=SIZE)

@@ -1,0 +1,139 @@
+"""What the recording never showed, filled in for export: from the other side of the head, else from around it.
+
+A fit leaves there what its networks happen to say and what smoothness drags along. Each vertex shares itself out: its
+own part is how well it was seen (`confidence`), of the rest the mirrored vertex takes the part that that was seen, and
+what is left is filled smoothly over the surface. Teeth, tongue and the inside of a mouth that never opened have no
+surroundings to take from: they get the colours that such things have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import sparse
+from scipy.sparse.linalg import splu
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.material import Material
+from flare_cli.render.geometry import mesh_edges
+
+# Confidence up to which nothing of the vertex's own is kept, and from which on all of it is.
+NOTHING_KEPT, ALL_KEPT = 0.3, 0.65
+# How strongly neighbours pull, against a vertex of full share: for colours, and for where the surface is mirrored.
+SMOOTHNESS, SEAM_SMOOTHNESS = 0.02, 2.0
+# The share of the face's mean colour where skin was not seen.
+SKIN_PRIOR = 0.003
+# Linear albedo, roughness and specular intensity of what hides in a closed mouth: enamel and mucosa as photographed.
+HIDDEN = {
+    "teeth": (0.58, 0.52, 0.43, 0.35, 0.5),
+    "tongue": (0.36, 0.14, 0.12, 0.45, 0.5),
+    "inner_mouth": (0.26, 0.09, 0.08, 0.45, 0.5),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """How each vertex of the avatar's mesh is made up, and what fills the gaps.
+
+    `own` and `mirrored` are shares in 0..1, `mirror` is the vertex on the other side. `filling` is material (albedo,
+    roughness, specular) for what neither has.
+    """
+
+    own: Float[Tensor, "V 1"]
+    mirrored: Float[Tensor, "V 1"]
+    mirror: Int[Tensor, " V"]
+    filling: Float[Tensor, "V 5"]
+
+    def at_vertices(self) -> Float[Tensor, "V 7"]:
+        """What is interpolated over the mesh: both shares, and the filling."""
+        return torch.cat([self.own, self.mirrored, self.filling], 1)
+
+    @staticmethod
+    def mixed(at: Float[Tensor, "P 7"], own: Material, mirrored: Material) -> Material:
+        """The material of points, of their own, the mirrored points' and the filling at them."""
+        share, other, filling = at.split([1, 1, 5], 1)
+        both = (torch.cat([m.albedo, m.roughness, m.specular], 1) for m in (own, mirrored))
+        values = share * next(both) + other * next(both) + (1 - share - other) * filling
+        albedo, roughness, specular = values.split([3, 1, 1], 1)
+        return Material(albedo=albedo, roughness=roughness, specular=specular)
+
+
+@torch.no_grad()
+def completion_of(avatar: Avatar) -> Completion | None:
+    """How to fill what was not seen; None for an avatar that doesn't know what was."""
+    if avatar.confidence is None:
+        return None
+    topology = avatar.mesh.topology
+    kept = ((avatar.confidence - NOTHING_KEPT) / (ALL_KEPT - NOTHING_KEPT)).clamp(0, 1)
+    own = topology.carried(kept)
+    mirror = mirrored_vertices(topology.carried(avatar.head.template))
+    hidden = torch.zeros_like(own)
+    colours = own.new_zeros(len(own), 5)
+    for region, values in HIDDEN.items():
+        inside = avatar.region_mask((region,))
+        colours += (inside - hidden).clamp(min=0) * own.new_tensor(values)
+        hidden = torch.maximum(hidden, inside)
+    mirrored = (1 - own) * own[mirror]
+    material = avatar.material(avatar.material_positions())
+    values = torch.cat([material.albedo, material.roughness, material.specular], 1)
+    either = own + mirrored
+    known = (own * values + mirrored * values[mirror]) / torch.where(either > 0, either, 1)
+    # Bare skin that nothing near shows is of the face's colour, and not of the collar's.
+    scalp = avatar.region_mask(("scalp",))
+    face = avatar.region_mask(("face",)) * own
+    usual = (face * values).sum(0) / face.sum().clamp(min=1e-6)
+    prior = SKIN_PRIOR * (1 - either) * (1 - scalp) * (1 - hidden) * (face.sum() > 0)
+    known = (either * known + prior * usual) / (either + prior).clamp(min=1e-9)
+    # Hair's colour doesn't run into the neck, nor skin's into the hair.
+    within = mesh_edges(topology.faces)
+    hairy = scalp[:, 0] > 0.5
+    within = within[hairy[within[:, 0]] == hairy[within[:, 1]]]
+    filling = filled_over_surface(known, (1 - hidden) * either + prior, within)
+    return Completion(own=own, mirrored=mirrored, mirror=mirror, filling=filling.lerp(colours, hidden))
+
+
+@torch.no_grad()
+def completed(avatar: Avatar, completion: Completion | None) -> Avatar:
+    """A copy whose surface is the other side's, mirrored, where only that was seen. Where neither was, it stays."""
+    if completion is None:
+        return avatar
+    offsets = avatar.mesh.offsets
+    flipped = offsets[completion.mirror] * offsets.new_tensor([-1, 1, 1])
+    # The seam is where the shares change: spread over some edges, it leaves no step.
+    everywhere = torch.ones_like(completion.mirrored)
+    share = filled_over_surface(
+        completion.mirrored, everywhere, mesh_edges(avatar.mesh.topology.faces), smoothness=SEAM_SMOOTHNESS
+    )
+    return avatar.with_offsets(offsets.lerp(flipped, share.clamp(0, 1) * (1 - completion.own)))
+
+
+def mirrored_vertices(template: Float[Tensor, "V 3"]) -> Int[Tensor, " V"]:
+    """Of each vertex the one nearest to its place in the mirror (x to -x)."""
+    places = template.cpu().double().numpy()
+    _, nearest = KDTree(places).query(places * [-1, 1, 1])
+    return torch.from_numpy(np.asarray(nearest)).to(template.device)
+
+
+def filled_over_surface(
+    values: Float[Tensor, "V C"], share: Float[Tensor, "V 1"], edges: Int[Tensor, "N 2"], smoothness: float = SMOOTHNESS
+) -> Float[Tensor, "V C"]:
+    """The values x that minimise sum share (x - values)^2 + `smoothness` x (differences along edges)^2.
+
+    Where the share is 0 they are the mean of their neighbours; a part of the mesh without any share stays as it is.
+    """
+    n = len(values)
+    one, other = edges.cpu().numpy().T
+    ones = np.ones(len(one))
+    links = sparse.coo_matrix((ones, (one, other)), shape=(n, n))
+    links = links + links.T
+    graph = sparse.diags(np.asarray(links.sum(1)).ravel()) - links
+    weight = share.cpu().double().numpy()
+    weight = weight + 1e-9
+    system = sparse.diags(weight[:, 0]) + smoothness * graph
+    solved = splu(system.tocsc()).solve(weight * values.cpu().double().numpy())
+    return torch.from_numpy(solved).to(values)

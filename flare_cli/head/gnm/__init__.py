@@ -1,0 +1,1 @@
+"""Google's GNM head: a user's own file of it as a head model."""

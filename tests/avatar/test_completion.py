@@ -1,0 +1,86 @@
+"""What the recording never showed, filled in."""
+
+import numpy as np
+import pytest
+import torch
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.bake import bake_textures
+from flare_cli.avatar.completion import HIDDEN, completed, completion_of, filled_over_surface, mirrored_vertices
+from flare_cli.avatar.texture import rasterize_uv
+from flare_cli.config.loading import load_config
+from flare_cli.fit.avatar_spec import stage_spec
+from flare_cli.head.model import HeadModel
+from flare_cli.render.colour import srgb_from_linear
+
+SIZE = 128
+
+
+@pytest.fixture
+def avatar(open_head: HeadModel) -> Avatar:
+    """Only its left half was seen; there it has a bump, and colours that differ from the other side's."""
+    config = load_config("demo", ["material.log2_entries=10"])
+    torch.manual_seed(0)
+    made = Avatar(open_head, torch.zeros(open_head.n_shape), stage_spec(config, config.stage[0])).requires_grad_(False)
+    x = open_head.template[:, :1]
+    made.confidence = (x > -0.002).float()
+    made.mesh.offsets.copy_(0.01 * torch.sigmoid((x - 0.03) / 0.005) * torch.tensor([[1.0, 0, 0]]))
+    for parameter in made.material.parameters():
+        parameter.normal_(std=0.3)
+    return made
+
+
+def test_the_head_is_its_own_mirror_image(open_head: HeadModel):
+    mirror = mirrored_vertices(open_head.template)
+    assert (mirror[mirror] == torch.arange(len(mirror))).float().mean() > 0.99
+
+
+def test_gaps_are_filled_in_a_straight_line():
+    """Along a chain with ends of 1 and 5 that are held, what lies between has even steps."""
+    chain = torch.stack([torch.arange(8), torch.arange(1, 9)], 1)
+    values = torch.tensor([[1.0], *[[99.0]] * 7, [5.0]])
+    share = torch.tensor([[1e6], *[[0.0]] * 7, [1e6]])
+    filled = filled_over_surface(values, share, chain)
+    torch.testing.assert_close(filled[:, 0], torch.linspace(1, 5, 9), atol=1e-4, rtol=0)
+
+
+def test_the_unseen_side_takes_the_seen_ones_shape_and_the_seen_one_stays(avatar: Avatar):
+    whole = completed(avatar, completion_of(avatar))
+    x, before, after = avatar.head.template[:, 0], avatar.mesh.offsets, whole.mesh.offsets
+    mirror = mirrored_vertices(avatar.head.template)
+    far = x < -0.05
+    torch.testing.assert_close(after[far][:, 0], -before[mirror[far]][:, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(after[x > 0.03], before[x > 0.03], atol=1e-4, rtol=0)
+    assert whole.material is avatar.material
+    assert before[far].abs().max() < 1e-4
+
+
+def test_the_unseen_sides_texture_is_the_seen_ones(avatar: Avatar):
+    head = avatar.head
+    texels, triangle, barycentric = rasterize_uv(head.uv, head.uv_faces, SIZE)
+    corners = head.faces[triangle]
+    x = (head.template[corners][..., 0] * barycentric).sum(1)
+    hidden = torch.stack([head.regions[name] for name in HIDDEN]).any(0)[corners].any(1)
+    albedo = bake_textures(avatar, SIZE, completion_of(avatar)).albedo.reshape(-1, 3)[texels.numpy()] / 255
+    mirror = mirrored_vertices(head.template)
+    for side, vertices in ((x > 0.01, corners), (x < -0.01, mirror[corners])):
+        places = (avatar.material_positions()[vertices] * barycentric[..., None]).sum(1).contiguous()
+        expected = srgb_from_linear(avatar.material(places).albedo)
+        inside = (side & ~hidden).numpy()
+        # Triangles that are partly seen lie about the middle.
+        away = np.abs(albedo[inside] - expected[side & ~hidden].numpy()).max(1)
+        assert (away < 0.02).mean() > 0.98
+
+
+def test_teeth_that_were_never_seen_are_white_and_the_tongue_is_red(avatar: Avatar):
+    avatar.confidence = torch.zeros_like(avatar.confidence)
+    filling = completion_of(avatar).filling
+    teeth, tongue = (filling[avatar.head.regions[name]].mean(0) for name in ("teeth", "tongue"))
+    assert teeth[:3].min() > 0.4
+    assert tongue[0] > 2 * tongue[1]
+
+
+def test_an_avatar_that_does_not_know_what_was_seen_is_left_alone(avatar: Avatar):
+    avatar.confidence = None
+    assert completion_of(avatar) is None
+    assert completed(avatar, None) is avatar
