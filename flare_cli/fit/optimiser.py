@@ -87,8 +87,14 @@ class Adam:
         return state
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` returned. Raises `AvatarError` for the state of something else."""
+        """Put back what `tensors` returned. Raises `AvatarError` for the state of something else.
+
+        The first checkpoints hold no rates, as no fit was ever slowed down then: those of the stage stay.
+        """
+        has_rates = any(name.endswith(".start") for name in tensors)
         for name, tensor in self.tensors().items():
+            if name.endswith(".start") and not has_rates:
+                continue
             if name not in tensors or tensors[name].shape != tensor.shape:
                 raise AvatarError(f"the checkpoint lacks a whole {name}", hint="start again with --fresh")
             tensor.copy_(tensors[name])

@@ -24,6 +24,7 @@ from flare_cli.apps.export import SINGLE, SUFFIXES
 from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.config.schema import setting
 from flare_cli.config.tables import read_tables
+from flare_cli.config.versions import known_version
 from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import AvatarError, FlareError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
@@ -59,7 +60,7 @@ class Defaults:
 class Made:
     """What a stage was begun with: `key` is the digest of it and of all before it. `seconds` None: it was not ended."""
 
-    version: int = setting(VERSION, "layout of the file", low=VERSION, high=VERSION)
+    version: int = setting(VERSION, "layout of the file")
     key: str = setting("", "digest")
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = setting(None, "seconds that it took", low=0)
@@ -150,7 +151,7 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
     assert entry.name is not None
     config, overrides = entry.config or defaults.config, (*defaults.overrides, *entry.set)
     fit = config_to_dict(load_config(config, overrides))
-    del fit["run"]  # says how it is computed, not what
+    del fit["version"], fit["run"]  # how it is written and computed, not what
     given = is_subject(Path(entry.input)) and (entry.test is None or is_subject(Path(entry.test)))
     return Work(
         name=entry.name,
@@ -179,11 +180,13 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
 def read_record(work: Work) -> dict[Stage, Made]:
     """What was noted of each stage. Raises `SubjectError` if that is damaged."""
     notes: dict[Stage, Path] = {stage: work.notes(stage) / MADE for stage in STAGES}
-    return {
-        stage: read_tables(Made, read_json(path, hint=_DAMAGED), str(path), error=SubjectError, hint=_DAMAGED)
-        for stage, path in notes.items()
-        if path.is_file()
-    }
+    return {stage: _read_made(path) for stage, path in notes.items() if path.is_file()}
+
+
+def _read_made(path: Path) -> Made:
+    values = read_json(path, hint=_DAMAGED)
+    known_version(values.get("version"), VERSION, str(path), error=SubjectError, again=_DAMAGED)
+    return read_tables(Made, values, str(path), error=SubjectError, hint=_DAMAGED)
 
 
 def note(work: Work, stage: Stage, made: Made) -> None:
