@@ -102,11 +102,10 @@ def _current_tables(tables: dict[str, Any], source: str) -> dict[str, Any]:
         found = current.get(name)
         tables_of_name: list[Any] = found if isinstance(found, list) else [found]
         for table, (key, neutral) in itertools.product(tables_of_name, keys.items()):
-            if isinstance(table, dict):
-                if table.pop(key, neutral) != neutral is not None:
-                    raise ConfigError(
-                        f"{source} [{name}] {key}: was taken out in 0.2.0, as it gained nothing", hint="leave it out"
-                    )
+            if isinstance(table, dict) and table.pop(key, neutral) != neutral is not None:
+                raise ConfigError(
+                    f"{source} [{name}] {key}: was taken out in 0.2.0, as it gained nothing", hint="leave it out"
+                )
     return current
 
 
