@@ -29,8 +29,10 @@ dist: $(READY)  ## wheel and sdist in ./dist, installed into a bare environment,
 	$(BIN)/python -m build
 	$(BIN)/python tools/check_wheel.py dist
 
-fuzz: $(READY)  ## damaged files of every kind that we read, other ones each time (FLARE_FUZZ of each kind)
+fuzz: $(READY)  ## damaged files of every kind that we read, other ones each time (FLARE_FUZZ of each kind); pickles by atheris if it is there
 	FLARE_FUZZ=$${FLARE_FUZZ:-400} $(BIN)/pytest tests/fuzz -s
+	! $(BIN)/python -c "import atheris" 2>/dev/null || \
+		$(BIN)/python tests/fuzz/atheris_pickles.py -max_total_time=$${FLARE_ATHERIS:-600}
 
 faults: $(READY)  ## commands killed, disks full, folders read-only, two runs at once, SIGTERM, no home, NaN (FLARE_KILLS of each command)
 	FLARE_KILLS=$${FLARE_KILLS:-10} $(BIN)/pytest -m slow tests/faults
