@@ -2,8 +2,8 @@
 
 python tools/check_wheel.py dist [PYTHON]        `make dist` runs it after building
 
-The two commands are those of the README: `pip install` of the wheel, and `flare demo`. They have an empty home, and a
-PYTHON of their own if one is named. Before that the wheel is built once more, without the sdist, and has to be the same.
+The two commands are those of the README: `pip install` of the wheel, and `flare demo`. They have an empty home, and
+another PYTHON if one is named. Before that the wheel is built once more, without the sdist: it has to be the same.
 """
 
 from __future__ import annotations

@@ -36,9 +36,10 @@ def test_the_fit_says_so_and_goes_on_to_the_same_bits(
     words = [str(subject), "-o", str(tmp_path / "run"), "--config", "demo", "--device", "cpu"]
     words += [word for setting in SETTINGS for word in ("--set", setting)]
     monkeypatch.setattr(sys, "argv", ["flare", "fit", *words])
-    with monkeypatch.context() as full, pytest.raises(SystemExit) as ended:
+    with monkeypatch.context() as full:
         full.setattr(StageRunner, "advance", until_it_is_full)
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
     said = " ".join(capsys.readouterr().err.split())
     assert ended.value.code == 2
     assert said.count("error:") == 1

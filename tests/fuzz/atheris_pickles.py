@@ -2,8 +2,8 @@
 
 python tests/fuzz/atheris_pickles.py -max_total_time=600        libFuzzer's options; without an end of its own
 
-Whatever the bytes are, reading them ends in plain values or in `PickleError`, within 20 s and 2 GiB, and while they are read
-nothing is imported, compiled, executed, opened or started (Python's audit events). It starts from the plain and the
+Whatever the bytes are, reading them ends in plain values or in `PickleError` within 20 s and 2 GiB, and while they are
+read nothing is imported, compiled, executed, opened or started (Python's audit events). It starts from the plain and the
 hostile pickles of the tests.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -51,11 +52,8 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
 
 def read(data: bytes) -> None:
     for loads in (machine.loads, torch_files.loads):
-        try:
+        with suppress(PickleError):
             loads(data, PATH)
-        except PickleError as error:
-            assert error.message
-            assert error.hint
 
 
 def check(data: bytes) -> None:
