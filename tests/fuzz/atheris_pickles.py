@@ -2,8 +2,8 @@
 
 python tests/fuzz/atheris_pickles.py -max_total_time=600        libFuzzer's options; without an end of its own
 
-Whatever the bytes are, reading them ends in plain values or in `PickleError` within 20 s and 2 GiB, and while they are
-read nothing is imported, compiled, executed, opened or started (Python's audit events). It starts from the plain and the
+Whatever the bytes are, reading them ends in plain values or in `PickleError` within 20 s and 2 GiB, and meanwhile
+nothing is imported, compiled, executed, opened or started (audit events of Python). It starts from the plain and the
 hostile pickles of the tests.
 """
 
