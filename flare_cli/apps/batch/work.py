@@ -42,7 +42,10 @@ _DAMAGED = "delete the subject's folder, and it is made again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What holds for every subject whose entry says nothing else; `config` is a name, no longer None."""
+    """What holds for every subject whose entry says nothing else; `config` is a name, no longer None.
+
+    `storage` is the URL of object storage that holds what the stages make, for machines without a common folder.
+    """
 
     stages: tuple[Stage, ...] = STAGES
     config: str = "default"
@@ -54,6 +57,7 @@ class Defaults:
     max_frames: int | None = None
     texture_size: int = 2048
     overwrite: bool = False
+    storage: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,7 @@ class Work:
     settings: Mapping[Stage, dict[str, Any]]
     formats: tuple[str, ...]
     overwrite: bool
+    storage: str | None = None
 
     @property
     def subject(self) -> Path:
@@ -174,6 +179,7 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
         },
         formats=known_formats(entry.export or defaults.export),
         overwrite=defaults.overwrite,
+        storage=defaults.storage,
     )
 
 
