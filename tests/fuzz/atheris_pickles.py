@@ -67,9 +67,9 @@ def check(data: bytes) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        seeds = {"plain 2": pickles.pickle.dumps(pickles.PLAIN, 2), "plain 5": pickles.pickle.dumps(pickles.PLAIN, 5)}
+        seeds = {f"plain {protocol}": pickles.pickle.dumps(pickles.PLAIN, protocol) for protocol in range(6)}
         for name, data in (seeds | pickles.hostile(f"{folder}/canary")).items():
-            read(data)  # loads what numpy loads when it is needed, before that is watched
+            read(data)  # loads what numpy and codecs load when they are needed, before that is watched
             if len(data) < 4096:
                 (Path(folder) / f"{name.replace('/', ' ')}.pkl").write_bytes(data)
         sys.addaudithook(watch)
