@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -30,10 +31,8 @@ from flare_cli.render.backend import choose_encoding, choose_rasterizer
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.render.raster.interface import Rasterizer
-from flare_cli.show.filming.performance import recorded_performance
 from flare_cli.show.previews import Previews
-from flare_cli.show.viewing.server import Listening, OnOpen
-from flare_cli.show.viewing.watch import FitState, Watch
+from flare_cli.show.viewing.address import Listening, OnOpen
 from flare_cli.subject.folder import Subject, load_subject, replace_track
 from flare_cli.subject.track import Track
 
@@ -159,28 +158,34 @@ def _split(subject: Subject, config: Config) -> tuple[Track, Track]:
     return training, held_out
 
 
+OnSteps: TypeAlias = Callable[[FitProgress], None]
+
+
 @contextmanager
 def _watched(
     request: FitRequest, training: Subject, rasterizer: Rasterizer, on_open: OnOpen | None
-) -> Generator[Watch | None]:
-    """The page that was asked for."""
+) -> Generator[OnSteps | None]:
+    """What the page that was asked for is told of the steps; None without one."""
     if request.view is None:
         yield None
         return
+    from flare_cli.show.filming.performance import recorded_performance
+    from flare_cli.show.viewing.watch import FitState, Watch
+
     own = recorded_performance(training)
     with Watch(request.run.resolve().name, own, rasterizer, request.view) as watch:
         if on_open is not None:
             on_open(watch.address)
-        yield watch
+        yield lambda at: watch.attend(at.avatar, FitState(stage=at.stage, step=at.step, total=at.total, loss=at.loss))
 
 
-def _told(progress: ProgressCallback, watch: Watch | None) -> Callable[[FitProgress], None]:
+def _told(progress: ProgressCallback, watch: OnSteps | None) -> OnSteps:
     """Who hears of the steps: progress, and a page if there is one, which then gets its pictures."""
 
     def on_steps(at: FitProgress) -> None:
         progress(f"fit: {at.stage}, loss {at.loss:.4f}", at.step, at.total)
         if watch is not None:
-            watch.attend(at.avatar, FitState(stage=at.stage, step=at.step, total=at.total, loss=at.loss))
+            watch(at)
 
     return on_steps
 

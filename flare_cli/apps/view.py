@@ -18,9 +18,10 @@ from flare_cli.render.camera import look_at
 from flare_cli.render.device import choose_device
 from flare_cli.render.gpu_memory import gpu_memory
 from flare_cli.show.filming.performance import Performance, driven_performance, recorded_performance
+from flare_cli.show.viewing.address import THIS_COMPUTER, Listening, OnOpen
 from flare_cli.show.viewing.desk import Desk
 from flare_cli.show.viewing.edited import EditedTextures
-from flare_cli.show.viewing.server import THIS_COMPUTER, Listening, OnOpen, PageServer
+from flare_cli.show.viewing.server import PageServer
 from flare_cli.show.viewing.service import ViewingService
 from flare_cli.show.viewing.studio import Studio
 from flare_cli.subject.track import Track

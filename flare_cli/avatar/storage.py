@@ -18,7 +18,7 @@ from flare_cli.avatar.spec import (
     spec_of_version_3,
     spec_to_dict,
 )
-from flare_cli.config.tables import shown
+from flare_cli.config.versions import known_version
 from flare_cli.data.tensor_file import FIT_AGAIN, load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
@@ -52,11 +52,7 @@ def load_avatar(path: Path, *, device: torch.device | str = "cpu") -> tuple[Avat
 
 def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path, device: torch.device | str) -> Avatar:
     """Rebuild the module that `avatar_header` describes and fill it with `tensors`."""
-    if header.get("version") not in range(1, AVATAR_VERSION + 1):
-        raise AvatarError(
-            f"{path} is of version {shown(header.get('version'))}, this program reads 1 to {AVATAR_VERSION}",
-            hint="install the flare version that wrote it, or fit again",
-        )
+    known_version(header.get("version"), AVATAR_VERSION, str(path), error=AvatarError, again=FIT_AGAIN)
     try:
         head = load_head(header["head"]["name"])
         if head.sha256 != header["head"]["sha256"]:
@@ -94,7 +90,8 @@ def _of_version_4(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _check_sizes(spec: AvatarSpec, head: HeadModel, tensors: dict[str, Tensor], path: Path) -> None:
     """Refuse a spec that asks for far more memory than the file's own tensors take, before it is taken."""
     material = spec.material
-    rows = material.levels * min(2**material.log2_entries, (material.finest_resolution + 1) ** 3)
+    finest = material.finest_resolution if material.levels > 1 else material.base_resolution
+    rows = material.levels * min(2**material.log2_entries, (finest + 1) ** 3)
     stored = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("material."))
     # Coarse levels have fewer rows: at most one level in `levels` is full.
     if material.encoding == "hash" and rows * material.features > material.levels * stored:

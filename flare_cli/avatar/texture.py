@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy import ndimage
 from torch import Tensor
 
 from flare_cli.avatar.material import Material
@@ -57,5 +56,7 @@ def fill_gutters(picture: Float[np.ndarray, "H W C"], covered: Bool[np.ndarray, 
     """Give every texel outside the islands the value of the nearest covered one, so that filtering bleeds no black."""
     if not covered.any():
         return picture
+    from scipy import ndimage  # takes as long to load as much of a fit's start, which has no textures
+
     nearest = np.asarray(ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True))
     return picture[nearest[0], nearest[1]]

@@ -28,6 +28,11 @@ EXAMPLES = """Examples:
 me/ is a subject that is tracked already; people.csv a list with settings of each (docs/formats.md). The same command
 again does what is left. It ends with 1 if a subject failed; the others are done."""
 
+StorageUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="s3://... and other object storage, for machines that share no folder"),
+]
+
 
 def batch(
     inputs: Annotated[
@@ -66,6 +71,7 @@ def batch(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what there is and what would be done")] = False,
     slurm: Annotated[bool, typer.Option("--slurm", help="write an array script for Slurm, and run nothing")] = False,
+    storage: StorageUrl = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -77,7 +83,7 @@ def batch(
     defaults: dict[str, Any] = {
         "stages": wanted_stages(_words(stages)), "export": _words(formats), "overrides": tuple(overrides or ()),
         "head": head, "size": size, "fps": fps, "max_frames": max_frames, "texture_size": texture_size,
-        "overwrite": overwrite,
+        "overwrite": overwrite, "storage": storage,
     }  # fmt: skip
     request = BatchRequest(
         inputs=tuple(inputs), out=out, config=config, defaults=Defaults(**defaults), address=address, device=device,

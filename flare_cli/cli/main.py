@@ -213,7 +213,7 @@ def fit(
     """Fit an avatar to a subject. A fit that was cut off, a fresh one too, goes on where it was (without --fresh)."""
     from flare_cli.apps.fit import FitRequest
     from flare_cli.apps.fit import fit as run
-    from flare_cli.show.viewing.server import Listening
+    from flare_cli.show.viewing.address import Listening
 
     if not view and (host, port) != (viewing.THIS_COMPUTER, None):
         raise FlareError("--host and --port are of the page", hint="add --view, or leave them out")

@@ -52,7 +52,7 @@ def view(
     """
     from flare_cli.apps.view import ViewRequest
     from flare_cli.apps.view import view as run_view
-    from flare_cli.show.viewing.server import Listening
+    from flare_cli.show.viewing.address import Listening
 
     request = ViewRequest(
         run=run,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,11 +13,21 @@ from flare_cli.config.schema import Config
 from flare_cli.config.shipped import shipped_folder
 from flare_cli.config.tables import read_tables, shown
 from flare_cli.config.toml_text import NOT_TOML, parsed_toml
+from flare_cli.config.versions import known_version
 from flare_cli.errors import ConfigError
 
 T = TypeVar("T")
 
 PRESETS = "configs"  # the folder of a fit's settings
+# Of what is written: 2 since 0.2.0. Files that name none, as most that people write, are of version 1.
+CONFIG_VERSION = 2
+# Settings of version 1 that ablations showed no gain for, and the value at which they did nothing (None: any).
+_TAKEN_OUT: dict[str, dict[str, float | None]] = {
+    "material": {"specular": 0.0},
+    "loss": {"light_smoothness": 0.0},
+    "track": {"steadiness": 0.0, "turning": None, "moving": None},
+    "stage": {"mesh_smoothing": 0},
+}
 
 
 def preset_names(folder: str = PRESETS) -> list[str]:
@@ -29,13 +40,22 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
 
     Raises `ConfigError` naming file, line, table and key.
     """
-    return load_settings(Config, name_or_path, overrides, folder=PRESETS, kind="config")
+    return load_settings(Config, name_or_path, overrides, folder=PRESETS, kind="config", upgrade=_current_tables)
 
 
-def load_settings(cls: type[T], name_or_path: str, overrides: Sequence[str], *, folder: str, kind: str) -> T:
+def load_settings(
+    cls: type[T],
+    name_or_path: str,
+    overrides: Sequence[str],
+    *,
+    folder: str,
+    kind: str,
+    upgrade: Callable[[dict[str, Any], str], dict[str, Any]] = lambda tables, _: tables,
+) -> T:
     """Read any dataclass of dataclasses (one a table, fields by `schema.setting`) as `load_config` reads a `Config`.
 
-    Names stand for files in the shipped `folder`; `kind` is what messages call them. Raises `ConfigError`.
+    Names stand for files in the shipped `folder`; `kind` is what messages call them; `upgrade` turns the tables of an
+    earlier version, and where they come from, into today's. Raises `ConfigError`.
     """
     path = Path(name_or_path)
     if not name_or_path.endswith(".toml"):
@@ -47,7 +67,7 @@ def load_settings(cls: type[T], name_or_path: str, overrides: Sequence[str], *, 
             )
     try:
         text = path.read_text(encoding="utf-8")
-        tables = parsed_toml(text)
+        parsed = parsed_toml(text)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint=f"shipped: {', '.join(preset_names(folder))}") from None
     except (OSError, *NOT_TOML) as error:  # ValueError: also of bytes that are no text
@@ -55,6 +75,7 @@ def load_settings(cls: type[T], name_or_path: str, overrides: Sequence[str], *, 
             f"{path} is not readable TOML: {error}",
             hint=f"see {folder}/{preset_names(folder)[0]}.toml for an example",
         ) from error
+    tables = upgrade(parsed, path.name)
     for override in overrides:
         _apply_override(tables, override)
     return read_tables(cls, tables, path.name, text=text)
@@ -62,12 +83,37 @@ def load_settings(cls: type[T], name_or_path: str, overrides: Sequence[str], *, 
 
 def config_from_dict(tables: Any, source: str) -> Config:
     """Check a plain dictionary (as `config_to_dict` makes it, or out of an avatar file) and turn it into a `Config`."""
-    return read_tables(Config, tables, source)
+    return read_tables(Config, _current_tables(tables, source) if isinstance(tables, dict) else tables, source)
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """The config as tables of plain values, ready for TOML or JSON."""
-    return _plain(dataclasses.asdict(config))
+    """The version and the config as tables of plain values, ready for TOML or JSON."""
+    return {"version": CONFIG_VERSION, **_plain(dataclasses.asdict(config))}
+
+
+def _current_tables(tables: dict[str, Any], source: str) -> dict[str, Any]:
+    """The tables of a config of any version as today's. Raises `ConfigError` for what can't be carried over."""
+    current = {name: _copied(table) for name, table in tables.items()}
+    stated = current.pop("version", 1)
+    version = known_version(stated, CONFIG_VERSION, source, error=ConfigError, again="leave the line out")
+    if version > 1:
+        return current
+    for name, keys in _TAKEN_OUT.items():
+        found = current.get(name)
+        tables_of_name: list[Any] = found if isinstance(found, list) else [found]
+        for table, (key, neutral) in itertools.product(tables_of_name, keys.items()):
+            if isinstance(table, dict) and table.pop(key, neutral) != neutral is not None:
+                raise ConfigError(
+                    f"{source} [{name}] {key}: was taken out in 0.2.0, as it gained nothing", hint="leave it out"
+                )
+    return current
+
+
+def _copied(table: Any) -> Any:
+    """A table, or a list of them, that may be changed."""
+    if isinstance(table, list):
+        return [_copied(item) for item in table]
+    return dict(table) if isinstance(table, dict) else table
 
 
 def _plain(value: Any) -> Any:

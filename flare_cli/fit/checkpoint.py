@@ -17,6 +17,7 @@ from flare_cli.avatar.storage import avatar_header, build_avatar
 from flare_cli.config.loading import config_from_dict, config_to_dict
 from flare_cli.config.schema import Config, setting
 from flare_cli.config.tables import read_tables
+from flare_cli.config.versions import known_version
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.optimiser import Adam
@@ -25,6 +26,8 @@ from flare_cli.head.open_head import content_digest
 from flare_cli.subject.track import Track
 
 CHECKPOINT = "checkpoint.safetensors"
+# `checkpoint` in the header; `version` is that of the avatar in it. Files of version 1, of before 0.2.0, state none.
+CHECKPOINT_VERSION = 2
 START_AGAIN = "start again with --fresh"
 
 
@@ -43,7 +46,11 @@ class CheckpointWriter:
 
     def __init__(self, path: Path, config: Config, track: Track) -> None:
         self._path = path
-        self._belongs_to = {"config": config_to_dict(config), "subject": _identity(track)}
+        self._about = {
+            "checkpoint": CHECKPOINT_VERSION,
+            "config": config_to_dict(config),
+            "subject": _identity(track),
+        }
         self._thread = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
 
@@ -57,7 +64,7 @@ class CheckpointWriter:
         state = {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].state_dict().items()}
         state |= optimiser.tensors()
         copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-        header = avatar_header(avatar, {"position": asdict(position), **self._belongs_to})
+        header = avatar_header(avatar, {"position": asdict(position), **self._about})
         self._written = self._thread.submit(save_tensors, self._path, copies, header)
 
     def _settle(self) -> None:
@@ -82,6 +89,10 @@ def load_checkpoint(
     `track` is of the training frames, at the size of the pictures that are fitted.
     """
     tensors, header = load_tensors(path)
+    stated = header.get("checkpoint", 1)
+    known_version(stated, CHECKPOINT_VERSION, str(path), error=AvatarError, again=START_AGAIN)
+    if "subject" not in header:  # the first files of version 1
+        raise AvatarError(f"{path} is of an early flare, and does not say whose fit it is of", hint=START_AGAIN)
     avatar_tensors = part_of(tensors, "avatar")
     avatar = build_avatar(avatar_tensors, header, path, device)
     checkpoint_config = config_from_dict(header.get("config"), f"{path}, config")

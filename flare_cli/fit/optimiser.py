@@ -87,11 +87,18 @@ class Adam:
         return state
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` returned. Raises `AvatarError` for the state of something else."""
+        """Put back what `tensors` returned. Raises `AvatarError` for the state of something else.
+
+        The first checkpoints hold no rates, as no fit was ever slowed down then: those of the stage stay.
+        """
+        has_rates = any(name.endswith(".start") for name in tensors)
         for name, tensor in self.tensors().items():
-            if name not in tensors or tensors[name].shape != tensor.shape:
+            if name.endswith(".start") and not has_rates:
+                continue
+            # The one light of an avatar of before version 4 is the first of several now: as many numbers, an axis more.
+            if name not in tensors or tensors[name].numel() != tensor.numel():
                 raise AvatarError(f"the checkpoint lacks a whole {name}", hint="start again with --fresh")
-            tensor.copy_(tensors[name])
+            tensor.copy_(tensors[name].view_as(tensor))
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
+from flare_cli.config.versions import known_version
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError, HeadError
 from flare_cli.head.model import ArkitMap, HeadModel, LandmarkEmbedding
@@ -121,8 +122,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, header = load_tensors(path)
     except AvatarError as error:
         raise HeadError(error.message, hint=ADD_AGAIN) from error
-    if header.get("version") != FORMAT_VERSION:
-        raise HeadError(f"{path} is of version {header.get('version')}, not {FORMAT_VERSION}", hint=ADD_AGAIN)
+    known_version(header.get("version"), FORMAT_VERSION, str(path), error=HeadError, again=ADD_AGAIN)
     return tensors, header
 
 

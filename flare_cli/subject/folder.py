@@ -27,6 +27,7 @@ from torch import Tensor
 
 from flare_cli.config.schema import setting
 from flare_cli.config.tables import bounded, read_tables, shown
+from flare_cli.config.versions import known_version
 from flare_cli.data.atomic import write_text_whole
 from flare_cli.data.checked import member, numbers
 from flare_cli.data.image import LARGEST_EDGE
@@ -212,11 +213,7 @@ class _Sidecar:
 
 def _read_sidecar(path: Path) -> _Sidecar:
     value = read_json(path)
-    if value.get("version", SIDECAR_VERSION) != SIDECAR_VERSION:
-        raise SubjectError(
-            f"{path} is of version {shown(value['version'])}, this program reads {SIDECAR_VERSION}",
-            hint="install the flare version that wrote it, or run `flare preprocess` again",
-        )
+    known_version(value.get("version", 1), SIDECAR_VERSION, str(path), error=SubjectError, again=AGAIN)
     sidecar = read_tables(_Sidecar, value, str(path), error=SubjectError, hint=AGAIN)
     if len(sidecar.size) != 2 or not all(1 <= edge <= LARGEST_EDGE for edge in sidecar.size):
         raise SubjectError(f"{path}: size is {shown(sidecar.size)}, not height and width in pixels", hint=AGAIN)

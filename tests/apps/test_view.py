@@ -24,7 +24,7 @@ from flare_cli.errors import FlareError
 from flare_cli.fit.run_folder import load_run
 from flare_cli.parallel.progress import quiet
 from flare_cli.show.track_pictures import draw_track, to_bytes
-from flare_cli.show.viewing.server import Address, Listening
+from flare_cli.show.viewing.address import Address, Listening
 from flare_cli.show.viewing.studio import RECORDING
 from flare_cli.show.viewing.view import OWN_LIGHT, Mode, View
 from flare_cli.synthetic.recording import make_synthetic_subject

@@ -67,6 +67,16 @@ def test_other_version_and_other_head_are_refused(avatar: Avatar, tmp_path: Path
         load_avatar(path)
 
 
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_hash_grid_of_few_levels_is_read(levels: int, open_head, tmp_path: Path):
+    """One level has the coarsest resolution, not the finest."""
+    sizes = [f"material.levels={levels}", "material.base_resolution=4", "material.finest_resolution=512"]
+    config = load_config("demo", [*sizes, "light.visibility=false"])
+    avatar = Avatar(open_head, torch.zeros(open_head.n_shape), stage_spec(config, config.stage[0], subdivisions=0))
+    save_avatar(tmp_path / "avatar.safetensors", avatar, {})
+    assert load_avatar(tmp_path / "avatar.safetensors")[0].spec == avatar.spec
+
+
 def test_half_written_file_never_replaces_a_whole_one(avatar: Avatar, tmp_path: Path):
     path = tmp_path / "avatar.safetensors"
     save_avatar(path, avatar, {})

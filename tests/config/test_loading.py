@@ -128,3 +128,24 @@ def test_every_setting_is_explained():
         cls = type(table.default[0]) if isinstance(table.default, tuple) else type(table.default)
         for field in dataclasses.fields(cls):
             assert field.metadata["help"], f"{table.name}.{field.name}"
+
+
+def test_settings_that_were_taken_out_are_left_out_where_they_did_nothing(tmp_path: Path):
+    path = tmp_path / "old.toml"
+    path.write_text("[material]\nspecular = 0.0\n[track]\nturning = 2.0\n[[stage]]\nmesh_smoothing = 0\n")
+    assert load_config(str(path)) == Config()
+    path.write_text("[[stage]]\n[[stage]]\nmesh_smoothing = 4\n")
+    with pytest.raises(ConfigError, match=r"\[stage\] mesh_smoothing: was taken out in 0.2.0"):
+        load_config(str(path))
+    path.write_text("version = 2\n[material]\nspecular = 0.0\n")
+    with pytest.raises(ConfigError, match="specular: unknown key"):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "1.5", "true", "'2'", "[]", "nan"])
+def test_versions_that_are_none_are_refused(version: str, tmp_path: Path):
+    path = tmp_path / "old.toml"
+    path.write_text(f"version = {version}\n")
+    with pytest.raises(ConfigError, match="this flare reads versions 1 to 2") as refused:
+        load_config(str(path))
+    assert refused.value.hint == "leave the line out"

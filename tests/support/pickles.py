@@ -130,6 +130,9 @@ def hostile(canary: str) -> dict[str, bytes]:
         ),
         "sparse indices out of bounds": dump(_with_index(99)),
         "sparse indices below zero": dump(_with_index(-1)),
+        "a type that numpy lacks": filled_array(
+            b"K\x01\x85", named("numpy", "dtype") + b"U\x02f1K\0K\x01\x87R", b"U\x01x"
+        ),
         "chumpy function": protocol2(named("chumpy.ch", "MatVecMult") + b")\x81"),
         "chumpy module": protocol2(named("chumpy.utils", "os") + b"."),
         "chumpy lambda": protocol2(named("chumpy.ch", "Ch") + b")\x81}" + text("x") + named("os", "system") + b"sb"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,11 @@ from flare_cli.apps.batch.manifest import Entry, find_recordings
 from flare_cli.apps.batch.on_ray import OnRay, ray_is_here
 from flare_cli.apps.batch.slurm import write_slurm
 from flare_cli.apps.batch.stages import Outcome, kept_stages
+from flare_cli.apps.batch.storage import Storage
 from flare_cli.apps.batch.summary import SummaryFiles, rows_of, write_summary
 from flare_cli.apps.batch.work import Defaults, Stage, Work, is_begun, is_done, known_formats, plan, read_record
 from flare_cli.data.folder_lock import alone_in
+from flare_cli.errors import FlareError
 
 PATIENCE = 60.0  # seconds that a batch waits for another one to write its summary
 
@@ -64,6 +67,7 @@ def batch(request: BatchRequest, show: ShowBoard, say: Callable[[str], None]) ->
     `show` is called whenever something begins or ends, `say` with what a user should know.
     """
     known_formats(request.defaults.export)
+    _check_places(request)
     entries = find_recordings(request.inputs)
     if request.only is not None:
         first, last = request.only
@@ -94,6 +98,18 @@ def batch(request: BatchRequest, show: ShowBoard, say: Callable[[str], None]) ->
             files = write_summary(request.out, rows, seconds)
     failed = sum(row.state == "failed" for row in rows)
     return BatchResult(subjects=len(works), failed=failed, outcomes=outcomes, files=files)
+
+
+def _check_places(request: BatchRequest) -> None:
+    """Raises `FlareError` where the output is a URL, `BackendError` for storage that can't be used."""
+    url = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(request.out))  # of more than one letter: a drive has one
+    if url is not None:
+        raise FlareError(
+            f"-o {request.out} is a URL, not a folder",
+            hint=f"name a folder of each machine's own with -o, and --storage {url[1]}://... beside it",
+        )
+    if request.defaults.storage is not None:
+        Storage(request.defaults.storage)
 
 
 def _left(works: Sequence[Work], kept: Mapping[str, Sequence[Outcome]]) -> list[Work]:

@@ -71,4 +71,5 @@ def _options(defaults: Defaults, config: str | None) -> list[str]:
     for option, value in (("--config", config), ("--fps", defaults.fps), ("--max-frames", defaults.max_frames)):
         words += [] if value is None else [option, str(value)]
     words += [word for override in defaults.overrides for word in ("--set", override)]
+    words += [] if defaults.storage is None else ["--storage", defaults.storage]
     return [*words, *(["--overwrite"] if defaults.overwrite else [])]

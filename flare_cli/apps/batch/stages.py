@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from flare_cli.apps.batch.storage import stored
 from flare_cli.apps.batch.work import BEFORE, Stage, Work, begin, is_done, note, read_record
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.export import ExportRequest, export
@@ -69,7 +70,7 @@ def run_stage(before: Outcome | None, work: Work, stage: Stage, place: Place) ->
         return Outcome(name=work.name, stage=stage, state="skipped")
     started = time.monotonic()
     try:
-        with _at_most(place.cores), alone_in(work.notes(stage), wait=place.patience):
+        with _at_most(place.cores), alone_in(work.notes(stage), wait=place.patience), stored(work, stage):
             outcome = _kept_or_made(work, stage, place)
     except FlareError as error:
         return failed(work, stage, error, started)
@@ -81,8 +82,13 @@ def run_stage(before: Outcome | None, work: Work, stage: Stage, place: Place) ->
 
 
 def kept_stages(work: Work) -> list[Outcome]:
-    """The stages that have nothing left to do, nor those before them; none where what is there can't be read."""
+    """The stages that have nothing left to do, nor those before them; none where what is there can't be read.
+
+    Of object storage nothing is known before a stage has fetched it: it says itself that it kept what it found.
+    """
     kept: list[Outcome] = []
+    if work.storage is not None:
+        return kept
     try:
         record = read_record(work)
         for stage in work.stages:

@@ -24,6 +24,7 @@ from flare_cli.apps.export import SINGLE, SUFFIXES
 from flare_cli.config.loading import config_to_dict, load_config
 from flare_cli.config.schema import setting
 from flare_cli.config.tables import read_tables
+from flare_cli.config.versions import known_version
 from flare_cli.data.json_file import read_json, write_json
 from flare_cli.errors import AvatarError, FlareError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
@@ -41,7 +42,10 @@ _DAMAGED = "delete the subject's folder, and it is made again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What holds for every subject whose entry says nothing else; `config` is a name, no longer None."""
+    """What holds for every subject whose entry says nothing else; `config` is a name, no longer None.
+
+    `storage` is the URL of object storage that holds what the stages make, for machines without a common folder.
+    """
 
     stages: tuple[Stage, ...] = STAGES
     config: str = "default"
@@ -53,13 +57,14 @@ class Defaults:
     max_frames: int | None = None
     texture_size: int = 2048
     overwrite: bool = False
+    storage: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """What a stage was begun with: `key` is the digest of it and of all before it. `seconds` None: it was not ended."""
 
-    version: int = setting(VERSION, "layout of the file", low=VERSION, high=VERSION)
+    version: int = setting(VERSION, "layout of the file")
     key: str = setting("", "digest")
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = setting(None, "seconds that it took", low=0)
@@ -82,6 +87,7 @@ class Work:
     settings: Mapping[Stage, dict[str, Any]]
     formats: tuple[str, ...]
     overwrite: bool
+    storage: str | None = None
 
     @property
     def subject(self) -> Path:
@@ -150,7 +156,7 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
     assert entry.name is not None
     config, overrides = entry.config or defaults.config, (*defaults.overrides, *entry.set)
     fit = config_to_dict(load_config(config, overrides))
-    del fit["run"]  # says how it is computed, not what
+    del fit["version"], fit["run"]  # how it is written and computed, not what
     given = is_subject(Path(entry.input)) and (entry.test is None or is_subject(Path(entry.test)))
     return Work(
         name=entry.name,
@@ -173,17 +179,20 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
         },
         formats=known_formats(entry.export or defaults.export),
         overwrite=defaults.overwrite,
+        storage=defaults.storage,
     )
 
 
 def read_record(work: Work) -> dict[Stage, Made]:
     """What was noted of each stage. Raises `SubjectError` if that is damaged."""
     notes: dict[Stage, Path] = {stage: work.notes(stage) / MADE for stage in STAGES}
-    return {
-        stage: read_tables(Made, read_json(path, hint=_DAMAGED), str(path), error=SubjectError, hint=_DAMAGED)
-        for stage, path in notes.items()
-        if path.is_file()
-    }
+    return {stage: _read_made(path) for stage, path in notes.items() if path.is_file()}
+
+
+def _read_made(path: Path) -> Made:
+    values = read_json(path, hint=_DAMAGED)
+    known_version(values.get("version"), VERSION, str(path), error=SubjectError, again=_DAMAGED)
+    return read_tables(Made, values, str(path), error=SubjectError, hint=_DAMAGED)
 
 
 def note(work: Work, stage: Stage, made: Made) -> None:

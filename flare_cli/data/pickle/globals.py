@@ -81,7 +81,10 @@ class DType(Shell):
             return np.dtype(object)
         if not DTYPE.fullmatch(self._text):
             raise Refused(f"an array of type {self._text[:40]!r}")
-        dtype = np.dtype(self._text)
+        try:
+            dtype = np.dtype(self._text)
+        except (TypeError, ValueError, OverflowError) as error:  # f1, and sizes beyond all
+            raise Refused(f"an array of type {self._text[:40]!r}") from error
         if self.state is None:
             return dtype
         state = self.state

@@ -31,7 +31,11 @@ def load_torch_pickle(path: Path) -> Any:
 
     Raises `PickleError`, naming what was refused, before anything of it runs.
     """
-    data = read_bounded(path)
+    return loads(read_bounded(path), path)
+
+
+def loads(data: bytes, path: Path) -> Any:
+    """The value that `data`, the content of `path`, holds."""
     try:
         return _of_archive(data) if data[:2] == b"PK" else _of_legacy(data)
     except Refused as error:

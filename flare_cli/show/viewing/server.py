@@ -19,13 +19,12 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from flare_cli.errors import FileError, FlareError
+from flare_cli.show.viewing.address import FIRST_PORT, LOOPBACK, Address, Listening
 
-FIRST_PORT = 8350
-LOOPBACK = "127.0.0.1"
 ALL = ("0.0.0.0", "::")  # hosts that stand for every address of this computer
 PAGE = {
     "": ("live.html", "text/html"),
@@ -67,29 +66,6 @@ class Service(Protocol):
     def answer(self, name: str, data: bytes, label: str) -> Answer:
         """Do what was asked. Raises `FlareError` for anything that can't be done; called from many threads."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where the page is: for a browser on this computer, and how to get there from another one."""
-
-    url: str
-    ssh: str
-
-
-OnOpen: TypeAlias = Callable[[Address], object]
-"""Told where a page is, once it can be opened."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
-    """Where to listen: an address of this computer, and a port; without one `FIRST_PORT`, or any that is free."""
-
-    host: str = LOOPBACK
-    port: int | None = None
-
-
-THIS_COMPUTER = Listening()
 
 
 @final

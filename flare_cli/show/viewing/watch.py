@@ -9,8 +9,9 @@ from typing import Any, final
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.render.raster.interface import Rasterizer
 from flare_cli.show.filming.performance import Performance
+from flare_cli.show.viewing.address import Address, Listening
 from flare_cli.show.viewing.desk import Desk
-from flare_cli.show.viewing.server import Address, Listening, PageServer
+from flare_cli.show.viewing.server import PageServer
 from flare_cli.show.viewing.service import ViewingService
 from flare_cli.show.viewing.studio import Studio
 

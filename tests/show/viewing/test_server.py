@@ -9,7 +9,8 @@ import pytest
 
 from flare_cli.errors import FlareError
 from flare_cli.show.viewing import server
-from flare_cli.show.viewing.server import Answer, Listening, PageServer, is_this_computer
+from flare_cli.show.viewing.address import Listening
+from flare_cli.show.viewing.server import Answer, PageServer, is_this_computer
 
 FREE = Listening(port=0)
 

@@ -11,8 +11,9 @@ from support.page import PageClient, rgb
 from flare_cli.data.hdr import save_hdr
 from flare_cli.data.video import VideoReader
 from flare_cli.head.arkit import ARKIT_NAMES
+from flare_cli.show.viewing.address import Listening
 from flare_cli.show.viewing.desk import Desk
-from flare_cli.show.viewing.server import Listening, PageServer
+from flare_cli.show.viewing.server import PageServer
 from flare_cli.show.viewing.service import MOST_FRAMES, ViewingService
 from flare_cli.show.viewing.studio import RECORDING, Studio
 from flare_cli.show.viewing.view import View
