@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,9 +12,10 @@ import typer
 
 from flare_cli import __version__
 from flare_cli.cli import batch, console, film
+from flare_cli.cli import export as exporting
 from flare_cli.cli import view as viewing
 from flare_cli.cli.head import app as head_app
-from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, RunArgument, finite
+from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, finite
 from flare_cli.cli.results import number, show, show_recording
 from flare_cli.errors import FlareError, file_error
 
@@ -41,21 +41,6 @@ app.add_typer(head_app, name="head")
 
 
 MapStops = Annotated[float, typer.Option(help="stops for --relight-envmap; 0 takes maps as they are", **STOPS)]
-
-
-class TextureFormat(str, Enum):
-    """How a GLB keeps its textures."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-
-
-class RigProfile(str, Enum):
-    """Whose names the morph targets and bones of a GLB have."""
-
-    ARKIT = "arkit"
-    RPM = "rpm"
 
 
 def _version(value: bool) -> bool:
@@ -354,54 +339,7 @@ app.command()(film.animate)
 app.command()(viewing.view)
 
 
-@app.command(
-    epilog="\b\nflare export runs/me --driver talk -o out\nflare export runs/me --format usdz --driver me2.mp4 -o out\n"
-    "flare export runs/me --format ply-sequence --driver capture.csv -o out\nflare export runs/me --format exr -o out"
-)
-def export(
-    run: RunArgument = None,
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="glb, usd, usdz, obj; html, a page that shows it; obj-sequence or ply-sequence, a mesh for each frame"
-            " of --driver; textures alone; hdr or exr, the light of the recording",
-        ),
-    ] = "glb",
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
-    texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 2048,
-    textures: Annotated[
-        TextureFormat,
-        typer.Option(help="how a GLB keeps them: jpeg opens everywhere, png loses nothing, webp is smallest"),
-    ] = TextureFormat.JPEG,
-    profile: Annotated[
-        RigProfile,
-        typer.Option(
-            help="names in GLB and USD: ARKit's 52, or with 15 visemes and bones as Ready Player Me's avatars have"
-        ),
-    ] = RigProfile.ARKIT,
-    driver: Annotated[
-        Path | None,
-        typer.Option(
-            help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"
-        ),
-    ] = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Write the avatar for other 3D programs and browsers: mesh, textures, skeleton and the 52 ARKit morph targets."""
-    from flare_cli.apps.export import ExportRequest
-    from flare_cli.apps.export import export as run_export
-
-    request = ExportRequest(
-        run=run, kind=kind, out=out, texture_size=texture_size, texture_format=textures.value, profile=profile.value,
-        driver=driver, device=device,
-    )  # fmt: skip
-    with console.progress_bars() as progress:
-        result = run_export(request, progress)
-    show(f"exported {result.file}", asdict(result), as_json)
-
-
+app.command(epilog=exporting.EXAMPLES)(exporting.export)
 app.command(epilog=batch.EXAMPLES)(batch.batch)
 
 
