@@ -61,8 +61,8 @@ class ExportRequest:
     `driver` is anything that `drivers.load_driver` takes: a GLB or USD gets it as a clip, a page beside the presets, a
     sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's,
     `detail` theirs and a page's. `lods` further GLBs have half as many vertices each, and textures half as large;
-    `compress` and they want glTF-Transform. `webcam` is a folder with MediaPipe's face tracker, which a page then has in
-    it. The files are called `name`, or as the run.
+    `compress` and they want glTF-Transform. `webcam` is a folder with MediaPipe's face tracker, for a page. The files
+    are called `name`, or as the run.
     """
 
     kind: str

@@ -53,56 +53,64 @@ class Compressor(str, Enum):
     KTX2 = "ktx2"
 
 
+Kind = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="glb, usd, usdz, obj; html, a page that shows it; obj-sequence or ply-sequence, a mesh for each frame"
+        " of --driver; textures alone; hdr or exr, the light of the recording",
+    ),
+]
+Out = Annotated[Path, typer.Option("-o", "--out", help="folder for the files")]
+TextureSize = Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)]
+Textures = Annotated[
+    TextureFormat, typer.Option(help="how a GLB keeps them: jpeg opens everywhere, png loses nothing, webp is smallest")
+]
+Rig = Annotated[
+    RigProfile,
+    typer.Option(
+        help="names in GLB and USD: arkit, the 52; rpm, with 15 visemes and a skeleton as Ready Player Me's avatars"
+        " have; unreal, as Live Link Face sends them; vrm, a VRM 1.0 file"
+    ),
+]
+Mesh = Annotated[
+    MeshDetail,
+    typer.Option(help="of GLB, USD and page: light, what is finer is a normal texture; full, all triangles"),
+]
+Lods = Annotated[
+    int, typer.Option(help="so many coarser GLBs too, each of half the vertices (wants gltf-transform)", min=0, max=4)
+]
+Compress = Annotated[
+    Compressor | None,
+    typer.Option(
+        help="GLB: meshopt, a third of the size; draco; ktx2 textures: for programs that read them"
+        " (wants gltf-transform)"
+    ),
+]
+Driver = Annotated[
+    Path | None,
+    typer.Option(help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"),
+]
+Webcam = Annotated[
+    Path | None,
+    typer.Option(
+        help="html: a folder with face_landmarker.task and @mediapipe/tasks-vision, to move the face by a webcam"
+    ),
+]
+
+
 def export(
     run: RunArgument = None,
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="glb, usd, usdz, obj; html, a page that shows it; obj-sequence or ply-sequence, a mesh for each frame"
-            " of --driver; textures alone; hdr or exr, the light of the recording",
-        ),
-    ] = "glb",
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
-    texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 2048,
-    textures: Annotated[
-        TextureFormat,
-        typer.Option(help="how a GLB keeps them: jpeg opens everywhere, png loses nothing, webp is smallest"),
-    ] = TextureFormat.JPEG,
-    profile: Annotated[
-        RigProfile,
-        typer.Option(
-            help="names in GLB and USD: arkit, the 52; rpm, with 15 visemes and a skeleton as Ready Player Me's avatars"
-            " have; unreal, as Live Link Face sends them; vrm, a VRM 1.0 file"
-        ),
-    ] = RigProfile.ARKIT,
-    mesh: Annotated[
-        MeshDetail,
-        typer.Option(help="of GLB, USD and page: light, what is finer is a normal texture; full, all triangles"),
-    ] = MeshDetail.LIGHT,
-    lods: Annotated[
-        int,
-        typer.Option(help="so many coarser GLBs too, each of half the vertices (wants gltf-transform)", min=0, max=4),
-    ] = 0,
-    compress: Annotated[
-        Compressor | None,
-        typer.Option(
-            help="GLB: meshopt a third of the size, draco, or ktx2 textures, for programs that read them "
-            "(wants gltf-transform)"
-        ),
-    ] = None,
-    driver: Annotated[
-        Path | None,
-        typer.Option(
-            help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"
-        ),
-    ] = None,
-    webcam: Annotated[
-        Path | None,
-        typer.Option(
-            help="html: a folder with face_landmarker.task and @mediapipe/tasks-vision, to move the face by a webcam"
-        ),
-    ] = None,
+    kind: Kind = "glb",
+    out: Out = Path("out"),
+    texture_size: TextureSize = 2048,
+    textures: Textures = TextureFormat.JPEG,
+    profile: Rig = RigProfile.ARKIT,
+    mesh: Mesh = MeshDetail.LIGHT,
+    lods: Lods = 0,
+    compress: Compress = None,
+    driver: Driver = None,
+    webcam: Webcam = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
