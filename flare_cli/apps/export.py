@@ -147,13 +147,15 @@ def _check(request: ExportRequest) -> None:
             f"--format {request.kind} is of a performance",
             hint="name one: --driver talk, or what `flare animate` takes",
         )
+    _check_glb(request)
+    if request.webcam is not None:
+        if request.kind != "html":
+            raise AvatarError("--webcam is of pages", hint="use --format html")
+        face_tracker(request.webcam)
     if request.kind in ("usd", "usdz"):
         usd_package()
     if request.kind == "exr":
         exr_package()
-    _check_glb(request)
-    if request.webcam is not None and request.kind != "html":
-        raise AvatarError("--webcam is of pages", hint="use --format html")
 
 
 def _check_glb(request: ExportRequest) -> None:
