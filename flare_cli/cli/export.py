@@ -10,14 +10,16 @@ from typing import Annotated
 import typer
 
 from flare_cli.cli import console
-from flare_cli.cli.options import AsJson, Device, RunArgument
+from flare_cli.cli.options import AsJson, Device, RunArgument, examples
 from flare_cli.cli.results import show
 
-EXAMPLES = (
-    "\b\nflare export runs/me --driver talk -o out\nflare export runs/me --profile unreal --lods 2 -o out\n"
-    "flare export runs/me --format html --webcam mediapipe -o out\n"
-    "flare export runs/me --format usdz --driver me2.mp4 -o out\n"
-    "flare export runs/me --format ply-sequence --driver capture.csv -o out\nflare export runs/me --format exr -o out"
+EXAMPLES = examples(
+    "flare export runs/me --driver talk -o out",
+    "flare export runs/me --profile unreal --lods 2 -o out",
+    "flare export runs/me --format html --webcam mediapipe -o out",
+    "flare export runs/me --format usdz --driver me2.mp4 -o out",
+    "flare export runs/me --format ply-sequence --driver capture.csv -o out",
+    "flare export runs/me --format exr -o out",
 )
 
 

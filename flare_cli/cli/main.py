@@ -15,7 +15,7 @@ from flare_cli.cli import batch, console, film
 from flare_cli.cli import export as exporting
 from flare_cli.cli import view as viewing
 from flare_cli.cli.head import app as head_app
-from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, finite
+from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, examples, finite
 from flare_cli.cli.results import number, show, show_recording
 from flare_cli.errors import FlareError, file_error
 
@@ -60,8 +60,11 @@ def _root(
 
 
 @app.command(
-    epilog="\b\nflare preprocess me.mp4 -o me\nflare preprocess me.mp4 -o me --fps 15 --size 384 --overwrite\n"
-    "flare preprocess DATASET -o me --head flame-2023"
+    epilog=examples(
+        "flare preprocess me.mp4 -o me",
+        "flare preprocess me.mp4 -o me --fps 15 --size 384 --overwrite",
+        "flare preprocess DATASET -o me --head flame-2023",
+    )
 )
 def preprocess(
     video: Annotated[Path, typer.Argument(help="a video of one person, or the folder of another program's data set")],
@@ -134,7 +137,9 @@ def _import(
     show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
 
 
-@app.command()
+@app.command(
+    epilog=examples("flare convert me -o for_imavatar", "flare convert me --to gaussian-avatars -o for_gaussians")
+)
 def convert(
     subject: Annotated[Path, typer.Argument(help="subject folder, made by `flare preprocess`")],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder to write, new or empty")],
@@ -149,7 +154,13 @@ def convert(
     show(f"written {result.folder}", asdict(result), as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flare fit me -o runs/me",
+        "flare fit me --config cpu --set stage.0.steps=500 --view",
+        "flare fit me --vram 6 --set track.refine=true --write-track",
+    )
+)
 def fit(
     subject: Annotated[Path, typer.Argument(help="subject folder, made by `flare preprocess`")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="run folder; by default runs/SUBJECT")] = None,
@@ -223,8 +234,12 @@ def _fitting(subject: Path) -> tuple[object, ...]:
 
 @app.command(
     "eval",
-    epilog="\b\nflare eval runs/me\nflare eval runs/me --subject me2 --refine-test\n"
-    "flare eval runs/me --predictions pictures --relight-envmap sunset",
+    epilog=examples(
+        "flare eval runs/me",
+        "flare eval runs/me --subject me2 --refine-test",
+        "flare eval runs/me --predictions pictures --relight-envmap sunset",
+        "flare eval runs/dev-1 runs/dev-2 --truth -o table",
+    ),
 )
 def evaluate(
     runs: Annotated[
@@ -334,16 +349,16 @@ def _evaluate_truth(
     console.show_facts("", [("file", path) for path in result.files])
 
 
-app.command()(film.relight)
-app.command()(film.animate)
-app.command()(viewing.view)
+app.command(epilog=film.RELIGHT_EXAMPLES)(film.relight)
+app.command(epilog=film.ANIMATE_EXAMPLES)(film.animate)
+app.command(epilog=viewing.EXAMPLES)(viewing.view)
 
 
 app.command(epilog=exporting.EXAMPLES)(exporting.export)
 app.command(epilog=batch.EXAMPLES)(batch.batch)
 
 
-@app.command()
+@app.command(epilog=examples("flare demo", "flare demo -o /tmp/demo --device cpu"))
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for everything that the demo makes")] = Path("demo"),
     device: Device = "auto",
@@ -362,7 +377,7 @@ def demo(
     console.show_facts("look at", list(result.pictures.items()))
 
 
-@app.command()
+@app.command(epilog=examples("flare synth dev-1 -o bench/dev-1", "flare synth dev-1 -o small --size 128 --samples 16"))
 def synth(
     recipe: Annotated[str, typer.Argument(help="a subject of the benchmark by name, or the path of a .toml file")],
     out: Annotated[Path, typer.Option("-o", "--out", help="the folder to make")],
@@ -391,7 +406,7 @@ def synth(
     show(f"recording {result.folder}", asdict(result), as_json, then=() if subject is None else _fitting(subject))
 
 
-@app.command()
+@app.command(epilog=examples("flare bench", "flare bench me --size 512 --json"))
 def bench(
     subject: Annotated[Path | None, typer.Argument(help="a subject folder: time the steps of a fit to it too")] = None,
     size: PictureSize = None,
@@ -410,7 +425,7 @@ def bench(
         console.show_text(markdown(result))
 
 
-@app.command()
+@app.command(epilog=examples("flare doctor", "flare doctor --json"))
 def doctor(as_json: AsJson = False) -> None:
     """Say what is installed, which backends run, what is missing and how to get it."""
     from flare_cli.apps.doctor import examine
