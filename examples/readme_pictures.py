@@ -1,9 +1,10 @@
 """Make the pictures of README.md in docs/images from a synthetic person: no download, nobody's consent.
 
-python examples/readme_pictures.py [FOLDER] [--three node_modules/three] [--skip-browser]
+python examples/readme_pictures.py [FOLDER] [--three node_modules/three] [--blender PYTHON] [--skip-browser]
 
-FOLDER keeps the recording and the avatar for the next time. The picture of the GLB is drawn by a browser: it wants
-Chromium, and three.js (`npm install three` in any folder).
+FOLDER keeps the recording and the avatar for the next time. The pictures of the page and the GLB are drawn by a
+browser: they want Chromium, and three.js (`npm install three` in any folder). Blender's wants a Python with the package
+bpy; without --blender it stays as it was.
 """
 
 import argparse
@@ -33,6 +34,9 @@ from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.show.track_pictures import sheet
 from flare_cli.synthetic.recording import make_synthetic_subject
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.browser import Browser
+
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PAGE = Path(__file__).with_suffix(".html")
 SIZE, SAMPLES, FRAMES = 384, 32, 48
@@ -52,7 +56,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("out/readme"))
     parser.add_argument("--three", type=Path, default=Path("node_modules/three"), help="the npm package's folder")
-    parser.add_argument("--skip-browser", action="store_true", help="leave the picture of the GLB alone")
+    parser.add_argument("--blender", type=Path, help="a Python that has bpy")
+    parser.add_argument("--skip-browser", action="store_true", help="leave the pictures of page and GLB alone")
     options = parser.parse_args()
     subject, run = options.folder / "subject", options.folder / "run"
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -64,9 +69,12 @@ def main() -> int:
     try:
         if not options.skip_browser:
             browser_picture(run, options.folder / "export", options.three)
+            page_picture(run, options.folder / "export")
     except NoBrowserPictureError as error:
-        print(f"{IMAGES / 'glb.webp'} is left as it was: {error} (or say --skip-browser)", file=sys.stderr)
+        print(f"the pictures by a browser are not all new: {error} (or say --skip-browser)", file=sys.stderr)
         return 1
+    if options.blender is not None:
+        blender_picture(run, options.folder / "export", options.blender)
     return 0
 
 
@@ -142,6 +150,30 @@ def browser_picture(run: Path, folder: Path, three: Path) -> None:
     png = folder / "browser.png"
     png.write_bytes(base64.b64decode(said[1]))
     still("glb", png)
+
+
+def page_picture(run: Path, folder: Path) -> None:
+    """The page of `--format html`, opened from disk, with a smile."""
+    page = export(ExportRequest(run=run, kind="html", out=folder), quiet).file.resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        browser = Browser(Path(scratch), 900, 600)
+        try:
+            browser.open(page, "mouthSmileLeft=0.6&mouthSmileRight=0.6&browInnerUp=0.5&yaw=15&light=sunset")
+            write("page", [Image.fromarray(browser.picture())], quality=90)
+        finally:
+            browser.close()
+
+
+def blender_picture(run: Path, folder: Path, python: Path) -> None:
+    """The exported GLB as Blender's path tracer draws it."""
+    glb, png = export(ExportRequest(run=run, kind="glb", out=folder), quiet).file, folder / "blender.png"
+    light = IMAGES.parents[1] / "assets" / "env_maps" / f"{LIGHT}.hdr"
+    shapes = ["mouthSmileLeft=0.7", "mouthSmileRight=0.7", "browInnerUp=0.6"]
+    script = Path(__file__).with_name("blender_picture.py")
+    subprocess.run([python, script, glb, png, light, *shapes], check=True, stdout=subprocess.DEVNULL)
+    with Image.open(png) as picture:
+        grey = Image.new("RGBA", picture.size, (48, 52, 58, 255))
+        write("blender", [Image.alpha_composite(grey, picture.convert("RGBA")).convert("RGB")], quality=90)
 
 
 def page_after_loading(browser: str, page: Path, profile: Path) -> str:

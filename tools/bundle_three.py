@@ -12,8 +12,9 @@ from pathlib import Path
 VIEWER = Path(__file__).parents[1] / "flare_cli" / "assets" / "viewer"
 PARTS = """
 export {
-  AnimationMixer, Color, DataTexture, EquirectangularReflectionMapping, LinearFilter, LinearSRGBColorSpace, LoopRepeat,
-  PerspectiveCamera, PMREMGenerator, RGBAFormat, Scene, WebGLRenderer,
+  AnimationMixer, Color, DataTexture, DataUtils, DirectionalLight, EquirectangularReflectionMapping, LinearFilter,
+  LinearSRGBColorSpace, LoopRepeat, PCFShadowMap, PerspectiveCamera, PMREMGenerator, RGBAFormat, Scene, VSMShadowMap,
+  WebGLRenderer,
 } from "three";
 export { OrbitControls } from "three/addons/controls/OrbitControls.js";
 export { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from flare_cli.avatar.bake import Profile, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
+from flare_cli.avatar.bake import Detail, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
 from flare_cli.avatar.completion import completed, completion_of
 from flare_cli.avatar.light import ExplicitLight
+from flare_cli.avatar.profiles import Profile
 from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.hdr import save_hdr
 from flare_cli.data.meshes.gltf import Animation, GltfAvatar, TextureFormat, glb_bytes, write_glb
+from flare_cli.data.meshes.gltf_transform import Compression, compress, gltf_transform, simplify
 from flare_cli.data.meshes.obj import write_obj, write_obj_sequence
 from flare_cli.data.meshes.ply import write_ply_sequence
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, write_textures
 from flare_cli.data.meshes.usd import usd_package, write_usd, write_usdz
 from flare_cli.data.meshes.viewer_page import ViewerPage, write_viewer
+from flare_cli.data.meshes.webcam import FaceTracker, face_tracker
 from flare_cli.drive.drivers import CACHE, load_driver
 from flare_cli.drive.presets import PRESETS
 from flare_cli.drive.transfer import transfer
@@ -57,8 +61,10 @@ class ExportRequest:
     """What `flare export` was asked.
 
     `driver` is anything that `drivers.load_driver` takes: a GLB or USD gets it as a clip, a page beside the presets, a
-    sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's. The
-    files are called `name`, or as the run.
+    sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's,
+    `detail` theirs and a page's. `lods` further GLBs have half as many vertices each, and textures half as large;
+    `compress` and they want glTF-Transform. `webcam` is a folder with MediaPipe's face tracker, for a page. The files
+    are called `name`, or as the run.
     """
 
     kind: str
@@ -67,6 +73,10 @@ class ExportRequest:
     texture_size: int = 2048
     texture_format: TextureFormat = "jpeg"
     profile: Profile = "arkit"
+    detail: Detail = "light"
+    lods: int = 0
+    compress: Compression | None = None
+    webcam: Path | None = None
     driver: Path | None = None
     name: str | None = None
     fill: bool = True
@@ -101,7 +111,7 @@ def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
     run = load_run(request.run or newest_run(), choose_device(request.device))
     completion = completion_of(run.avatar) if request.fill else None
     run = replace(run, avatar=completed(run.avatar, completion))
-    file = request.out / f"{request.name or run.folder.resolve().name}{SUFFIXES[request.kind]}"
+    file = request.out / f"{request.name or run.folder.resolve().name}{_suffix(request)}"
     if request.kind in ("hdr", "exr"):
         written = _light(run, file)
     else:
@@ -142,10 +152,32 @@ def _check(request: ExportRequest) -> None:
             f"--format {request.kind} is of a performance",
             hint="name one: --driver talk, or what `flare animate` takes",
         )
+    _check_glb(request)
+    if request.webcam is not None:
+        if request.kind != "html":
+            raise AvatarError("--webcam is of pages", hint="use --format html")
+        face_tracker(request.webcam)
     if request.kind in ("usd", "usdz"):
         usd_package()
     if request.kind == "exr":
         exr_package()
+
+
+def _check_glb(request: ExportRequest) -> None:
+    """As `_check`, what only GLB files have."""
+    if request.kind != "glb":
+        glb_only = {"--lods": request.lods, "--compress": request.compress, "--profile vrm": request.profile == "vrm"}
+        for option in (option for option, given in glb_only.items() if given):
+            raise AvatarError(f"{option} is of GLB files", hint=f"leave it out of --format {request.kind}")
+    if request.profile == "vrm" and (request.lods or request.compress):
+        raise AvatarError("glTF-Transform does not keep what VRM adds", hint="leave --lods and --compress out")
+    if request.lods or request.compress:
+        gltf_transform()
+
+
+def _suffix(request: ExportRequest) -> str:
+    is_vrm = request.kind == "glb" and request.profile == "vrm"
+    return ".vrm" if is_vrm else SUFFIXES[request.kind]
 
 
 def _rigged(
@@ -153,17 +185,32 @@ def _rigged(
 ) -> _Written:
     """With skeleton and morph targets: a GLB, a page, or USD."""
     profile = "arkit" if request.kind == "html" else request.profile
-    rigged, files = bake_rig(run.avatar, file.stem, textures, profile), [file]
+    rigged, files = bake_rig(run.avatar, file.stem, textures, profile, request.detail), [file]
     if request.kind == "html":
-        write_viewer(file, _page(run, rigged, request, progress))
+        tracker = None if request.webcam is None else face_tracker(request.webcam)
+        write_viewer(file, _page(run, rigged, request, tracker, progress))
     else:
         clips = () if request.driver is None else (_clip(run, rigged, request.driver, request.out / CACHE, progress),)
         rigged = replace(rigged, animations=clips)
         if request.kind == "glb":
-            write_glb(file, rigged, request.texture_format)
+            files = _glbs(file, rigged, request)
         else:
             files = (write_usd if request.kind == "usd" else write_usdz)(file, rigged)
     return _Written(files=files, mesh=rigged.mesh, morph_targets=len(rigged.morphs))
+
+
+def _glbs(file: Path, rigged: GltfAvatar, request: ExportRequest) -> list[Path]:
+    """The GLB, and coarser ones after it; all of them or none."""
+    names = [file.name, *(f"{file.stem}_lod{n}{file.suffix}" for n in range(1, request.lods + 1))]
+    with tempfile.TemporaryDirectory(prefix=".", dir=file.parent) as scratch:
+        for n, name in enumerate(names):
+            made = Path(scratch) / name
+            write_glb(made, replace(rigged, textures=rigged.textures.smaller(2**n)), request.texture_format)
+            if n:
+                simplify(made, 0.5**n)
+            if request.compress is not None:
+                compress(made, request.compress)
+        return [(Path(scratch) / name).replace(file.with_name(name)) for name in names]
 
 
 def _sequence(
@@ -178,7 +225,9 @@ def _sequence(
     return _Written(files=files, mesh=bake_mesh(run.avatar))
 
 
-def _page(run: Run, rigged: GltfAvatar, request: ExportRequest, progress: ProgressCallback) -> ViewerPage:
+def _page(
+    run: Run, rigged: GltfAvatar, request: ExportRequest, tracker: FaceTracker | None, progress: ProgressCallback
+) -> ViewerPage:
     """The avatar in the recording's camera, turned to look at the head, with every bundled map and preset."""
     drivers = [*map(Path, PRESETS), *([] if request.driver is None else [request.driver])]
     clips = tuple(_clip(run, rigged, driver, request.out / CACHE, progress) for driver in drivers)
@@ -195,6 +244,7 @@ def _page(run: Run, rigged: GltfAvatar, request: ExportRequest, progress: Progre
         },
         camera_position=(x, y, z),
         fov_y=2 * math.degrees(math.atan(half_height)),
+        tracker=tracker,
     )
 
 

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.completion import Completion
+from flare_cli.avatar.mesh import Topology
+from flare_cli.avatar.normal_texture import bake_normals
+from flare_cli.avatar.profiles import Profile, naming, skin, vrm
 from flare_cli.avatar.texture import fill_gutters, rasterize_uv
-from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part, Skin
+from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.arkit_motion import ArkitMotion
-from flare_cli.head.joints import JOINT_NAMES
+from flare_cli.head.joints import Joint
 from flare_cli.head.visemes import talking_shapes
 from flare_cli.render.colour import srgb_from_linear
 from flare_cli.render.light.samples import even_samples, sum_light
@@ -28,9 +31,8 @@ from flare_cli.render.light.shading import LEAST_ESCAPE
 POSED_AT_ONCE = 8  # frames of a sequence
 CHUNK = 1 << 16  # texels whose materials are evaluated at once: some 40 MB of features and hidden values
 
-Profile: TypeAlias = Literal["arkit", "rpm"]
-"""Which morph targets and bone names: ARKit's alone, or what programs for Ready Player Me's avatars look for."""
-RPM_BONES = ("Neck", "Head", "Jaw", "LeftEye", "RightEye")  # in place of `JOINT_NAMES`
+Detail: TypeAlias = Literal["light", "full"]
+"""All triangles of the fit, or the head model's own, with what is finer in a normal texture."""
 # Poses that show what is hidden at rest, and rays a vertex for what it sees of light: as the fit's default.
 _REVEALING = (("jawOpen",), *((f"eyeLook{way}Left", f"eyeLook{way}Right") for way in ("Up", "Down", "In", "Out")))
 RAYS = 256
@@ -100,42 +102,53 @@ def bake_sequence(
             yield replace(still, positions=positions, normals=normals)
 
 
-def bake_rig(avatar: Avatar, name: str, textures: PbrTextures, profile: Profile = "arkit") -> GltfAvatar:
+def bake_rig(
+    avatar: Avatar, name: str, textures: PbrTextures, profile: Profile = "arkit", detail: Detail = "full"
+) -> GltfAvatar:
     """The avatar at rest with its skeleton and one morph target per ARKit expression, and those that `profile` adds.
 
     A morph holds all that its expression does, the jaw's and the eyes' rotations included: programs that know only
-    blend shapes get the whole face from them. Turn the joints instead where a program has them, not both.
+    blend shapes get the whole face from them. Turn the joints instead where a program has them, not both. The head is
+    in its own place, or on the body that the profile puts below it.
     """
-    shapes = dict(zip(ARKIT_NAMES, torch.eye(len(ARKIT_NAMES)), strict=True))
-    if profile == "rpm":
+    names = naming(profile)
+    shapes = {names.morph(unit): row for unit, row in zip(ARKIT_NAMES, torch.eye(len(ARKIT_NAMES)), strict=True)}
+    if names.talks:
         shapes |= talking_shapes()
     weights = torch.stack([torch.zeros(len(ARKIT_NAMES)), *shapes.values()]).to(avatar.device)
     posed = _posed_by_arkit(avatar, weights)
-    vertices, normals = posed.vertices.cpu().numpy(), posed.normals.cpu().numpy()
     with torch.no_grad():
-        skinning = avatar.skinning_weights_at_vertices(avatar.corrections())
+        skinning = avatar.skinning_weights_at_vertices(avatar.corrections()).cpu().numpy()
+    topology, mesh = avatar.mesh.topology, _textured_mesh(avatar, posed)
+    kept = len(mesh.positions)
+    if detail == "light" and avatar.mesh.subdivisions:
+        topology, kept = Topology(avatar.head.faces, avatar.head.uv, avatar.head.uv_faces), len(avatar.head.template)
+        mesh = _reduced(mesh, topology, kept)
+        finer = bake_normals(avatar.mesh.topology, posed.normals[0], mesh, len(textures.albedo))
+        textures = replace(textures, normal=finer)
+    vertices, normals = posed.vertices[:, :kept].cpu().numpy(), posed.normals[:, :kept].cpu().numpy()
+    joints = avatar.joints().cpu().numpy()
+    lift = names.lift(joints[Joint.ROOT])
     return GltfAvatar(
         name=name,
-        mesh=_textured_mesh(avatar, posed),
+        mesh=replace(mesh, positions=mesh.positions + lift),
         textures=textures,
-        parts=_parts(avatar),
-        skin=Skin(
-            names=JOINT_NAMES if profile == "arkit" else RPM_BONES,
-            parents=avatar.head.parents,
-            positions=avatar.joints().cpu().numpy(),
-            weights=skinning.cpu().numpy(),
-        ),
+        parts=_parts(avatar, topology, kept),
+        skin=skin(names, joints + lift, skinning[:kept]),
         morphs={name: vertices[i] - vertices[0] for i, name in enumerate(shapes, 1)},
         morph_normals={name: normals[i] - normals[0] for i, name in enumerate(shapes, 1)},
+        scene=names.scene,
+        dense_morphs=names.dense,
+        vrm=vrm(joints) if profile == "vrm" else None,
     )
 
 
 def bake_animation(
     name: str, rig: GltfAvatar, motion: ArkitMotion, translation: Float[Tensor, "N 3"], fps: float
 ) -> Animation:
-    """A performance as a clip for `rig`: ARKit's weights by name, and joints for what they don't do."""
+    """A performance as a clip for `rig`: ARKit's weights (the first morphs), and joints for what they don't do."""
     weights = np.zeros((len(motion.weights), len(rig.morphs)), np.float32)
-    weights[:, [list(rig.morphs).index(name) for name in ARKIT_NAMES]] = motion.weights.numpy()
+    weights[:, : len(ARKIT_NAMES)] = motion.weights.numpy()
     turns = Rotation.from_rotvec(motion.pose.reshape(-1, 3).numpy()).as_quat()
     return Animation(
         name=name,
@@ -143,6 +156,7 @@ def bake_animation(
         rotations=turns.reshape(*motion.pose.shape[:2], 4),
         translation=translation.numpy(),
         morph_weights=weights,
+        first=len(rig.skin.names) - motion.pose.shape[1],  # after the bones of a body
     )
 
 
@@ -169,13 +183,16 @@ def _even_light(avatar: Avatar) -> Float[Tensor, "V 2"]:
     return torch.where(avatar.region_mask(("eyes", "teeth", "tongue", "inner_mouth")) > 0.5, revealed, poses[0])
 
 
-def _parts(avatar: Avatar) -> tuple[Part, ...]:
-    """Skin, and what else the head has: each face belongs to the first region that most of it lies in."""
-    faces, f0 = avatar.mesh.topology.faces, avatar.spec.f0
+def _parts(avatar: Avatar, topology: Topology, vertices: int) -> tuple[Part, ...]:
+    """Skin, and what else the head has: each face belongs to the first region that most of it lies in.
+
+    `topology` is of the first `vertices` of the avatar's mesh.
+    """
+    faces, f0 = topology.faces, avatar.spec.f0
     left = torch.ones(len(faces), dtype=torch.bool, device=faces.device)
     parts: list[Part] = []
     for name, regions in _REGIONS.items():
-        inside = (avatar.region_mask(regions)[:, 0][faces].mean(1) > 0.5) & left
+        inside = (avatar.region_mask(regions)[:vertices, 0][faces].mean(1) > 0.5) & left
         left &= ~inside
         parts.append(_part(name, inside, f0.other))
     # Skin comes first: programs that look at one material look at that.
@@ -202,6 +219,17 @@ def _textured_mesh(avatar: Avatar, posed: Posed) -> TexturedMesh:
     return TexturedMesh(
         positions=posed.vertices[0].cpu().numpy(),
         normals=posed.normals[0].cpu().numpy(),
+        faces=topology.faces.cpu().numpy(),
+        uv=topology.uv.cpu().numpy(),
+        uv_faces=topology.uv_faces.cpu().numpy(),
+    )
+
+
+def _reduced(mesh: TexturedMesh, topology: Topology, vertices: int) -> TexturedMesh:
+    """The first vertices of a mesh, which were there before it was subdivided, with the triangles of that time."""
+    return TexturedMesh(
+        positions=mesh.positions[:vertices],
+        normals=mesh.normals[:vertices],
         faces=topology.faces.cpu().numpy(),
         uv=topology.uv.cpu().numpy(),
         uv_faces=topology.uv_faces.cpu().numpy(),

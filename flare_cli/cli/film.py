@@ -10,8 +10,19 @@ from typing import Annotated
 import typer
 
 from flare_cli.cli import console
-from flare_cli.cli.options import STOPS, AsJson, Device, PictureSize, RasterizerName, RunArgument, finite
+from flare_cli.cli.options import STOPS, AsJson, Device, PictureSize, RasterizerName, RunArgument, examples, finite
 from flare_cli.cli.results import show
+
+RELIGHT_EXAMPLES = examples(
+    "flare relight runs/me --envmap studio --envmap sunset --turn-light -o relit.mp4 --sheet sheet.png",
+    "flare relight runs/me --lamp key:azimuth=-60 --lamp rim:colour=#4080ff,strength=4 --camera orbit --range 90",
+    "flare relight runs/me --envmap mine.exr --rotate 90 --background original --beside",
+)
+ANIMATE_EXAMPLES = examples(
+    "flare animate runs/me --driver someone_else -o anim.mp4",
+    "flare animate runs/me --driver talk --background transparent -o talk.mov",
+    "flare animate runs/me --driver speech.mp4 --beside --width 1280 --size 720 --fps 30 -o speech.mp4",
+)
 
 Out = Annotated[
     Path, typer.Option("-o", "--out", help="a video (.mp4, .mov, .webm, .mkv), or a folder for PNG pictures")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flare_cli.cli import console
+from flare_cli.cli.options import examples
 
 app = typer.Typer(
     help="Head models: the bundled one, and FLAME or Google's GNM, which you bring.", no_args_is_help=True
@@ -17,7 +18,7 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 
-@app.command("add")
+@app.command("add", epilog=examples("flare head add generic_model.pkl", "flare head list"))
 def add(
     file: Annotated[
         Path,
@@ -60,7 +61,7 @@ def add(
     console.show_next(("preprocess", "VIDEO", "-o", "SUBJECT", "--head", result.name))
 
 
-@app.command("list")
+@app.command("list", epilog=examples("flare head list"))
 def list_heads(as_json: AsJson = False) -> None:
     """Show the bundled head and those that were added."""
     from flare_cli.apps.head import listed
@@ -73,7 +74,7 @@ def list_heads(as_json: AsJson = False) -> None:
     console.show_table("heads", ("name", "edition", "licence", "file"), rows)
 
 
-@app.command("remove")
+@app.command("remove", epilog=examples("flare head remove flame-2020"))
 def remove(name: Annotated[str, typer.Argument(help="a name that `flare head list` shows")]) -> None:
     """Delete a head that was added."""
     from flare_cli.apps.head import remove as run

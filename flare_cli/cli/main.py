@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,9 +12,10 @@ import typer
 
 from flare_cli import __version__
 from flare_cli.cli import batch, console, film
+from flare_cli.cli import export as exporting
 from flare_cli.cli import view as viewing
 from flare_cli.cli.head import app as head_app
-from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, RunArgument, finite
+from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, examples, finite
 from flare_cli.cli.results import number, show, show_recording
 from flare_cli.errors import FlareError, file_error
 
@@ -43,21 +43,6 @@ app.add_typer(head_app, name="head")
 MapStops = Annotated[float, typer.Option(help="stops for --relight-envmap; 0 takes maps as they are", **STOPS)]
 
 
-class TextureFormat(str, Enum):
-    """How a GLB keeps its textures."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-
-
-class RigProfile(str, Enum):
-    """Whose names the morph targets and bones of a GLB have."""
-
-    ARKIT = "arkit"
-    RPM = "rpm"
-
-
 def _version(value: bool) -> bool:
     if value:
         console.out.print(f"flare {__version__}")
@@ -75,8 +60,11 @@ def _root(
 
 
 @app.command(
-    epilog="\b\nflare preprocess me.mp4 -o me\nflare preprocess me.mp4 -o me --fps 15 --size 384 --overwrite\n"
-    "flare preprocess DATASET -o me --head flame-2023"
+    epilog=examples(
+        "flare preprocess me.mp4 -o me",
+        "flare preprocess me.mp4 -o me --fps 15 --size 384 --overwrite",
+        "flare preprocess DATASET -o me --head flame-2023",
+    )
 )
 def preprocess(
     video: Annotated[Path, typer.Argument(help="a video of one person, or the folder of another program's data set")],
@@ -156,7 +144,9 @@ def _import(
     show(f"subject {result.folder}", asdict(result), as_json, then=_fitting(result.folder))
 
 
-@app.command()
+@app.command(
+    epilog=examples("flare convert me -o for_imavatar", "flare convert me --to gaussian-avatars -o for_gaussians")
+)
 def convert(
     subject: Annotated[Path, typer.Argument(help="subject folder, made by `flare preprocess`")],
     out: Annotated[Path, typer.Option("-o", "--out", help="folder to write, new or empty")],
@@ -171,7 +161,13 @@ def convert(
     show(f"written {result.folder}", asdict(result), as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flare fit me -o runs/me",
+        "flare fit me --config cpu --set stage.0.steps=500 --view",
+        "flare fit me --vram 6 --set track.refine=true --write-track",
+    )
+)
 def fit(
     subject: Annotated[Path, typer.Argument(help="subject folder, made by `flare preprocess`")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="run folder; by default runs/SUBJECT")] = None,
@@ -245,8 +241,12 @@ def _fitting(subject: Path) -> tuple[object, ...]:
 
 @app.command(
     "eval",
-    epilog="\b\nflare eval runs/me\nflare eval runs/me --subject me2 --refine-test\n"
-    "flare eval runs/me --predictions pictures --relight-envmap sunset",
+    epilog=examples(
+        "flare eval runs/me",
+        "flare eval runs/me --subject me2 --refine-test",
+        "flare eval runs/me --predictions pictures --relight-envmap sunset",
+        "flare eval runs/dev-1 runs/dev-2 --truth -o table",
+    ),
 )
 def evaluate(
     runs: Annotated[
@@ -356,66 +356,16 @@ def _evaluate_truth(
     console.show_facts("", [("file", path) for path in result.files])
 
 
-app.command()(film.relight)
-app.command()(film.animate)
-app.command()(viewing.view)
+app.command(epilog=film.RELIGHT_EXAMPLES)(film.relight)
+app.command(epilog=film.ANIMATE_EXAMPLES)(film.animate)
+app.command(epilog=viewing.EXAMPLES)(viewing.view)
 
 
-@app.command(
-    epilog="\b\nflare export runs/me --driver talk -o out\nflare export runs/me --format usdz --driver me2.mp4 -o out\n"
-    "flare export runs/me --format ply-sequence --driver capture.csv -o out\nflare export runs/me --format exr -o out"
-)
-def export(
-    run: RunArgument = None,
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="glb, usd, usdz, obj; html, a page that shows it; obj-sequence or ply-sequence, a mesh for each frame"
-            " of --driver; textures alone; hdr or exr, the light of the recording",
-        ),
-    ] = "glb",
-    out: Annotated[Path, typer.Option("-o", "--out", help="folder for the files")] = Path("out"),
-    texture_size: Annotated[int, typer.Option(help="edge of the textures in pixels", min=64, max=8192)] = 2048,
-    textures: Annotated[
-        TextureFormat,
-        typer.Option(help="how a GLB keeps them: jpeg opens everywhere, png loses nothing, webp is smallest"),
-    ] = TextureFormat.JPEG,
-    profile: Annotated[
-        RigProfile,
-        typer.Option(
-            help="names in GLB and USD: ARKit's 52, or with 15 visemes and bones as Ready Player Me's avatars have"
-        ),
-    ] = RigProfile.ARKIT,
-    driver: Annotated[
-        Path | None,
-        typer.Option(
-            help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"
-        ),
-    ] = None,
-    fill: Annotated[
-        bool, typer.Option(help="fill what the recording never showed from the head's other side and from around it")
-    ] = True,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Write the avatar for other 3D programs and browsers: mesh, textures, skeleton and the 52 ARKit morph targets."""
-    from flare_cli.apps.export import ExportRequest
-    from flare_cli.apps.export import export as run_export
-
-    request = ExportRequest(
-        run=run, kind=kind, out=out, texture_size=texture_size, texture_format=textures.value, profile=profile.value,
-        driver=driver, fill=fill, device=device,
-    )  # fmt: skip
-    with console.progress_bars() as progress:
-        result = run_export(request, progress)
-    show(f"exported {result.file}", asdict(result), as_json)
-
-
+app.command(epilog=exporting.EXAMPLES)(exporting.export)
 app.command(epilog=batch.EXAMPLES)(batch.batch)
 
 
-@app.command()
+@app.command(epilog=examples("flare demo", "flare demo -o /tmp/demo --device cpu"))
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="folder for everything that the demo makes")] = Path("demo"),
     device: Device = "auto",
@@ -434,7 +384,7 @@ def demo(
     console.show_facts("look at", list(result.pictures.items()))
 
 
-@app.command()
+@app.command(epilog=examples("flare synth dev-1 -o bench/dev-1", "flare synth dev-1 -o small --size 128 --samples 16"))
 def synth(
     recipe: Annotated[str, typer.Argument(help="a subject of the benchmark by name, or the path of a .toml file")],
     out: Annotated[Path, typer.Option("-o", "--out", help="the folder to make")],
@@ -463,7 +413,7 @@ def synth(
     show(f"recording {result.folder}", asdict(result), as_json, then=() if subject is None else _fitting(subject))
 
 
-@app.command()
+@app.command(epilog=examples("flare bench", "flare bench me --size 512 --json"))
 def bench(
     subject: Annotated[Path | None, typer.Argument(help="a subject folder: time the steps of a fit to it too")] = None,
     size: PictureSize = None,
@@ -482,7 +432,7 @@ def bench(
         console.show_text(markdown(result))
 
 
-@app.command()
+@app.command(epilog=examples("flare doctor", "flare doctor --json"))
 def doctor(as_json: AsJson = False) -> None:
     """Say what is installed, which backends run, what is missing and how to get it."""
     from flare_cli.apps.doctor import examine

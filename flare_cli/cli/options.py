@@ -29,3 +29,8 @@ PictureSize = Annotated[int | None, typer.Option(help="height of the pictures in
 RasterizerName = Annotated[
     str | None, typer.Option("--rasterizer", help="auto, warp, nvdiffrast or pytorch3d; by default as it was fitted")
 ]
+
+
+def examples(*lines: str) -> str:
+    """An epilog of a command: lines that are not to be joined."""
+    return "\n".join(["\b", *lines])

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from flare_cli.cli import console
-from flare_cli.cli.options import AsJson, Device, RasterizerName, RunArgument
+from flare_cli.cli.options import AsJson, Device, RasterizerName, RunArgument, examples
 
+EXAMPLES = examples(
+    "flare view runs/me", "flare view runs/me --driver speech.mp4 --port 8400", "flare view --textures paint"
+)
 THIS_COMPUTER = "127.0.0.1"
 Host = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""Mouth shapes of speech as ARKit weights: the 15 visemes of Oculus Lipsync, by the names that avatar programs use.
+"""Mouth shapes of speech as ARKit weights: the 15 visemes of Oculus Lipsync, and the expressions of VRM.
 
 Which sounds each stands for is Oculus's table (Viseme Reference of the Lipsync SDK); the weights are our own, by
 articulation: lips shut for PP, lower lip under the teeth for FF, tongue at the teeth for TH, spread for E and I, round
@@ -40,6 +40,33 @@ _EXTRAS: dict[str, dict[str, float]] = {
     "eyesLookDown": {"eyeLookDown": 1.0},
 }
 
+# VRM 1.0's expressions: its vowels are visemes of the table above; moods are our own, chosen by eye on the open head.
+_VRM_VOWELS = {"aa": "aa", "ih": "I", "ou": "U", "ee": "E", "oh": "O"}
+_VRM_EXPRESSIONS: dict[str, dict[str, float]] = {
+    "happy": {"mouthSmile": 0.8, "cheekSquint": 0.5, "eyeSquint": 0.3, "browOuterUp": 0.2},
+    "angry": {"browDown": 0.9, "noseSneer": 0.4, "mouthFrown": 0.4, "mouthPress": 0.4, "eyeSquint": 0.3},
+    "sad": {"browInnerUp": 0.9, "mouthFrown": 0.7, "mouthShrugLower": 0.3, "eyeBlink": 0.15},
+    "relaxed": {"mouthSmile": 0.3, "eyeBlink": 0.25, "browInnerUp": 0.2},
+    "surprised": {"browInnerUp": 0.9, "browOuterUp": 0.8, "eyeWide": 0.8, "jawOpen": 0.35},
+    "blink": {"eyeBlink": 1.0},
+    "blinkLeft": {"eyeBlinkLeft": 1.0},
+    "blinkRight": {"eyeBlinkRight": 1.0},
+    "lookUp": {"eyeLookUp": 1.0},
+    "lookDown": {"eyeLookDown": 1.0},
+    "lookLeft": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},
+    "lookRight": {"eyeLookInLeft": 1.0, "eyeLookOutRight": 1.0},
+    "neutral": {},
+}
+
+
+def vrm_expressions() -> dict[str, dict[str, float]]:
+    """ARKit units and weights of VRM 1.0's eighteen preset expressions."""
+    vowels = {name: _VISEMES[viseme] for name, viseme in _VRM_VOWELS.items()}
+    return {
+        name: {arkit: weight for unit, weight in units.items() for arkit in _sides(unit)}
+        for name, units in (vowels | _VRM_EXPRESSIONS).items()
+    }
+
 
 def talking_shapes() -> dict[str, Float[Tensor, "52"]]:
     """ARKit weights of `viseme_sil` to `viseme_U`, and of the five shapes with which Ready Player Me's avatars come."""
@@ -50,6 +77,10 @@ def talking_shapes() -> dict[str, Float[Tensor, "52"]]:
 def _weights(units: dict[str, float]) -> Float[Tensor, "52"]:
     weights = torch.zeros(len(ARKIT_NAMES))
     for unit, weight in units.items():
-        for name in [unit] if unit in ARKIT_NAMES else [f"{unit}Left", f"{unit}Right"]:
+        for name in _sides(unit):
             weights[ARKIT_NAMES.index(name)] = weight
     return weights
+
+
+def _sides(unit: str) -> list[str]:
+    return [unit] if unit in ARKIT_NAMES else [f"{unit}Left", f"{unit}Right"]

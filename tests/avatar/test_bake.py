@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.bake import RPM_BONES, bake_animation, bake_rig, bake_textures
+from flare_cli.avatar.bake import bake_animation, bake_mesh, bake_rig, bake_textures
 from flare_cli.config.loading import load_config
+from flare_cli.data.meshes.tangents import corner_tangents
 from flare_cli.data.meshes.textured_mesh import PbrTextures
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.arkit import ARKIT_NAMES
@@ -110,9 +111,68 @@ def test_profiles_name_morphs_and_bones(avatar: Avatar, textures: PbrTextures):
     assert (tuple(plain.morphs), plain.skin.names) == (ARKIT_NAMES, JOINT_NAMES)
     assert tuple(rpm.morphs)[:52] == ARKIT_NAMES
     assert len(rpm.morphs) == 52 + 15 + 5
-    assert rpm.skin.names == RPM_BONES
+    assert rpm.skin.names[-5:] == ("Neck", "Head", "Jaw", "LeftEye", "RightEye")
+    assert {"Hips", "Spine2", "LeftHandThumb1", "RightToeBase"} < set(rpm.skin.names)
+    assert rpm.skin.parents[rpm.skin.names.index("Neck")] == rpm.skin.names.index("Spine2")
+    assert (rpm.skin.weights[:, :-5] == 0).all()
+    lifted = rpm.mesh.positions - plain.mesh.positions
+    np.testing.assert_allclose(lifted, np.tile(lifted[0], (len(lifted), 1)), atol=1e-6)
+    np.testing.assert_allclose(rpm.skin.positions[-5:] - plain.skin.positions, lifted[:5], atol=1e-6)
     np.testing.assert_allclose(rpm.morphs["mouthOpen"], plain.morphs["jawOpen"], atol=1e-7)
     assert np.abs(rpm.morphs["viseme_sil"]).max() < 1e-7
+
+
+def test_unreal_and_vrm_say_what_their_programs_look_for(avatar: Avatar, textures: PbrTextures):
+    unreal, vrm = (bake_rig(avatar, "me", textures, profile) for profile in ("unreal", "vrm"))
+    assert (unreal.skin.names[:3], unreal.skin.parents[:3]) == (("root", "neck_01", "head"), (-1, 0, 1))
+    np.testing.assert_array_equal(unreal.skin.positions[0], 0)
+    assert next(iter(unreal.morphs)) == "EyeBlinkLeft"
+    assert unreal.dense_morphs
+    assert vrm.vrm is not None
+    assert set(vrm.vrm.bones.values()) <= set(vrm.skin.names)
+    for weights in (*vrm.vrm.expressions.values(), *vrm.vrm.custom_expressions.values()):
+        assert set(weights) <= set(vrm.morphs)
+    presets = "happy angry sad relaxed surprised aa ih ou ee oh blink blinkLeft blinkRight lookUp lookDown lookLeft"
+    assert set(vrm.vrm.expressions) == {*presets.split(), "lookRight", "neutral"}
+    assert len(vrm.vrm.custom_expressions) == 52
+    assert vrm.vrm.eyes_from_head[2] > 0.03  # eyes are before the joint of the head
+
+
+def test_a_light_mesh_shows_by_its_normals_what_the_full_one_has(open_head: HeadModel, textures: PbrTextures):
+    config = load_config("cpu", ["material.log2_entries=10"])
+    fine = Avatar(open_head, torch.zeros(open_head.n_shape), stage_spec(config, config.stage[0])).requires_grad_(False)
+    fine.subdivide_mesh()
+    with torch.no_grad():
+        fine.mesh.offsets += 3e-4 * torch.randn(fine.mesh.offsets.shape, generator=torch.Generator().manual_seed(1))
+    full, light = bake_mesh(fine), bake_rig(fine, "me", textures, detail="light")
+    assert light.textures.normal is not None
+    mesh, coarse = light.mesh, open_head.faces.numpy()
+    np.testing.assert_array_equal(mesh.positions, full.positions[: len(mesh.positions)])
+    np.testing.assert_array_equal(mesh.faces, coarse)
+    assert sorted(np.concatenate([part.faces for part in light.parts]).tolist()) == list(range(len(coarse)))
+    # In the middle of a face, the full mesh has a face between the middles of the edges.
+    children = full.faces.reshape(len(coarse), 4, 3).swapaxes(0, 1)
+    inner = next(block for block in children if (block >= len(mesh.positions)).all())
+    truth = full.normals[inner].mean(1)
+    truth /= np.linalg.norm(truth, axis=1, keepdims=True)
+    corners = corner_tangents(mesh)
+    normal = mesh.normals[coarse].mean(1)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    tangent = corners[..., :3].mean(1)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    bitangent = corners[:, 0, 3:] * np.cross(normal, tangent)
+    u, v = mesh.uv[mesh.uv_faces].mean(1).T
+    texel = light.textures.normal[((1 - v) * SIZE).astype(int), (u * SIZE).astype(int)] / 127.5 - 1
+    shown = texel[:, :1] * tangent + texel[:, 1:2] * bitangent + texel[:, 2:] * normal
+    shown /= np.linalg.norm(shown, axis=1, keepdims=True)
+    edges = mesh.uv[mesh.uv_faces]
+    area = np.abs(np.linalg.det(edges[:, 1:] - edges[:, :1])) * SIZE**2 / 2
+    large = area > 12  # texels: in smaller ones the nearest is not in the middle
+    assert large.sum() > 1000
+    off = np.degrees(np.arccos((shown * truth).sum(1).clip(-1, 1)))[large]
+    flat = np.degrees(np.arccos((normal * truth).sum(1).clip(-1, 1)))[large]
+    assert np.median(off) < 0.35 * np.median(flat)
+    assert np.median(off) < 2
 
 
 def test_a_clip_does_to_the_rig_what_the_performance_does_to_the_avatar(avatar: Avatar, textures: PbrTextures):

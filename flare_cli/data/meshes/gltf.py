@@ -10,10 +10,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pygltflib as gltf
 from jaxtyping import Float, Int, Shaped
+from scipy.spatial.transform import Rotation
 
 from flare_cli import __version__
 from flare_cli.data.atomic import write_bytes_whole
+from flare_cli.data.meshes.tangents import corner_tangents
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, jpeg, png, split_at_seams, webp
+from flare_cli.data.meshes.vrm import VRM, Vrm, vrm_extension
 
 # Morph deltas below this are not worth a row: metres, a hundredth of a hair; and as normals, a tenth of a degree.
 _DELTA_FLOOR = 1e-6
@@ -27,24 +30,38 @@ _WEBP, _SPECULAR, _IOR = "EXT_texture_webp", "KHR_materials_specular", "KHR_mate
 class Skin:
     """Joints, parents first (-1 for the root), with their rest positions in metres, and a weight per vertex and joint.
 
-    Rest orientation is that of the world.
+    Rest orientation (quaternions x, y, z, w in the world) is that of the world unless `rotations` says otherwise.
     """
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
     positions: Float[np.ndarray, "J 3"]
     weights: Float[np.ndarray, "V J"]
+    rotations: Float[np.ndarray, "J 4"] | None = None
+
+    def local(self) -> tuple[Float[np.ndarray, "J 3"], Float[np.ndarray, "J 4"]]:
+        """Where each joint is at rest and how it is turned, as its parent sees it."""
+        upright = np.tile([0.0, 0.0, 0.0, 1.0], (len(self.names), 1))
+        world = Rotation.from_quat(upright if self.rotations is None else self.rotations)
+        parents = np.array(self.parents)
+        above = Rotation.from_quat(np.where(parents[:, None] < 0, upright, world.as_quat()[parents]))
+        offsets = self.positions - np.where(parents[:, None] < 0, 0.0, self.positions[parents])
+        return above.inv().apply(offsets), (above.inv() * world).as_quat()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Animation:
-    """One row per frame: rotations relative to the parent joint (quaternions x, y, z, w), root shift, morph weights."""
+    """One row per frame: rotations relative to the parent joint (quaternions x, y, z, w), root shift, morph weights.
+
+    Turned are the skin's joints from `first` on, which are upright at rest; the first of them is shifted.
+    """
 
     name: str
     fps: float
     rotations: Float[np.ndarray, "T J 4"]
     translation: Float[np.ndarray, "T 3"]
     morph_weights: Float[np.ndarray, "T M"]
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +81,11 @@ TextureFormat: TypeAlias = Literal["png", "jpeg", "webp"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GltfAvatar:
-    """What goes into the file. Morphs are changes of position and normal per vertex, by name, in order."""
+    """What goes into the file. Morphs are changes of position and normal per vertex, by name, in order.
+
+    `scene` names what holds mesh and joints; `dense_morphs` stores vertices that don't move too, for programs
+    that read no sparse ones; `vrm` makes a VRM of it.
+    """
 
     name: str
     mesh: TexturedMesh
@@ -74,6 +95,9 @@ class GltfAvatar:
     morphs: dict[str, Float[np.ndarray, "V 3"]] = field(default_factory=dict)
     morph_normals: dict[str, Float[np.ndarray, "V 3"]] | None = None
     animations: tuple[Animation, ...] = ()
+    scene: str | None = None
+    dense_morphs: bool = False
+    vrm: Vrm | None = None
 
 
 def write_glb(path: Path, avatar: GltfAvatar, texture_format: TextureFormat = "png") -> None:
@@ -85,17 +109,21 @@ def glb_bytes(avatar: GltfAvatar, texture_format: TextureFormat) -> bytes:
     """The avatar as a binary glTF file.
 
     Vertices are split at UV seams and where parts meet. Each vertex keeps its four strongest joints. glTF has no pose
-    correctives. WebP makes the smallest file, which programs without EXT_texture_webp refuse.
+    correctives. Tangents are written where there is a normal texture. WebP makes the smallest file, which programs
+    without EXT_texture_webp refuse.
     """
     document = gltf.GLTF2(asset=gltf.Asset(version="2.0", generator=f"flare {__version__}"))
     store = _Store(document, texture_format)
-    primitives = [_primitive(store, avatar, part, material) for material, part in enumerate(avatar.parts)]
+    tangents = None if avatar.textures.normal is None else corner_tangents(avatar.mesh)
+    primitives = [_primitive(store, avatar, part, material, tangents) for material, part in enumerate(avatar.parts)]
     mesh = gltf.Mesh(name=avatar.name, primitives=primitives)
     if avatar.morphs:
         mesh.weights, mesh.extras = [0.0] * len(avatar.morphs), {"targetNames": list(avatar.morphs)}
     document.meshes.append(mesh)
     _add_materials(store, avatar.textures, avatar.parts)
     _add_skeleton(store, avatar)
+    if avatar.vrm is not None:
+        _add_vrm(store, avatar, avatar.vrm)
     for animation in avatar.animations:
         _add_animation(store, animation, avatar.skin, bool(avatar.morphs))
     store.close()
@@ -200,7 +228,9 @@ class _Store:
         return len(self.document.accessors) - 1
 
 
-def _primitive(store: _Store, avatar: GltfAvatar, part: Part, material: int) -> gltf.Primitive:
+def _primitive(
+    store: _Store, avatar: GltfAvatar, part: Part, material: int, tangents: Float[np.ndarray, "F 3 4"] | None
+) -> gltf.Primitive:
     mesh = avatar.mesh
     split = split_at_seams(mesh.faces[part.faces], mesh.uv_faces[part.faces])
     source = split.position
@@ -213,15 +243,26 @@ def _primitive(store: _Store, avatar: GltfAvatar, part: Part, material: int) -> 
         JOINTS_0=store.accessor(joints[source], gltf.ARRAY_BUFFER),
         WEIGHTS_0=store.accessor(weights[source], gltf.ARRAY_BUFFER),
     )
+    if tangents is not None:
+        of_vertices = np.zeros((len(source), 4), np.float32)
+        of_vertices[split.faces.reshape(-1)] = tangents[part.faces].reshape(-1, 4)
+        attributes.TANGENT = store.accessor(of_vertices, gltf.ARRAY_BUFFER)
     index_type = np.uint16 if len(source) < 0xFFFF else np.uint32
     targets: list[gltf.Attributes] = []
     for name, delta in avatar.morphs.items():
-        target = gltf.Attributes(POSITION=store.sparse(_float32(delta[source]), _DELTA_FLOOR, bounds=True))
+        target = gltf.Attributes(POSITION=_morph(store, avatar, delta[source], _DELTA_FLOOR, bounds=True))
         if avatar.morph_normals is not None:
-            target.NORMAL = store.sparse(_float32(avatar.morph_normals[name][source]), _NORMAL_FLOOR, bounds=False)
+            turned = avatar.morph_normals[name][source]
+            target.NORMAL = _morph(store, avatar, turned, _NORMAL_FLOOR, bounds=False)
         targets.append(target)
     indices = store.accessor(split.faces.reshape(-1).astype(index_type), gltf.ELEMENT_ARRAY_BUFFER)
     return gltf.Primitive(attributes=attributes, indices=indices, material=material, targets=targets)
+
+
+def _morph(store: _Store, avatar: GltfAvatar, change: Float[np.ndarray, "N 3"], floor: float, bounds: bool) -> int:
+    if avatar.dense_morphs:
+        return store.accessor(_float32(change), gltf.ARRAY_BUFFER, bounds)
+    return store.sparse(_float32(change), floor, bounds)
 
 
 def strongest(
@@ -237,7 +278,7 @@ def strongest(
 
 
 def _add_materials(store: _Store, textures: PbrTextures, parts: tuple[Part, ...]) -> None:
-    """One material a part. Textures: albedo; occlusion, roughness and metal (none) in one; specular intensity."""
+    """One material a part. Textures: albedo; occlusion, roughness and metal (none) in one; specular; normals."""
     store.document.samplers.append(
         gltf.Sampler(
             magFilter=gltf.LINEAR,
@@ -255,6 +296,7 @@ def _add_materials(store: _Store, textures: PbrTextures, parts: tuple[Part, ...]
         picture = store.texture("specular", np.stack([white, white, white, textures.specular], -1))
         specular = {_SPECULAR: {"specularTexture": {"index": picture}}}
         store.use(_SPECULAR)
+    normal = None if textures.normal is None else store.texture("normal", textures.normal)
     for part in parts:
         material = gltf.Material(
             name=part.name,
@@ -272,37 +314,52 @@ def _add_materials(store: _Store, textures: PbrTextures, parts: tuple[Part, ...]
             store.use(_IOR)
         if textures.occlusion is not None:
             material.occlusionTexture = gltf.OcclusionTextureInfo(index=packed)
+        if normal is not None:
+            material.normalTexture = gltf.NormalMaterialTexture(index=normal)
         store.document.materials.append(material)
 
 
 def _add_skeleton(store: _Store, avatar: GltfAvatar) -> None:
     """Node 0 is the mesh, node 1 + j is joint j; both the mesh and the root joint stand in the scene."""
     document, skin = store.document, avatar.skin
+    offsets, turns = skin.local()
     document.nodes.append(gltf.Node(name=avatar.name, mesh=0, skin=0))
-    for joint, (name, parent) in enumerate(zip(skin.names, skin.parents, strict=True)):
-        offset = skin.positions[joint] - (skin.positions[parent] if parent >= 0 else 0)
+    for joint, name in enumerate(skin.names):
         children = [1 + child for child, above in enumerate(skin.parents) if above == joint]
-        document.nodes.append(gltf.Node(name=name, translation=_float32(offset).tolist(), children=children))
-    inverse = np.tile(np.eye(4, dtype=np.float32), (len(skin.names), 1, 1))
-    inverse[:, 3, :3] = -skin.positions  # column-major
+        node = gltf.Node(name=name, translation=_float32(offsets[joint]).tolist(), children=children)
+        if skin.rotations is not None:
+            node.rotation = _float32(turns[joint]).tolist()
+        document.nodes.append(node)
+    inverse = np.tile(np.eye(4), (len(skin.names), 1, 1))  # column-major
+    if skin.rotations is not None:
+        inverse[:, :3, :3] = Rotation.from_quat(skin.rotations).as_matrix()  # inverse and transpose: itself
+    inverse[:, 3, :3] = -np.einsum("jk,jkl->jl", skin.positions, inverse[:, :3, :3])
     document.skins.append(
         gltf.Skin(
             joints=[1 + joint for joint in range(len(skin.names))],
             skeleton=1 + skin.parents.index(-1),
-            inverseBindMatrices=store.accessor(inverse),
+            inverseBindMatrices=store.accessor(_float32(inverse)),
         )
     )
     roots = [1 + joint for joint, parent in enumerate(skin.parents) if parent < 0]
-    document.scenes.append(gltf.Scene(nodes=[0, *roots]))
+    document.scenes.append(gltf.Scene(name=avatar.scene, nodes=[0, *roots]))
     document.scene = 0
+
+
+def _add_vrm(store: _Store, avatar: GltfAvatar, vrm: Vrm) -> None:
+    nodes = {name: 1 + joint for joint, name in enumerate(avatar.skin.names)}
+    morphs = {name: index for index, name in enumerate(avatar.morphs)}
+    added = vrm_extension(vrm, name=avatar.name, mesh_node=0, nodes=nodes, morphs=morphs)
+    store.document.extensions = {VRM: added}
+    store.use(VRM)
 
 
 def _add_animation(store: _Store, animation: Animation, skin: Skin, morphs: bool) -> None:
     times = (np.arange(len(animation.rotations)) / animation.fps).astype(np.float32)
     clock = store.accessor(times, bounds=True)
-    tracks = [(1 + joint, "rotation", continuous(animation.rotations[:, joint])) for joint in range(len(skin.names))]
-    root = skin.parents.index(-1)
-    tracks.append((1 + root, "translation", _float32(skin.positions[root] + animation.translation)))
+    root = 1 + animation.first
+    tracks = [(root + i, "rotation", continuous(turns)) for i, turns in enumerate(animation.rotations.swapaxes(0, 1))]
+    tracks.append((root, "translation", _float32(skin.local()[0][animation.first] + animation.translation)))
     if morphs:
         tracks.append((0, "weights", _float32(animation.morph_weights).reshape(-1)))
     motion = gltf.Animation(name=animation.name)

@@ -27,13 +27,23 @@ class TexturedMesh:
 class PbrTextures:
     """8-bit pictures, row 0 at v = 1: albedo in sRGB, the others linear.
 
-    `occlusion` is the part of even light that arrives: 255 where nothing is in the way.
+    `occlusion` is the part of even light that arrives: 255 where nothing is in the way. `normal` is what a finer mesh
+    shows, in the frames of this one (`tangents.py`); green is up.
     """
 
     albedo: UInt8[np.ndarray, "H W 3"]
     roughness: UInt8[np.ndarray, "H W"]
     specular: UInt8[np.ndarray, "H W"] | None = None
     occlusion: UInt8[np.ndarray, "H W"] | None = None
+    normal: UInt8[np.ndarray, "H W 3"] | None = None
+
+    def smaller(self, factor: int) -> PbrTextures:
+        """The same, each edge divided: a texel is the mean of those that it stands for."""
+        size = max(self.albedo.shape[0] // factor, 1), max(self.albedo.shape[1] // factor, 1)
+        if factor == 1:
+            return self
+        pictures = self.pictures().items()
+        return PbrTextures(**{name: cv2.resize(p, size[::-1], interpolation=cv2.INTER_AREA) for name, p in pictures})
 
     def pictures(self) -> dict[str, UInt8[np.ndarray, "H W *C"]]:
         """Those that there are, by name."""

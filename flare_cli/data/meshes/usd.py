@@ -88,8 +88,11 @@ class _Stage:
         """The joints where they stand at rest."""
         skeleton = self.pxr.UsdSkel.Skeleton.Define(self.stage, self.place.AppendChild("Skeleton"))
         skeleton.CreateJointsAttr(self.joints)
-        skeleton.CreateBindTransformsAttr([self.translation(position) for position in self.avatar.skin.positions])
-        skeleton.CreateRestTransformsAttr([self.translation(offset) for offset in _offsets(self.avatar)])
+        skin = self.avatar.skin
+        upright = np.tile([0.0, 0.0, 0.0, 1.0], (len(skin.names), 1))
+        turns = upright if skin.rotations is None else skin.rotations
+        skeleton.CreateBindTransformsAttr([*map(self.placed, skin.positions, turns)])
+        skeleton.CreateRestTransformsAttr([*map(self.placed, *skin.local())])
         return skeleton
 
     def add_mesh(self) -> Any:
@@ -169,6 +172,11 @@ class _Stage:
                 is_colour = name.endswith("Color")
                 channel = texture.CreateOutput(*(("rgb", types.Float3) if is_colour else ("r", types.Float)))
                 surface.CreateInput(name, types.Color3f if is_colour else types.Float).ConnectToSource(channel)
+        if "normal" in pictures:
+            texture = self.texture(place.AppendChild("normal"), pictures["normal"], corners, 2.0, linear=True)
+            texture.CreateInput("bias", types.Float4).Set(self.pxr.Gf.Vec4f(-1, -1, -1, 0))
+            read = texture.CreateOutput("rgb", types.Float3)
+            surface.CreateInput("normal", types.Normal3f).ConnectToSource(read)
         return material
 
     def texture(self, place: Any, file: str, corners: Any, scale: float, *, linear: bool) -> Any:
@@ -190,13 +198,16 @@ class _Stage:
 
     def add_animation(self, animation: Animation) -> Any:
         """Turns of all joints, the root's shift, and weights of the blend shapes, a time code a frame."""
-        pxr, avatar, offsets = self.pxr, self.avatar, _offsets(self.avatar)
+        pxr, avatar = self.pxr, self.avatar
+        offsets, resting = avatar.skin.local()
         clip = pxr.UsdSkel.Animation.Define(self.stage, self.place.AppendChild(self.identifier(animation.name)))
         clip.CreateJointsAttr(self.joints)
         clip.CreateScalesAttr([pxr.Gf.Vec3h(1)] * len(self.joints))
         clip.CreateBlendShapesAttr(list(avatar.morphs))
-        turns = np.stack([continuous(turned) for turned in animation.rotations.swapaxes(0, 1)], 1)
-        is_root = np.array([[parent < 0] for parent in avatar.skin.parents])
+        turns = np.tile(resting, (len(animation.rotations), 1, 1))
+        for joint, turned in enumerate(animation.rotations.swapaxes(0, 1), animation.first):
+            turns[:, joint] = continuous(turned)
+        is_root = np.arange(len(offsets))[:, None] == animation.first
         rotations, translations = clip.CreateRotationsAttr(), clip.CreateTranslationsAttr()
         weights = clip.CreateBlendShapeWeightsAttr()
         for frame, (turned, shift) in enumerate(zip(turns.tolist(), animation.translation, strict=True)):
@@ -221,9 +232,10 @@ class _Stage:
         """Whole numbers as USD's array, one after the other."""
         return self.pxr.Vt.IntArray.FromNumpy(values.reshape(-1).astype(np.int32))
 
-    def translation(self, offset: Float[np.ndarray, "3"]) -> Any:
-        """A matrix that shifts."""
-        return self.pxr.Gf.Matrix4d(1).SetTranslate(self.pxr.Gf.Vec3d(*offset.tolist()))
+    def placed(self, offset: Float[np.ndarray, "3"], turn: Float[np.ndarray, "4"]) -> Any:
+        """A matrix that turns (quaternion x, y, z, w), then shifts."""
+        gf, (x, y, z, w) = self.pxr.Gf, turn.tolist()
+        return gf.Matrix4d(1).SetTransform(gf.Rotation(gf.Quatd(w, x, y, z)), gf.Vec3d(*offset.tolist()))
 
 
 def _joint_paths(avatar: GltfAvatar) -> list[str]:
@@ -232,10 +244,3 @@ def _joint_paths(avatar: GltfAvatar) -> list[str]:
     for name, parent in zip(avatar.skin.names, avatar.skin.parents, strict=True):
         paths.append(name if parent < 0 else f"{paths[parent]}/{name}")
     return paths
-
-
-def _offsets(avatar: GltfAvatar) -> Float[np.ndarray, "J 3"]:
-    """Where each joint is, seen from its parent."""
-    skin = avatar.skin
-    above = [skin.positions[parent] if parent >= 0 else np.zeros(3) for parent in skin.parents]
-    return skin.positions - np.stack(above)

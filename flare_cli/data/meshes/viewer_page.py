@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import html
 import json
 import re
@@ -11,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from flare_cli.data.atomic import write_bytes_whole
+from flare_cli.data.meshes.webcam import FaceTracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,7 @@ class ViewerPage:
     """A binary glTF file, environment maps as Radiance files by name, and the camera that the page opens with.
 
     The camera looks at the origin from `camera_position` (metres); `fov_y` is its vertical field of view in degrees.
+    With a `tracker` the face can be moved by a webcam.
     """
 
     title: str
@@ -25,6 +28,7 @@ class ViewerPage:
     lights: dict[str, bytes]
     camera_position: tuple[float, float, float]
     fov_y: float
+    tracker: FaceTracker | None = None
 
 
 def write_viewer(path: Path, page: ViewerPage) -> None:
@@ -32,11 +36,14 @@ def write_viewer(path: Path, page: ViewerPage) -> None:
     assets = files("flare_cli") / "assets" / "viewer"
     settings = {
         "camera": {"position": page.camera_position, "fov": page.fov_y},
-        "lights": {name: _base64(data) for name, data in page.lights.items()},
+        "lights": {name: _packed(data) for name, data in page.lights.items()},
     }
     filled = {
         "TITLE": html.escape(page.title),
-        "AVATAR": _base64(page.glb),
+        "AVATAR": _packed(page.glb),
+        "TRACKER": "{}" if page.tracker is None else _packed_all(page.tracker.parts()),
+        # What a policy must allow for WebAssembly in a page without a server, and only then.
+        "TRACKER_POLICY": "" if page.tracker is None else " blob: 'wasm-unsafe-eval'",
         "SETTINGS": json.dumps(settings).replace("</", "<\\/"),  # a name must not end the script
         "STYLE": (assets / "panel.css").read_text(encoding="utf-8"),
         "PANEL": (assets / "panel.js").read_text(encoding="utf-8"),
@@ -44,9 +51,14 @@ def write_viewer(path: Path, page: ViewerPage) -> None:
         "LICENCE": (assets / "LICENSE.three").read_text(encoding="utf-8"),
     }
     template = (assets / "viewer.html").read_text(encoding="utf-8")
-    text = re.sub(r"\{\{([A-Z]+)\}\}", lambda place: filled[place[1]], template)
+    text = re.sub(r"\{\{([A-Z_]+)\}\}", lambda place: filled[place[1]], template)
     write_bytes_whole(path, text.encode())
 
 
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+def _packed_all(parts: dict[str, bytes]) -> str:
+    return json.dumps({name: _packed(data) for name, data in parts.items()})
+
+
+def _packed(data: bytes) -> str:
+    """Compressed, as text."""
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii")

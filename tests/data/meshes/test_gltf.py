@@ -11,9 +11,12 @@ import numpy as np
 import pygltflib
 import pytest
 import trimesh
+from scipy.spatial.transform import Rotation
 
 from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part, Skin, write_glb
+from flare_cli.data.meshes.tangents import corner_tangents
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
+from flare_cli.data.meshes.vrm import Vrm
 
 KINDS = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -243,6 +246,108 @@ def test_the_material_holds_roughness_in_green_no_metal_and_specular_in_alpha(do
     assert material.extensions["KHR_materials_ior"] == {"ior": 1.4}
     assert document.extensionsUsed == ["KHR_materials_specular", "KHR_materials_ior"]
     assert material.doubleSided
+
+
+def world_matrices(document):
+    """Where the nodes are, from their translations and rotations."""
+    matrices = {}
+
+    def place(index, above):
+        node, own = document.nodes[index], np.eye(4)
+        own[:3, :3] = Rotation.from_quat(node.rotation or [0, 0, 0, 1]).as_matrix()
+        own[:3, 3] = node.translation or [0, 0, 0]
+        matrices[index] = above @ own
+        for child in node.children or []:
+            place(child, matrices[index])
+
+    for root in document.scenes[0].nodes:
+        place(root, np.eye(4))
+    return matrices
+
+
+def test_joints_that_lie_otherwise_leave_the_mesh_where_it_is(tmp_path, source):
+    turned = Rotation.random(2, rng=np.random.default_rng(3)).as_quat()
+    skin = dataclasses.replace(source.skin, rotations=turned)
+    write_glb(tmp_path / "turned.glb", dataclasses.replace(source, skin=skin, animations=(), scene="Armature"))
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "turned.glb"))
+    world = world_matrices(document)
+    inverse = read(document, document.skins[0].inverseBindMatrices).reshape(2, 4, 4).transpose(0, 2, 1)
+    for joint, (node, rotation) in enumerate(zip(document.skins[0].joints, turned, strict=True)):
+        np.testing.assert_allclose(world[node] @ inverse[joint], np.eye(4), atol=1e-6)
+        np.testing.assert_allclose(world[node][:3, :3], Rotation.from_quat(rotation).as_matrix(), atol=1e-6)
+    assert document.scenes[0].name == "Armature"
+
+
+def test_a_clip_may_leave_the_first_joints_alone(tmp_path, source):
+    clip = dataclasses.replace(source.animations[0], rotations=source.animations[0].rotations[:, :1], first=1)
+    write_glb(tmp_path / "late.glb", dataclasses.replace(source, animations=(clip,)))
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "late.glb"))
+    neck = document.skins[0].joints[1]
+    channels = document.animations[0].channels
+    assert {(c.target.node, c.target.path) for c in channels} == {
+        (neck, "rotation"),
+        (neck, "translation"),
+        (0, "weights"),
+    }
+    shifted = next(c for c in channels if c.target.path == "translation")
+    moved = read(document, document.animations[0].samplers[shifted.sampler].output)
+    np.testing.assert_allclose(moved, np.subtract(*source.skin.positions[::-1]) + clip.translation, atol=1e-6)
+
+
+def test_tangents_follow_u_and_say_on_which_side_v_grows():
+    square = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    mesh = TexturedMesh(
+        positions=square,
+        normals=np.tile([0.0, 0, 1], (4, 1)),
+        faces=np.array([[0, 1, 2], [0, 2, 3]]),
+        uv=square[:, :2],
+        uv_faces=np.array([[0, 1, 2], [0, 2, 3]]),
+    )
+    np.testing.assert_allclose(corner_tangents(mesh), np.tile([1.0, 0, 0, 1], (2, 3, 1)), atol=1e-12)
+    mirrored = dataclasses.replace(mesh, uv=square[:, :2] * [-1, 1])
+    np.testing.assert_allclose(corner_tangents(mirrored), np.tile([-1.0, 0, 0, -1], (2, 3, 1)), atol=1e-12)
+    nowhere = dataclasses.replace(mesh, uv=np.zeros((4, 2)))
+    lengths = np.linalg.norm(corner_tangents(nowhere)[..., :3], axis=-1)
+    np.testing.assert_allclose(lengths, 1)
+
+
+def test_a_normal_texture_comes_with_tangents(tmp_path, source):
+    normal = np.full((8, 16, 3), (128, 128, 255), np.uint8)
+    textures = dataclasses.replace(source.textures, normal=normal)
+    write_glb(tmp_path / "normal.glb", dataclasses.replace(source, textures=textures))
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "normal.glb"))
+    assert document.images[document.textures[document.materials[0].normalTexture.index].source].name == "normal"
+    primitive = document.meshes[0].primitives[0]
+    tangents, normals = (read(document, getattr(primitive.attributes, name)) for name in ("TANGENT", "NORMAL"))
+    np.testing.assert_allclose(np.linalg.norm(tangents[:, :3], axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose((tangents[:, :3] * normals).sum(1), 0, atol=1e-6)
+    assert set(tangents[:, 3]) <= {-1.0, 1.0}
+
+
+def test_dense_morphs_have_every_vertex(tmp_path, source):
+    write_glb(tmp_path / "dense.glb", dataclasses.replace(source, dense_morphs=True))
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "dense.glb"))
+    assert all(accessor.sparse is None and accessor.bufferView is not None for accessor in document.accessors)
+
+
+def test_a_vrm_names_bones_and_faces_by_index(tmp_path, source):
+    vrm = Vrm(
+        bones={"hips": "root", "head": "neck"},
+        expressions={"happy": {"smile": 0.5, "swell": 0.25}, "neutral": {}},
+        custom_expressions={"Swell": {"swell": 1.0}},
+        eyes_from_head=(0.0, 0.06, 0.08),
+    )
+    write_glb(tmp_path / "ball.vrm", dataclasses.replace(source, vrm=vrm))
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "ball.vrm"))
+    added = document.extensions["VRMC_vrm"]
+    assert document.extensionsUsed[-1] == "VRMC_vrm"
+    assert not document.extensionsRequired
+    nodes = {name: document.nodes[bone["node"]].name for name, bone in added["humanoid"]["humanBones"].items()}
+    assert nodes == vrm.bones
+    happy = added["expressions"]["preset"]["happy"]["morphTargetBinds"]
+    assert happy == [{"node": 0, "index": 0, "weight": 0.5}, {"node": 0, "index": 2, "weight": 0.25}]
+    assert added["expressions"]["preset"]["neutral"] == {}
+    assert added["meta"]["avatarPermission"] == "onlyAuthor"
 
 
 def test_what_is_absent_leaves_no_trace(tmp_path):
