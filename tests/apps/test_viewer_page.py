@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,3 +146,30 @@ def test_performances_play_and_maps_can_be_dropped(browser: Browser, page: Path,
     browser.run("lightBy(new File(['nothing'], 'bad.hdr'))")
     assert "bad.hdr can't be used" in browser.run("document.getElementById('message').textContent")
     assert browser.run("document.getElementById('light').value") == "red.hdr"
+
+
+@pytest.mark.slow
+def test_a_webcam_is_watched_without_a_network(small_run: Path, tmp_path: Path):
+    """Wants `npm install @mediapipe/tasks-vision` in the checkout, and face_landmarker.task in node_modules."""
+    modules = Path(__file__).parents[2] / "node_modules"
+    if not (modules / "face_landmarker.task").is_file():
+        pytest.skip("no face_landmarker.task in node_modules")
+    request = ExportRequest(run=small_run, kind="html", out=tmp_path, texture_size=256, webcam=modules)
+    page = export(request, quiet).file
+    assert page.stat().st_size < 20e6
+    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # a test pattern: nobody's face
+    opened = Browser(tmp_path / "browser", SIZE, SIZE, *camera)
+    try:
+        opened.open(page, "light=overcast")
+        opened.run("document.getElementById('webcam').click()")
+        until = time.monotonic() + 120
+        while opened.run("document.body.dataset.followed") is None:
+            assert time.monotonic() < until, opened.run("document.getElementById('message').textContent")
+            time.sleep(0.5)
+        assert opened.run("document.body.dataset.followed") == "0"
+        assert opened.run("Math.max(...Object.values(weights))") == 0
+        opened.run("document.getElementById('webcam').click()")
+        assert opened.run("watching") is None
+        assert all(request.startswith(("file:", "blob:", "data:")) for request in opened.requests)
+    finally:
+        opened.close()

@@ -21,7 +21,7 @@ FLAGS += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftsha
 class Browser:
     """One page. Requests to anything but the page itself are in `requests`."""
 
-    def __init__(self, profile: Path, width: int, height: int) -> None:
+    def __init__(self, profile: Path, width: int, height: int, *flags: str) -> None:
         program = next(filter(None, map(shutil.which, BROWSERS)), None)
         if program is None:
             pytest.skip("there is no Chromium here")
@@ -35,7 +35,7 @@ class Browser:
             os.dup2(writing, 4)
 
         self._process = subprocess.Popen(
-            [program, *FLAGS, *sandbox, f"--user-data-dir={profile}"],
+            [program, *FLAGS, *flags, *sandbox, f"--user-data-dir={profile}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             close_fds=False,

@@ -214,3 +214,26 @@ def test_an_avatar_without_morphs_and_clips_is_a_file_too(tmp_path: Path, source
     stage = Usd.Stage.Open(str(write_usd(tmp_path / "bare.usdc", bare)[0]))
     assert complaints(stage) == []
     assert Sdf.Path.IsValidIdentifier(stage.GetDefaultPrim().GetName())
+
+
+def test_joints_that_lie_otherwise_and_a_normal_texture(source: GltfAvatar, tmp_path: Path):
+    turned = Rotation.random(JOINTS, rng=np.random.default_rng(5)).as_quat()
+    normal = np.full((8, 8, 3), (128, 128, 255), np.uint8)
+    rig = replace(
+        source,
+        skin=replace(source.skin, rotations=turned),
+        textures=replace(source.textures, normal=normal),
+        animations=(),
+    )
+    write_usd(tmp_path / "ball.usdc", rig)
+    stage = Usd.Stage.Open(str(tmp_path / "ball.usdc"))
+    skeleton = next(prim for prim in stage.Traverse() if prim.IsA(UsdSkel.Skeleton))
+    query = UsdSkel.Cache().GetSkelQuery(UsdSkel.Skeleton(skeleton))
+    at_rest = np.array(query.ComputeJointSkelTransforms(Usd.TimeCode.Default(), True))
+    bound = np.array(query.GetJointWorldBindTransforms())
+    np.testing.assert_allclose(at_rest, bound, atol=1e-6)
+    # USD's vectors are rows: the matrix is the transpose of ours.
+    np.testing.assert_allclose(bound[:, :3, :3].swapaxes(1, 2), Rotation.from_quat(turned).as_matrix(), atol=1e-6)
+    np.testing.assert_allclose(bound[:, 3, :3], source.skin.positions, atol=1e-6)
+    surfaces = [UsdShade.Shader(prim) for prim in stage.Traverse() if prim.GetName() == "Surface"]
+    assert all(surface.GetInput("normal").HasConnectedSource() for surface in surfaces)
