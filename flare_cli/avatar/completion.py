@@ -26,8 +26,11 @@ from flare_cli.render.geometry import mesh_edges
 NOTHING_KEPT, ALL_KEPT = 0.3, 0.65
 # How strongly neighbours pull, against a vertex of full share: for colours, and for where the surface is mirrored.
 SMOOTHNESS, SEAM_SMOOTHNESS = 0.02, 2.0
-# The share of the face's mean colour where skin was not seen.
-SKIN_PRIOR = 0.003
+# The share of the mean colour of the face where skin was not seen, and of the hair that was where hair was not.
+USUAL_SHARE = 0.003
+# A fit draws the roughness of hair to 1 and leaves skin at a half (`loss.fibre_gloss`): this power of it tells the hair
+# of a scalp from its skin. Of a bald one it is the same all over. Not tuned.
+HAIR_IS_MATTE = 8
 # Linear albedo, roughness and specular intensity of what hides in a closed mouth: enamel and mucosa as photographed.
 HIDDEN = {
     "teeth": (0.58, 0.52, 0.43, 0.35, 0.5),
@@ -83,16 +86,21 @@ def completion_of(avatar: Avatar) -> Completion | None:
     values = torch.cat([material.albedo, material.roughness, material.specular], 1)
     either = own + mirrored
     known = (own * values + mirrored * values[mirror]) / torch.where(either > 0, either, 1)
-    # Bare skin that nothing near shows is of the face's colour, and not of the collar's.
+    # What nothing near shows is of the face's colour, and not of the collar's; on the scalp of the hair's, and not of
+    # the rim's, where hair and what was behind it met.
     scalp = avatar.region_mask(("scalp",))
-    face = avatar.region_mask(("face",)) * own
-    usual = (face * values).sum(0) / face.sum().clamp(min=1e-6)
-    prior = SKIN_PRIOR * (1 - either) * (1 - scalp) * (1 - hidden) * (face.sum() > 0)
+    usual, is_known = torch.zeros_like(values), torch.zeros_like(own)
+    hairy = scalp * values[:, 3:4] ** HAIR_IS_MATTE
+    for region, where in ((avatar.region_mask(("face",)), 1 - scalp), (hairy, scalp)):
+        seen = region * own
+        usual += where * ((seen * values).sum(0) / seen.sum().clamp(min=1e-6))
+        is_known += where * (seen.sum() > 0)
+    prior = USUAL_SHARE * (1 - either) * (1 - hidden) * is_known
     known = (either * known + prior * usual) / (either + prior).clamp(min=1e-9)
     # Hair's colour doesn't run into the neck, nor skin's into the hair.
     within = mesh_edges(topology.faces)
-    hairy = scalp[:, 0] > 0.5
-    within = within[hairy[within[:, 0]] == hairy[within[:, 1]]]
+    on_scalp = scalp[:, 0] > 0.5
+    within = within[on_scalp[within[:, 0]] == on_scalp[within[:, 1]]]
     filling = filled_over_surface(known, (1 - hidden) * either + prior, within)
     return Completion(own=own, mirrored=mirrored, mirror=mirror, filling=filling.lerp(colours, hidden))
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
+from flare_cli.avatar.completion import Completion
 from flare_cli.avatar.material import Material
 from flare_cli.avatar.texture import MaterialTextures
 from flare_cli.render.camera import Projections
@@ -70,17 +71,22 @@ def draw(
     background: Float[Tensor, "B H W 3"] | None = None,
     capacity: int | None = None,
     textures: MaterialTextures | None = None,
+    completion: Completion | None = None,
 ) -> Picture:
     """Draw the posed avatar. Without a background it is black. Shading runs on foreground pixels only.
 
     With a `capacity` room is made for that many of them, and nothing waits for the GPU to count (`Pixels`). `textures`
-    take the place of the avatar's materials.
+    take the place of the avatar's materials, a `completion` fills them where the recording never showed any.
     """
     faces = avatar.mesh.topology.faces
     clip = projections.clip(posed.vertices)
     fragments = rasterizer.rasterize(clip, faces, projections.height, projections.width)
     surface = visible_surface(avatar, posed, projections, rasterizer, fragments, foreground(fragments, capacity))
     material = avatar.material(surface.canonical)
+    if completion is not None:
+        parts = torch.cat([avatar.material_positions()[completion.mirror], completion.at_vertices()], 1)
+        at = rasterizer.interpolate(parts[None], faces, fragments, surface.pixels)
+        material = completion.mixed(at[:, 3:], material, avatar.material(at[:, :3].contiguous()))
     if textures is not None:
         topology = avatar.mesh.topology
         uv = rasterizer.interpolate(topology.uv[None], topology.uv_faces, fragments, surface.pixels)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from flare_cli.cli import console
-from flare_cli.cli.options import AsJson, Device, RunArgument, examples
+from flare_cli.cli.options import AsJson, Device, Fill, RunArgument, examples
 from flare_cli.cli.results import show
 
 EXAMPLES = examples(
@@ -98,9 +98,6 @@ Webcam = Annotated[
     typer.Option(
         help="html: a folder with face_landmarker.task and @mediapipe/tasks-vision, to move the face by a webcam"
     ),
-]
-Fill = Annotated[
-    bool, typer.Option(help="fill what the recording never showed from the head's other side and from around it")
 ]
 
 

@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from flare_cli.cli import console
-from flare_cli.cli.options import STOPS, AsJson, Device, PictureSize, RasterizerName, RunArgument, examples, finite
+from flare_cli.cli.options import (
+    STOPS,
+    AsJson,
+    Device,
+    Fill,
+    PictureSize,
+    RasterizerName,
+    RunArgument,
+    examples,
+    finite,
+)
 from flare_cli.cli.results import show
 
 RELIGHT_EXAMPLES = examples(
@@ -116,6 +126,7 @@ def relight(
     beside: Annotated[bool, typer.Option("--beside", help="the recording to the left")] = False,
     sheet: Sheet = None,
     quality: Shadows = Quality.NORMAL,
+    fill: Fill = True,
     rasterizer: RasterizerName = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -134,6 +145,7 @@ def relight(
     film = Film(
         out=out, size=size, width=width, fps=fps, frames=frames, loop=loop, camera=camera.value,
         degrees=degrees, background=background, beside=beside, sheet=sheet, traced=quality is Quality.HIGH,
+        fill=fill,
     )  # fmt: skip
     request = RelightRequest(film=film, lighting=lighting, run=run, rasterizer=rasterizer, device=device)
     with console.progress_bars() as progress:
@@ -168,6 +180,7 @@ def animate(
     ] = False,
     sheet: Sheet = None,
     quality: Shadows = Quality.NORMAL,
+    fill: Fill = True,
     rasterizer: RasterizerName = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -186,6 +199,7 @@ def animate(
     film = Film(
         out=out, size=size, width=width, fps=fps, frames=frames, loop=loop, camera=camera.value,
         degrees=degrees, background=background, beside=beside, sheet=sheet, traced=quality is Quality.HIGH,
+        fill=fill,
     )  # fmt: skip
     request = AnimateRequest(
         driver=driver, film=film, lighting=lighting, run=run, absolute=absolute, sound=sound, rasterizer=rasterizer,

@@ -30,6 +30,10 @@ RasterizerName = Annotated[
     str | None, typer.Option("--rasterizer", help="auto, warp, nvdiffrast or pytorch3d; by default as it was fitted")
 ]
 
+Fill = Annotated[
+    bool, typer.Option(help="fill what the recording never showed from the head's other side and from around it")
+]
+
 
 def examples(*lines: str) -> str:
     """An epilog of a command: lines that are not to be joined."""

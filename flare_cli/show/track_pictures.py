@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.completion import Completion
 from flare_cli.avatar.picture import Picture, draw
 from flare_cli.fit.frames import Frames
 from flare_cli.head.skinning import rotation_from_axis_angle
@@ -57,12 +58,14 @@ def draw_track(
     turned: Float[Tensor, " N"] | None = None,
     rays: int = 0,
     batch: int | None = None,
+    completion: Completion | None = None,
 ) -> Iterator[DrawnFrames]:
     """Draw every frame of `track` under `light` (the recording's own by default), before a background or black.
 
     `cameras` are one a frame, by default the recording's. Light and background are `turned` by so many radians about +y
     in each frame. With `rays` what shadows each vertex is traced anew in each frame, by so many; the avatar's own
     visibility is of a few poses. `batch` is how many frames are drawn at once, by default what suits the device.
+    A `completion` fills what was never seen.
     """
     track = track.to(avatar.device)
     cameras = track.cameras() if cameras is None else cameras.to(avatar.device)
@@ -91,6 +94,7 @@ def draw_track(
                     light=light or avatar.light_of_video(0 if track.video is None else int(track.video[part.start])),
                     rasterizer=rasterizer,
                     background=behind,
+                    completion=completion,
                 )
             yield DrawnFrames(part.start, picture)
 

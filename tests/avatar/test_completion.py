@@ -6,11 +6,21 @@ import torch
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.bake import bake_textures
-from flare_cli.avatar.completion import HIDDEN, completed, completion_of, filled_over_surface, mirrored_vertices
+from flare_cli.avatar.completion import (
+    HIDDEN,
+    Completion,
+    completed,
+    completion_of,
+    filled_over_surface,
+    mirrored_vertices,
+)
+from flare_cli.avatar.picture import draw
 from flare_cli.avatar.texture import rasterize_uv
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.model import HeadModel
+from flare_cli.render.backend import choose_rasterizer
+from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
 
 SIZE = 128
@@ -70,6 +80,34 @@ def test_the_unseen_sides_texture_is_the_seen_ones(avatar: Avatar):
         # Triangles that are partly seen lie about the middle.
         away = np.abs(albedo[inside] - expected[side & ~hidden].numpy()).max(1)
         assert (away < 0.02).mean() > 0.98
+
+
+def test_a_completed_head_is_drawn_the_same_from_both_sides(avatar: Avatar):
+    """A camera in the plane of symmetry; without the completion the halves differ."""
+    camera = Cameras(
+        intrinsics=torch.tensor([[160.0, 160.0, 32.0, 32.0]]),
+        camera_from_world=torch.tensor([[[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 0.9]]]),
+        height=64,
+        width=64,
+    )
+    rest = {"expression": torch.zeros(1, avatar.head.n_expression), "pose": torch.zeros(1, 5, 3)}
+
+    def asymmetry(completion: Completion | None) -> float:
+        drawn = completed(avatar, completion)
+        picture = draw(
+            drawn,
+            drawn.posed(**rest, translation=torch.zeros(1, 3)),
+            camera.projections(),
+            light=drawn.light,
+            rasterizer=choose_rasterizer(),
+            completion=completion,
+        )
+        albedo = picture.buffer(picture.material.albedo)[0]
+        inside = (albedo > 0).all(-1) & (albedo.flip(1) > 0).all(-1)
+        return float((albedo - albedo.flip(1)).abs().mean(-1)[inside].median())
+
+    assert asymmetry(completion_of(avatar)) < 0.3 * asymmetry(None)
+    assert asymmetry(completion_of(avatar)) < 0.01
 
 
 def test_teeth_that_were_never_seen_are_white_and_the_tongue_is_red(avatar: Avatar):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.completion import Completion, completed, completion_of
 from flare_cli.data.image import write_png
 from flare_cli.data.video import Sound
 from flare_cli.errors import FlareError
@@ -51,7 +52,8 @@ class Film:
     `size` and `width` are pixels, by default the fit's height and the recording's shape. `degrees` are those of an
     orbit. `background` is one of `backgrounds.KINDS` or a colour; None is the environment where there is one, and else
     black. `beside` puts what was recorded to the left. `sheet` is a PNG for a few frames of every light. With `traced`
-    shadows are traced in every frame, where the avatar's light is explicit.
+    shadows are traced in every frame, where the avatar's light is explicit. `fill` gives what was never seen the
+    colours and the surface of the other side, or of what is around it (`avatar/completion.py`).
     """
 
     out: Path
@@ -66,6 +68,7 @@ class Film:
     beside: bool = False
     sheet: Path | None = None
     traced: bool = False
+    fill: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ def shoot(
     `plays_itself`, the original background is each frame of the performance's own recording. Raises `FlareError`.
     """
     _check(film, lights, performance)
+    completion = completion_of(run.avatar) if film.fill else None
+    run = replace(run, avatar=completed(run.avatar, completion))
     if film.fps is not None or sound is not None:
         performance = performance.resampled(film.fps or performance.track.fps)
     performance = performance[: film.frames]
@@ -100,7 +105,7 @@ def shoot(
         sound = None if film.loop else replace(sound, start=float(performance.time[0]))
     performance = performance.there_and_back() if film.loop else performance
     cameras = _cameras(run, film, performance.track)
-    scene = _Scene(run=run, film=film, performance=performance, cameras=cameras, sound=sound)
+    scene = _Scene(run=run, film=film, performance=performance, cameras=cameras, sound=sound, completion=completion)
     original = _original(scene, plays_itself)
     files: list[Path] = []
     rows: list[list[UInt8[np.ndarray, "H W C"]]] = []
@@ -123,6 +128,7 @@ class _Scene:
     performance: Performance
     cameras: Cameras
     sound: Sound | None
+    completion: Completion | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +226,7 @@ def _draw(scene: _Scene, lit: _Lit, out: Path, progress: ProgressCallback) -> li
         background=lit.background,
         turned=once_around if lit.turns else None,
         rays=RAYS if film.traced else 0,
+        completion=scene.completion,
     )
     with open_output(out, performance.track.fps, sound=scene.sound, through=through) as output:
         for drawn in drawing:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 
 from flare_cli.avatar.avatar import Avatar, Posed
+from flare_cli.avatar.completion import completed, completion_of
 from flare_cli.avatar.deformer import Corrections
 from flare_cli.avatar.picture import draw
 from flare_cli.data.image import read_rgb
@@ -72,7 +73,9 @@ class Studio:
         textures: EditedTextures | None = None,
     ) -> None:
         self.lights, self.textures = Lights(), textures
-        self._avatar, self._rasterizer, self._own = avatar, rasterizer, own
+        # None, and the avatar itself, while a fit goes on: what was seen is known at its end.
+        self._completion = completion_of(avatar)
+        self._avatar, self._rasterizer, self._own = completed(avatar, self._completion), rasterizer, own
         self._performances = {RECORDING: own, **drivers}
         self._neutral = neutral_moment(own.track)
         self._arkit = avatar.head.to("cpu").arkit
@@ -140,6 +143,7 @@ class Studio:
             rasterizer=self._rasterizer,
             background=self._backdrop.behind(view, camera, lit.environment),
             textures=None if self.textures is None else self.textures.current(),
+            completion=self._completion,
         )
         # Light is added up, so what is brighter by some factor can be drawn first and multiplied then.
         drawn = replace(drawn, image=torch.cat([drawn.colour * gain, drawn.coverage], -1))
