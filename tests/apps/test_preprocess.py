@@ -168,7 +168,7 @@ def test_another_setting_does_not_overwrite_a_subject(made):
 
 
 def test_a_gpu_without_room_keeps_the_work(recording, tmp_path, monkeypatch):
-    def no_room(*_: object) -> None:
+    def no_room(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
     monkeypatch.setattr("flare_cli.track.pipeline.segment_frames", no_room)
