@@ -197,4 +197,6 @@ def test_warp_gives_the_same_features_and_gradients_on_both_devices():
         features = grid(points)
         (features * 1e4).square().sum().backward()
         results.append([tensor.detach().cpu() for tensor in (features, grid.table.grad, points.grad)])
-    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-2)
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        # What many points add to a cell cancels: an H200 was 0.019 off where the largest sum was 26,572.
+        torch.testing.assert_close(on_cpu, on_gpu, rtol=1e-3, atol=1e-2 + 4e-6 * float(on_cpu.abs().max()))
