@@ -11,7 +11,6 @@ import torch
 
 from flare_cli.avatar.bake import Detail, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
 from flare_cli.avatar.completion import completed, completion_of
-from flare_cli.avatar.light import ExplicitLight
 from flare_cli.avatar.profiles import Profile
 from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.hdr import save_hdr
@@ -267,7 +266,7 @@ def _light(run: Run, file: Path) -> _Written:
     """The light of the recording; of each of its videos, in a file each, where the avatar has several."""
     light, write = run.avatar.light, write_exr if file.suffix == ".exr" else save_hdr
     lights = {file: light}
-    if isinstance(light, ExplicitLight) and len(light.videos) > 1:
+    if len(light.videos) > 1:
         lights = {file.with_stem(f"{file.stem}_{video}"): light.of_video(video) for video in light.videos}
     with torch.no_grad():
         for path, one in lights.items():

@@ -11,7 +11,8 @@ from flare_cli.head.flame.extras import read_extras
 from flare_cli.head.flame.model_file import EDITIONS, Edition, FlameReport, head_of_flame, read_flame
 from flare_cli.head.gnm.model_file import EDITION as GNM
 from flare_cli.head.gnm.model_file import LICENCE as GNM_LICENCE
-from flare_cli.head.gnm.model_file import head_of_gnm, read_gnm
+from flare_cli.head.gnm.model_file import GnmReport, head_of_gnm, read_gnm
+from flare_cli.head.model import HeadModel
 from flare_cli.head.stored import head_path, remove_head, save_head, stored_head, stored_names
 from flare_cli.parallel.progress import ProgressCallback, quiet
 
@@ -75,31 +76,18 @@ def add(request: AddRequest, progress: ProgressCallback = quiet) -> AddResult:
     progress("head", 1, 3)
     head, report = head_of_flame(file, name, extras)
     progress("head", 2, 3)
-    landmarks = _landmarks(report)
-    about = {
-        "edition": file.edition,
-        "licence": file.licence,
-        "file": request.file.name,
-        "file_sha256": file.file_sha256,
-        "landmarks": landmarks,
-        "uv": "given" if report.uv_given else "made by xatlas",
-        "registration_m": report.registration,
-        "arkit_residual": report.arkit_residual,
-    }
-    stored = save_head(head, about)
-    progress("head", 3, 3)
-    return AddResult(
-        name=name,
+    made = _stored(
+        request,
+        head,
+        report,
         edition=file.edition,
-        stored=stored,
         licence=file.licence,
-        sha256=head.sha256,
         file_sha256=file.file_sha256,
-        vertices=len(head.template),
-        landmarks=landmarks,
-        registration_mm=report.registration * 1e3,
-        arkit_residual=sum(report.arkit_residual.values()) / len(report.arkit_residual),
+        landmarks=_landmarks(report),
+        uv="given" if report.uv_given else "made by xatlas",
     )
+    progress("head", 3, 3)
+    return made
 
 
 def _add_gnm(request: AddRequest, progress: ProgressCallback) -> AddResult:
@@ -115,26 +103,49 @@ def _add_gnm(request: AddRequest, progress: ProgressCallback) -> AddResult:
     progress("head", 1, 3)
     head, report = head_of_gnm(file, name)
     progress("head", 2, 3)
-    landmarks = "carried over from the open head"
+    made = _stored(
+        request,
+        head,
+        report,
+        edition=GNM,
+        licence=GNM_LICENCE,
+        file_sha256=file.file_sha256,
+        landmarks="carried over from the open head",
+        uv="made by xatlas",
+    )
+    progress("head", 3, 3)
+    return made
+
+
+def _stored(
+    request: AddRequest,
+    head: HeadModel,
+    report: FlameReport | GnmReport,
+    *,
+    edition: str,
+    licence: str,
+    file_sha256: str,
+    landmarks: str,
+    uv: str,
+) -> AddResult:
+    """Keep a head that was read, with where it came from and how well it was prepared."""
     about = {
-        "edition": GNM,
-        "licence": GNM_LICENCE,
+        "edition": edition,
+        "licence": licence,
         "file": request.file.name,
-        "file_sha256": file.file_sha256,
+        "file_sha256": file_sha256,
         "landmarks": landmarks,
-        "uv": "made by xatlas",
+        "uv": uv,
         "registration_m": report.registration,
         "arkit_residual": report.arkit_residual,
     }
-    stored = save_head(head, about)
-    progress("head", 3, 3)
     return AddResult(
-        name=name,
-        edition=GNM,
-        stored=stored,
-        licence=GNM_LICENCE,
+        name=head.name,
+        edition=edition,
+        stored=save_head(head, about),
+        licence=licence,
         sha256=head.sha256,
-        file_sha256=file.file_sha256,
+        file_sha256=file_sha256,
         vertices=len(head.template),
         landmarks=landmarks,
         registration_mm=report.registration * 1e3,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from flare_cli.avatar.deformer import Corrections, Deformer
-from flare_cli.avatar.light import ExplicitLight, new_light
+from flare_cli.avatar.light import new_light
 from flare_cli.avatar.material import MaterialField
 from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.avatar.spec import AvatarSpec, MaterialSpec
@@ -20,8 +20,6 @@ from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_features, pose_vertices, shaped_joints
 from flare_cli.render.geometry import vertex_normals
-from flare_cli.render.light.samples import SummedLight
-from flare_cli.render.light.shading import Light
 from flare_cli.render.light.visibility import trace_visibility
 
 # Room around the head in the cube on which materials live, as a part of its longest side: more than the jitter of
@@ -124,14 +122,6 @@ class Avatar(nn.Module):
         self.material = MaterialField(material, device=device)
         self.light = new_light(self.spec.light, device)
         self.spec = replace(self.spec, material=material)
-
-    def light_of_video(self, video: int) -> Light | SummedLight:
-        """The light of one of the videos that it was fitted on, by its number in the track."""
-        return self.light.of_video(video) if isinstance(self.light, ExplicitLight) else self.light
-
-    def light_at(self, place: Int[Tensor, "1"]) -> Light | SummedLight:
-        """The light of the video at this place among those that it was fitted on."""
-        return self.light.at(place) if isinstance(self.light, ExplicitLight) else self.light
 
     def with_offsets(self, offsets: Float[Tensor, "V 3"]) -> Avatar:
         """The same avatar, all else of it shared, with other offsets of its mesh."""

@@ -50,10 +50,9 @@ def bake_textures(avatar: Avatar, size: int, completion: Completion | None = Non
     texels, triangle, barycentric = rasterize_uv(topology.uv, topology.uv_faces, size)
     is_shadowed = avatar.visibility is not None
     even_light = _even_light(avatar) if is_shadowed else torch.ones_like(avatar.material_positions()[:, :2])
-    position = avatar.material_positions()
-    surface = torch.cat([position, even_light], 1)
+    surface = torch.cat([avatar.material_positions(), even_light], 1)
     if completion is not None:
-        surface = torch.cat([surface, position[completion.mirror], completion.at_vertices()], 1)
+        surface = torch.cat([surface, completion.at_vertices(avatar)], 1)
     baked = torch.zeros(size * size, 6, device=avatar.device)
     with torch.no_grad():
         for start in range(0, len(texels), CHUNK):
@@ -63,7 +62,7 @@ def bake_textures(avatar: Avatar, size: int, completion: Completion | None = Non
             arriving, openness = at[:, 3:4], at[:, 4:5]
             material = avatar.material(at[:, :3].contiguous())
             if completion is not None:
-                material = completion.mixed(at[:, 8:], material, avatar.material(at[:, 5:8].contiguous()))
+                material = completion.mixed(at[:, 5:], material, avatar)
             # As `shade` adds what bounces, but of the mean albedo: glTF has one number for all channels.
             lit = arriving / (1 - material.albedo.mean(1, keepdim=True) * (1 - openness)).clamp(min=LEAST_ESCAPE)
             baked[texels[chunk]] = torch.cat(

@@ -52,14 +52,15 @@ class Completion:
     mirror: Int[Tensor, " V"]
     filling: Float[Tensor, "V 5"]
 
-    def at_vertices(self) -> Float[Tensor, "V 7"]:
-        """What is interpolated over the mesh: both shares, and the filling."""
-        return torch.cat([self.own, self.mirrored, self.filling], 1)
+    def at_vertices(self, avatar: Avatar) -> Float[Tensor, "V 10"]:
+        """What is interpolated over the avatar's mesh: the mirrored vertex's place, both shares, and the filling."""
+        return torch.cat([avatar.material_positions()[self.mirror], self.own, self.mirrored, self.filling], 1)
 
     @staticmethod
-    def mixed(at: Float[Tensor, "P 7"], own: Material, mirrored: Material) -> Material:
-        """The material of points, of their own, the mirrored points' and the filling at them."""
-        share, other, filling = at.split([1, 1, 5], 1)
+    def mixed(at: Float[Tensor, "P 10"], own: Material, avatar: Avatar) -> Material:
+        """The material of points: their own, the avatar's at the mirrored places, and the filling, by their shares."""
+        place, share, other, filling = at.split([3, 1, 1, 5], 1)
+        mirrored = avatar.material(place.contiguous())
         both = (torch.cat([m.albedo, m.roughness, m.specular], 1) for m in (own, mirrored))
         values = share * next(both) + other * next(both) + (1 - share - other) * filling
         albedo, roughness, specular = values.split([3, 1, 1], 1)

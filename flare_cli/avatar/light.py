@@ -27,8 +27,11 @@ class NeuralLight(nn.Module):
     """Neural split-sum light (FLARE section 3.3): an MLP from the integrated directional encoding to radiance.
 
     The output is `floor + softplus(x)`: radiance is positive for every input, and the gradient does not vanish as an
-    unactivated output's does behind the tone map's clamp, so the light can't collapse to zero and stay there.
+    unactivated output's does behind the tone map's clamp, so the light can't collapse to zero and stay there. It is one
+    for all videos.
     """
+
+    videos = (0,)
 
     def __init__(self, *, width: int, depth: int, floor: float) -> None:
         super().__init__()
@@ -53,6 +56,18 @@ class NeuralLight(nn.Module):
         """As an equirectangular picture of `height` rows: what it shows to a mirror."""
         looking = map_directions(height).to(next(self.network.parameters()))
         return torch.stack([self.specular(row, torch.zeros_like(row[:, :1])) for row in looking])
+
+    def place(self, video: int) -> int:
+        """As `ExplicitLight.place`."""
+        return 0
+
+    def at(self, place: Int[Tensor, "1"]) -> NeuralLight:
+        """As `ExplicitLight.at`."""
+        return self
+
+    def of_video(self, video: int) -> NeuralLight:
+        """As `ExplicitLight.of_video`."""
+        return self
 
     def of_environment(self, envmap: Float[Tensor, "H W 3"]) -> EnvironmentLight:
         """Another light (linear, equirectangular) for this avatar: prefiltered, as this one is."""

@@ -84,9 +84,8 @@ def draw(
     surface = visible_surface(avatar, posed, projections, rasterizer, fragments, foreground(fragments, capacity))
     material = avatar.material(surface.canonical)
     if completion is not None:
-        parts = torch.cat([avatar.material_positions()[completion.mirror], completion.at_vertices()], 1)
-        at = rasterizer.interpolate(parts[None], faces, fragments, surface.pixels)
-        material = completion.mixed(at[:, 3:], material, avatar.material(at[:, :3].contiguous()))
+        at = rasterizer.interpolate(completion.at_vertices(avatar)[None], faces, fragments, surface.pixels)
+        material = completion.mixed(at, material, avatar)
     if textures is not None:
         topology = avatar.mesh.topology
         uv = rasterizer.interpolate(topology.uv[None], topology.uv_faces, fragments, surface.pixels)

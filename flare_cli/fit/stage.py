@@ -10,7 +10,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.light import ExplicitLight
 from flare_cli.config.schema import Config
 from flare_cli.errors import FitError
 from flare_cli.fit.feed import BatchFeed
@@ -205,6 +204,6 @@ class StageRunner:
 def _light_of_frame(avatar: Avatar, frames: Frames) -> Int[Tensor, " F"]:
     """Under which of the avatar's lights each frame was filmed."""
     video = frames.track.video
-    if video is None or not isinstance(avatar.light, ExplicitLight):
+    if video is None:
         return torch.zeros(len(frames), dtype=torch.long)
     return torch.tensor([avatar.light.place(number) for number in video.tolist()])

@@ -66,7 +66,7 @@ def fit_step(context: StepContext, number: Int[Tensor, "1"]) -> StepLosses:
         avatar,
         posed,
         projections,
-        light=avatar.light_at(row.light),
+        light=avatar.light.at(row.light),
         rasterizer=context.rasterizer,
         capacity=context.capacity,
     )

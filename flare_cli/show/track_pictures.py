@@ -91,7 +91,7 @@ def draw_track(
                     avatar,
                     posed,
                     views[part],
-                    light=light or avatar.light_of_video(0 if track.video is None else int(track.video[part.start])),
+                    light=light or avatar.light.of_video(0 if track.video is None else int(track.video[part.start])),
                     rasterizer=rasterizer,
                     background=behind,
                     completion=completion,
