@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flare_cli.cli import console
-from flare_cli.cli.options import AsJson, Device, Overrides, finite
+from flare_cli.cli.options import AsJson, Device, Face, Overrides, ParserFile, finite
 from flare_cli.cli.results import number
 
 EXAMPLES = """Examples:
@@ -28,6 +28,9 @@ EXAMPLES = """Examples:
 me/ is a subject that is tracked already; people.csv a list with settings of each (docs/formats.md). The same command
 again does what is left. It ends with 1 if a subject failed; the others are done."""
 
+OnlyThese = Annotated[
+    str | None, typer.Option(metavar="FIRST-LAST", help="only these of the recordings, counted from 0; no summary")
+]
 StorageUrl = Annotated[
     str | None,
     typer.Option(metavar="URL", help="s3://... and other object storage, for machines that share no folder"),
@@ -54,6 +57,8 @@ def batch(
         float | None, typer.Option(help="drop frames down to this rate", min=0.1, max=1000, callback=finite)
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="stop after so many frames of a video", min=1)] = None,
+    face: Face = 1,
+    parser: ParserFile = None,
     texture_size: Annotated[int, typer.Option(help="edge of exported textures in pixels", min=64, max=8192)] = 2048,
     address: Annotated[str | None, typer.Option(help="a cluster of Ray: auto, or host:port (RAY_ADDRESS)")] = None,
     jobs: Annotated[
@@ -63,9 +68,7 @@ def batch(
     fits_per_gpu: Annotated[
         int | None, typer.Option(help="fits that share a GPU; by default 2 GiB each, six at most", min=1, max=64)
     ] = None,
-    only: Annotated[
-        str | None, typer.Option(metavar="FIRST-LAST", help="only these of the recordings, counted from 0; no summary")
-    ] = None,
+    only: OnlyThese = None,
     overwrite: Annotated[
         bool, typer.Option(help="replace what was made of another recording, or with other settings")
     ] = False,
@@ -82,8 +85,8 @@ def batch(
 
     defaults: dict[str, Any] = {
         "stages": wanted_stages(_words(stages)), "export": _words(formats), "overrides": tuple(overrides or ()),
-        "head": head, "size": size, "fps": fps, "max_frames": max_frames, "texture_size": texture_size,
-        "overwrite": overwrite, "storage": storage,
+        "head": head, "size": size, "fps": fps, "max_frames": max_frames, "face": face, "texture_size": texture_size,
+        "parser": None if parser is None else parser.absolute(), "overwrite": overwrite, "storage": storage,
     }  # fmt: skip
     request = BatchRequest(
         inputs=tuple(inputs), out=out, config=config, defaults=Defaults(**defaults), address=address, device=device,

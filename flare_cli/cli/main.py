@@ -15,7 +15,18 @@ from flare_cli.cli import batch, console, film
 from flare_cli.cli import export as exporting
 from flare_cli.cli import view as viewing
 from flare_cli.cli.head import app as head_app
-from flare_cli.cli.options import STOPS, AsJson, Device, Overrides, PictureSize, RasterizerName, examples, finite
+from flare_cli.cli.options import (
+    STOPS,
+    AsJson,
+    Device,
+    Face,
+    Overrides,
+    ParserFile,
+    PictureSize,
+    RasterizerName,
+    examples,
+    finite,
+)
 from flare_cli.cli.results import number, show, show_recording
 from flare_cli.errors import FlareError, file_error
 
@@ -77,13 +88,8 @@ def preprocess(
         ),
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="stop after so many frames", min=1)] = None,
-    face: Annotated[int, typer.Option(help="which of several faces: 1 is the largest", min=1, max=100)] = 1,
-    parser: Annotated[
-        Path | None,
-        typer.Option(
-            help="your own face-parsing network, .tflite or .onnx with CelebAMask's 19 classes, for the labels"
-        ),
-    ] = None,
+    face: Face = 1,
+    parser: ParserFile = None,
     head: Annotated[
         str | None, typer.Option(help="head model; by default open-head, for a data set the one it was tracked with")
     ] = None,

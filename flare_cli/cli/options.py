@@ -22,6 +22,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="change one setting; may be repeated")
 ]
+Face = Annotated[int, typer.Option(help="which of several faces: 1 is the largest", min=1, max=100)]
+ParserFile = Annotated[
+    Path | None,
+    typer.Option(help="your own face-parsing network, .tflite or .onnx with CelebAMask's 19 classes, for the labels"),
+]
 RunArgument = Annotated[
     Path | None, typer.Argument(metavar="[RUN]", help="run folder; by default the newest under ./runs")
 ]

@@ -60,11 +60,14 @@ def test_wrong_options_exit_with_2(words: list[str], person: Path, tmp_path: Pat
 
 
 def test_slurm_is_told_what_to_do_next(person: Path, tmp_path: Path):
-    done = flare_batch(person, "-o", tmp_path / "out", *FITTING, "--slurm")
+    parser = tmp_path / "own.onnx"
+    done = flare_batch(person, "-o", tmp_path / "out", *FITTING, "--face", 2, "--parser", parser, "--slurm")
     assert done.exit_code == 0
     script = tmp_path / "out" / "slurm.sh"
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     assert "--only" in script.read_text()
+    assert "--face 2" in script.read_text()
+    assert f"--parser {parser}" in script.read_text()
 
 
 @pytest.mark.slow

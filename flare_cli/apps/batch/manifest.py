@@ -41,9 +41,12 @@ class Entry:
     size: int | None = setting(None, "edge of the pictures", unit="pixels", low=64, high=4096)
     fps: float | None = setting(None, "drop frames down to this rate", unit="1/s", low=0.1, high=1000)
     max_frames: int | None = setting(None, "stop after so many frames", low=1, high=10**9)
+    face: int | None = setting(None, "which of several faces, 1 is the largest", low=1, high=100)
+    parser: str | None = setting(None, "face-parsing network for the labels, a file")
 
 
 KEYS = tuple(field.name for field in fields(Entry))
+PATHS = ("input", "test", "parser")  # keys of files and folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,11 +158,11 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
 
 def _placed(entry: Entry, manifest: Path, place: str) -> Entry:
     """The entry with paths that hold everywhere."""
-    for key in ("input", "test", "config", "name"):
+    for key in ("input", "test", "parser", "config", "name"):
         if "\0" in (getattr(entry, key) or "") or getattr(entry, key) == "":
             raise ConfigError(f"{place} {key}: is empty, or no path", hint=_EXAMPLE)
     folder = manifest.parent.resolve()
-    for key in ("input", "test"):
+    for key in PATHS:
         try:
             is_subject(folder / (getattr(entry, key) or ""))
         except OSError as error:  # longer than a path may be, or in a folder that is not to be read
@@ -167,9 +170,8 @@ def _placed(entry: Entry, manifest: Path, place: str) -> Entry:
     config = str(folder / entry.config) if entry.config is not None and entry.config.endswith(".toml") else entry.config
     return replace(
         entry,
-        input=str(folder / entry.input),
-        test=None if entry.test is None else str(folder / entry.test),
         config=config,
+        **{key: str(folder / path) for key in PATHS if (path := getattr(entry, key)) is not None},
     )
 
 

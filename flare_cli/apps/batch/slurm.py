@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from flare_cli.apps.batch.manifest import BETWEEN, KEYS, Entry
+from flare_cli.apps.batch.manifest import BETWEEN, KEYS, PATHS, Entry
 from flare_cli.apps.batch.work import Defaults
 from flare_cli.data.atomic import write_text_whole
 
@@ -55,7 +55,7 @@ def _list(entries: Sequence[Entry]) -> str:
     table.writeheader()
     for entry in entries:
         row = {key: BETWEEN.join(v) if isinstance(v, tuple) else v for key, v in asdict(entry).items()}
-        paths = {key: str(Path(row[key]).absolute()) for key in ("input", "test") if row[key]}
+        paths = {key: str(Path(row[key]).absolute()) for key in PATHS if row[key]}
         table.writerow(row | paths)
     return text.getvalue()
 
@@ -68,7 +68,9 @@ def _options(defaults: Defaults, config: str | None) -> list[str]:
     """The options that make these defaults again."""
     words = ["--stages", ",".join(defaults.stages), "--export", ",".join(defaults.export), "--head", defaults.head]
     words += ["--size", str(defaults.size), "--texture-size", str(defaults.texture_size)]
-    for option, value in (("--config", config), ("--fps", defaults.fps), ("--max-frames", defaults.max_frames)):
+    words += ["--face", str(defaults.face)]
+    optional = {"--config": config, "--fps": defaults.fps, "--max-frames": defaults.max_frames}
+    for option, value in (optional | {"--parser": defaults.parser}).items():
         words += [] if value is None else [option, str(value)]
     words += [word for override in defaults.overrides for word in ("--set", override)]
     words += [] if defaults.storage is None else ["--storage", defaults.storage]

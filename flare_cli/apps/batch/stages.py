@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -35,12 +35,14 @@ PATIENCE = 20.0
 class Outcome:
     """What became of a stage. `kept`: it was done already; `skipped`: the one before it failed.
 
+    `begun` is when it began, in seconds since 1970 by the clock of the machine that it ran on; 0 where nothing was run.
     `scores` are the means of an eval. A failure has a message and a hint.
     """
 
     name: str
     stage: Stage
     state: Literal["done", "kept", "failed", "skipped"]
+    begun: float = 0.0
     seconds: float = 0.0
     message: str = ""
     hint: str = ""
@@ -68,17 +70,21 @@ def run_stage(before: Outcome | None, work: Work, stage: Stage, place: Place) ->
     """
     if before is not None and before.stops:
         return Outcome(name=work.name, stage=stage, state="skipped")
-    started = time.monotonic()
+    begun, started = time.time(), time.monotonic()
+    outcome = _tried(work, stage, place)
+    return replace(outcome, begun=begun, seconds=time.monotonic() - started)
+
+
+def _tried(work: Work, stage: Stage, place: Place) -> Outcome:
     try:
         with _at_most(place.cores), alone_in(work.notes(stage), wait=place.patience), stored(work, stage):
-            outcome = _kept_or_made(work, stage, place)
+            return _kept_or_made(work, stage, place)
     except FlareError as error:
-        return failed(work, stage, error, started)
+        return failed(work, stage, error)
     except OSError as error:
-        return failed(work, stage, file_error(error) or _bug(work, error), started)
+        return failed(work, stage, file_error(error) or _bug(work, error))
     except Exception as error:  # the other subjects are not to suffer
-        return failed(work, stage, _bug(work, error), started)
-    return replace(outcome, seconds=time.monotonic() - started)
+        return failed(work, stage, _bug(work, error))
 
 
 def kept_stages(work: Work) -> list[Outcome]:
@@ -101,10 +107,9 @@ def kept_stages(work: Work) -> list[Outcome]:
     return kept
 
 
-def failed(work: Work, stage: Stage, error: FlareError, started: float | None = None) -> Outcome:
+def failed(work: Work, stage: Stage, error: FlareError) -> Outcome:
     """The outcome of a stage that `error` ended."""
-    seconds = 0.0 if started is None else time.monotonic() - started
-    return Outcome(name=work.name, stage=stage, state="failed", seconds=seconds, message=error.message, hint=error.hint)
+    return Outcome(name=work.name, stage=stage, state="failed", message=error.message, hint=error.hint)
 
 
 def _kept_or_made(work: Work, stage: Stage, place: Place) -> Outcome:
@@ -125,7 +130,7 @@ def _outcome_of(work: Work, stage: Stage, state: Literal["done", "kept"]) -> Out
 def _make(work: Work, stage: Stage, device: str) -> None:
     if stage == "preprocess":
         for folder, video in work.to_preprocess().items():
-            settings = work.settings["preprocess"]
+            settings: dict[str, Any] = work.settings["preprocess"] | {"parser": work.parser}
             preprocess(PreprocessRequest(video=video, out=folder, device=device, **settings), quiet)
     elif stage == "fit":
         fit(

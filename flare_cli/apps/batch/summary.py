@@ -31,13 +31,17 @@ THUMBNAIL = 480  # pixels wide
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A subject: seconds and scores by name, and of what failed the stage, the reason and what to do."""
+    """A subject: seconds and scores by name, and of what failed the stage, the reason and what to do.
+
+    `begun` has the stages of `seconds`: when they began, in seconds since 1970.
+    """
 
     name: str
     state: Literal["done", "failed"]
     failed_stage: str
     message: str
     hint: str
+    begun: dict[str, float]
     seconds: dict[str, float]
     kept: list[str]
     scores: dict[str, float | None]
@@ -61,6 +65,7 @@ def rows_of(works: Sequence[Work], outcomes: Mapping[str, Sequence[Outcome]]) ->
 def _row(work: Work, outcomes: Sequence[Outcome]) -> Row:
     failure = next((outcome for outcome in outcomes if outcome.state == "failed"), None)
     made = [outcome for outcome in outcomes if not outcome.stops]
+    done = [outcome for outcome in made if outcome.state == "done"]
     files = [path for outcome in made for path in work.results(outcome.stage) if path.is_relative_to(work.folder)]
     return Row(
         name=work.name,
@@ -68,7 +73,8 @@ def _row(work: Work, outcomes: Sequence[Outcome]) -> Row:
         failed_stage="" if failure is None else failure.stage,
         message="" if failure is None else failure.message,
         hint="" if failure is None else failure.hint,
-        seconds={outcome.stage: round(outcome.seconds, 2) for outcome in made if outcome.state == "done"},
+        begun={outcome.stage: round(outcome.begun, 2) for outcome in done},
+        seconds={outcome.stage: round(outcome.seconds, 2) for outcome in done},
         kept=[outcome.stage for outcome in made if outcome.state == "kept"],
         scores={name: value for outcome in made for name, value in outcome.scores.items()},
         files=[path.relative_to(work.folder.parent).as_posix() for path in files],

@@ -11,6 +11,7 @@ settings. What is there is whole: every stage writes its last file when the othe
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -31,6 +32,7 @@ from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.run_folder import AVATAR_FILE
 from flare_cli.head import open_head
 from flare_cli.subject.folder import PARAMETERS
+from flare_cli.track.label.parser import Parser
 
 Stage = Literal["preprocess", "fit", "eval", "export"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -55,6 +57,8 @@ class Defaults:
     size: int = 512
     fps: float | None = None
     max_frames: int | None = None
+    face: int = 1
+    parser: Path | None = None
     texture_size: int = 2048
     overwrite: bool = False
     storage: str | None = None
@@ -74,7 +78,7 @@ class Made:
 class Work:
     """One subject: where it comes from, where it goes, and what is wanted. `settings` are plain values, by stage.
 
-    `formats` are no setting: another one is made beside those that are there.
+    `formats` are no setting: another one is made beside those that are there. Of `parser` the settings hold the digest.
     """
 
     name: str
@@ -88,6 +92,7 @@ class Work:
     formats: tuple[str, ...]
     overwrite: bool
     storage: str | None = None
+    parser: Path | None = None
 
     @property
     def subject(self) -> Path:
@@ -152,12 +157,16 @@ def known_formats(kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
-    """The work that an entry asks for. Raises `ConfigError` for wrong settings, `AvatarError` for unknown formats."""
+    """The work that an entry asks for.
+
+    Raises `ConfigError` for wrong settings, `AvatarError` for unknown formats, `FileError` if no parser is there.
+    """
     assert entry.name is not None
     config, overrides = entry.config or defaults.config, (*defaults.overrides, *entry.set)
     fit = config_to_dict(load_config(config, overrides))
     del fit["version"], fit["run"]  # how it is written and computed, not what
     given = is_subject(Path(entry.input)) and (entry.test is None or is_subject(Path(entry.test)))
+    parser = defaults.parser if entry.parser is None else Path(entry.parser)
     return Work(
         name=entry.name,
         folder=out / entry.name,
@@ -172,7 +181,8 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
                 "size": entry.size or defaults.size,
                 "fps": entry.fps or defaults.fps,
                 "max_frames": entry.max_frames or defaults.max_frames,
-            },
+            }
+            | _which_face(entry.face or defaults.face, parser),
             "fit": fit,
             "eval": {},
             "export": {"texture_size": defaults.texture_size},
@@ -180,7 +190,21 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
         formats=known_formats(entry.export or defaults.export),
         overwrite=defaults.overwrite,
         storage=defaults.storage,
+        parser=parser,
     )
+
+
+def _which_face(face: int, parser: Path | None) -> dict[str, Any]:
+    """Settings of the face and of who labels it. What is usual is left out: batches of earlier versions lack it."""
+    labelled = (
+        {} if parser is None else {"parser": _content(parser, parser.stat().st_mtime_ns if parser.exists() else 0)}
+    )
+    return ({} if face == 1 else {"face": face}) | labelled
+
+
+@functools.lru_cache
+def _content(parser: Path, _changed: int) -> str:
+    return Parser(path=parser).digest()
 
 
 def read_record(work: Work) -> dict[Stage, Made]:

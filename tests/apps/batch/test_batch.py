@@ -14,11 +14,12 @@ from support.tiny_batches import avatar_in, batch_request, cut_off_fit
 from flare_cli.apps.batch.batch import BatchResult, batch
 from flare_cli.apps.batch.board import Board, unseen
 from flare_cli.apps.batch.manifest import Entry
-from flare_cli.apps.batch.work import Defaults, plan, wanted_stages
+from flare_cli.apps.batch.work import Defaults, plan, planned_keys, wanted_stages
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.data.folder_lock import alone_in
 from flare_cli.errors import AvatarError, ConfigError, FlareError
 from flare_cli.parallel.progress import quiet
+from flare_cli.track.request import PreprocessRequest
 
 
 def run(*inputs: object, out: Path, **more) -> BatchResult:
@@ -69,6 +70,7 @@ def test_the_summary_says_the_same_three_times(people: Path, out: Path, tmp_path
     assert "flare.json" in rows[1]["message"]
     assert rows[1]["message"] == table[1]["message"]
     assert float(table[0]["psnr_foreground"]) == rows[0]["scores"]["psnr_foreground"]
+    assert set(rows[0]["begun"]) == set(rows[0]["seconds"])
     assert "1 of 2 subjects" in page
     assert page.count("<img") == page.count("data:image/jpeg;base64,") == 1
     assert "<b>ad" not in page  # a name is a text
@@ -189,6 +191,45 @@ def test_a_list_has_settings_of_its_own(people: Path, tmp_path: Path):
     report = json.loads((out / "two" / "run" / "eval" / "report.json").read_text())
     assert report["frames"] == 6  # all of another recording
     assert Path(report["subject"]) == people / "b"
+
+
+def test_faces_and_parsers_are_for_all_or_for_each(tmp_path: Path, monkeypatch):
+    asked: list[PreprocessRequest] = []
+    monkeypatch.setattr("flare_cli.apps.batch.stages.preprocess", lambda request, _: asked.append(request))
+    (tmp_path / "lists").mkdir()
+    for parser in (tmp_path / "all.onnx", tmp_path / "lists" / "own.onnx"):
+        parser.write_bytes(parser.name.encode())
+    (tmp_path / "lists" / "people.csv").write_text("input,name,face,parser\ncrowd.mp4,a,,\ncrowd.mp4,b,2,own.onnx\n")
+    common = {"face": 3, "parser": tmp_path / "all.onnx", "stages": ("preprocess",)}
+    assert not run(tmp_path / "lists" / "people.csv", out=tmp_path / "out", **common).failed
+    assert [(request.face, request.parser) for request in asked] == [
+        (3, tmp_path / "all.onnx"),
+        (2, tmp_path / "lists" / "own.onnx"),
+    ]
+
+
+def test_another_face_or_parser_is_another_subject(tmp_path: Path):
+    film, parser = Entry(input=str(tmp_path / "me.mp4"), name="me"), tmp_path / "own.onnx"
+
+    def key(**more) -> str:
+        return planned_keys(plan(film, tmp_path, Defaults(**more)), {})["preprocess"]
+
+    keys = [key(), key(face=2)]
+    for content in (b"one", b"the other"):
+        parser.write_bytes(content)
+        keys.append(key(parser=parser))
+    assert len(set(keys)) == 4
+    assert keys[0] == key(face=1)
+    assert set(plan(film, tmp_path, Defaults()).settings["preprocess"]) == {
+        "head",
+        "size",
+        "fps",
+        "max_frames",
+    }  # as ever
+    parser.rename(tmp_path / "moved.onnx")
+    assert keys[3] == key(parser=tmp_path / "moved.onnx")
+    with pytest.raises(FlareError, match=r"own\.onnx can't be read"):
+        key(parser=parser)
 
 
 def test_a_dry_run_writes_nothing(people: Path, tmp_path: Path):

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flare_cli.apps.batch.manifest import KEYS, NAME, Entry, find_recordings
+from flare_cli.apps.batch.manifest import KEYS, NAME, PATHS, Entry, find_recordings
 from flare_cli.errors import ConfigError, FlareError, SubjectError
 
 anywhere = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -33,6 +33,8 @@ rows = st.fixed_dictionaries(
         "size": st.integers(64, 4096),
         "fps": st.floats(1, 120).map(lambda rate: round(rate, 3)),
         "max_frames": st.integers(1, 10**6),
+        "face": st.integers(1, 100),
+        "parser": words.map("{}.onnx".format),
     },
 )
 lists = st.dictionaries(names, rows, min_size=1, max_size=6)
@@ -60,7 +62,7 @@ def test_a_list_says_the_same_as_csv_and_as_toml(entries: dict[str, dict], tmp_p
         Entry(
             name=name,
             **{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-            | {key: str(tmp_path.resolve() / row[key]) for key in ("input", "test") if key in row},
+            | {key: str(tmp_path.resolve() / row[key]) for key in PATHS if key in row},
         )
         for name, row in entries.items()
     ]
@@ -72,6 +74,7 @@ WRONG = {
     "an unknown column": ("input,sise\na.mp4,64", "people.csv:2 [subject] sise: unknown key"),
     "not a number": ("input,size\na.mp4,64\nb.mp4,big", "people.csv:3 [subject] size: 'big' is not a whole number"),
     "too small": ("input,size\na.mp4,3", "people.csv:2 [subject] size: 3 is outside 64 to 4096"),
+    "no such face": ("input,face\na.mp4,0", "people.csv:2 [subject] face: 0 is outside 1 to 100"),
     "not finite": ("input,fps\na.mp4,nan", "people.csv:2 [subject] fps: nan is not a number"),
     "no input column": ("video\na.mp4", "people.csv:1 input: is missing in the header"),
     "no input": ("input,name\n,a", "people.csv:2 input: is empty"),
