@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Tests of one file share what takes seconds to make: they stay in one process.
+PYTEST := pytest -n auto --maxprocesses 8 --dist loadfile
+
 LOWEST := .venv-lowest
 NEWEST := .venv-newest
 
@@ -16,13 +19,13 @@ test: $(READY)  ## style, types and the default tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/pytest
+	$(BIN)/$(PYTEST)
 
 test-lowest: $(LOWEST)/.ready  ## the default tests with the lowest versions that pyproject.toml admits (Python 3.10 to 3.12)
-	$(LOWEST)/bin/pytest
+	$(LOWEST)/bin/$(PYTEST)
 
 test-newest: $(NEWEST)/.ready  ## the same with the newest versions that there are (Python 3.10 to 3.13)
-	$(NEWEST)/bin/pytest
+	$(NEWEST)/bin/$(PYTEST)
 
 dist: $(READY)  ## wheel and sdist in ./dist, installed into a bare environment, where they make an avatar
 	rm -rf dist

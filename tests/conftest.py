@@ -3,12 +3,16 @@
 import os
 from dataclasses import replace
 
+# Tests run in a process for each core: libraries that would take all cores for each are read here, before they load.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from support import checked_shapes  # noqa: F401 - before anything of flare_cli, which it checks
 
 # isort: split
 import pytest
 import torch
 from support import flame_like
+from support.small_settings import FEW_RAYS
 from support.truths import make_subject_with_truth
 
 from flare_cli.config.loading import load_config
@@ -58,7 +62,7 @@ def subject_with_truth(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 @pytest.fixture
 def tiny_config() -> Config:
     """A fit of a few steps on 48 x 48 pictures."""
-    config = load_config("demo", ["data.size=48", "material.log2_entries=10", "run.checkpoint_seconds=0"])
+    config = load_config("demo", ["data.size=48", "material.log2_entries=10", "run.checkpoint_seconds=0", *FEW_RAYS])
     return replace(config, stage=(replace(config.stage[0], steps=6, batch=1),))
 
 

@@ -12,9 +12,6 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
-# These stay as tested: where pip has no other CPU build, it would fetch CUDA (several GB). What pyproject.toml says of
-# torch is the oldest that the GPU tests ran with.
-AS_TESTED = re.compile(r"torch(vision)?==")
 
 
 def lowest(requirement: str) -> str:
@@ -27,9 +24,7 @@ def lowest(requirement: str) -> str:
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    tested = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    lines = [lowest(requirement) for requirement in requirements if not requirement.startswith("torch>=")]
-    print("\n".join([*lines, *(line for line in tested if AS_TESTED.match(line))]))
+    print("\n".join(lowest(requirement) for requirement in requirements))
 
 
 if __name__ == "__main__":

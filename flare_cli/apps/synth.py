@@ -57,8 +57,8 @@ def synth(request: SynthRequest, progress: ProgressCallback) -> SynthResult:
     """Film the person of a recipe. The light is turned to the face and all maps are exposed for the camera."""
     started = time.monotonic()
     recipe = load_recipe(request.recipe, request.overrides)
+    variant = mitsuba_variant()  # not found after seconds
     film = planned_film(recipe, request.head_data)
-    variant = mitsuba_variant()
     given = film_path_traced(
         request.out, film, lambda done, total: progress(f"trace by Mitsuba's {variant}", done, total)
     )

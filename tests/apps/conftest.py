@@ -3,10 +3,19 @@
 from pathlib import Path
 
 import pytest
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.parallel.progress import quiet
 from flare_cli.synthetic.recording import make_synthetic_subject
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_rays():
+    """How open each vertex lies is most of an export's time; `tests/avatar/test_bake.py` looks at it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("flare_cli.avatar.bake.RAYS", 32)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +24,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subject = make_synthetic_subject(tmp_path_factory.mktemp("subject") / "me", frames=10, size=64, samples=4)
     settings = ("data.size=64", "stage.steps=60", "material.log2_entries=12", "light.directions=32")
     folder = tmp_path_factory.mktemp("runs") / "me & you"
-    visible = ("light.kind=explicit", "light.visibility=true", "light.visibility_poses=3", "light.visibility_rays=64")
+    visible = ("light.kind=explicit", "light.visibility=true", *FEW_RAYS)
     return fit(
         FitRequest(subject=subject.folder, run=folder, config="demo", overrides=(*settings, *visible)), quiet
     ).avatar.parent

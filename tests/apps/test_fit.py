@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.fit import FitRequest, FitResult, fit
 from flare_cli.errors import AvatarError, SubjectError
@@ -14,7 +15,7 @@ from flare_cli.parallel.progress import ProgressCallback, quiet
 from flare_cli.synthetic.recording import make_synthetic_subject
 
 STEPS = 6
-SETTINGS = ("data.size=32", f"stage.steps={STEPS}", "material.log2_entries=8", "run.checkpoint_seconds=0")
+SETTINGS = ("data.size=32", f"stage.steps={STEPS}", "material.log2_entries=8", "run.checkpoint_seconds=0", *FEW_RAYS)
 
 
 class CutOffError(Exception):

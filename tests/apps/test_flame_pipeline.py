@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import trimesh
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
@@ -23,7 +24,7 @@ from flare_cli.show.filming.film import Film
 from flare_cli.subject.folder import Subject, save_subject
 from flare_cli.track.label.head_projector import HeadProjector
 
-SETTINGS = ("data.size=48", "stage.steps=8", "material.log2_entries=10")
+SETTINGS = ("data.size=48", "stage.steps=8", "material.log2_entries=10", *FEW_RAYS)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.cli.main import main
@@ -16,7 +17,7 @@ from flare_cli.fit.stage import StageRunner
 from flare_cli.parallel.progress import quiet
 from flare_cli.synthetic.recording import make_synthetic_subject
 
-SETTINGS = ("data.size=32", "stage.steps=6", "material.log2_entries=8", "run.checkpoint_seconds=0")
+SETTINGS = ("data.size=32", "stage.steps=6", "material.log2_entries=8", "run.checkpoint_seconds=0", *FEW_RAYS)
 FULL = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of …")
 
 

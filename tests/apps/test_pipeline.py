@@ -15,6 +15,7 @@ import trimesh
 from imageio_ffmpeg import get_ffmpeg_exe
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
@@ -27,7 +28,6 @@ from flare_cli.data.image import read_rgb
 from flare_cli.data.video import VideoReader
 from flare_cli.errors import AvatarError, BackendError, FlareError, SubjectError
 from flare_cli.fit.run_folder import load_run, newest_run
-from flare_cli.fit.stage import StageRunner
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.joints import Joint
 from flare_cli.parallel.progress import quiet
@@ -40,7 +40,7 @@ from flare_cli.synthetic.recording import make_synthetic_subject
 
 STEPS = 30
 STUDIO = (Path("studio"),)
-SETTINGS = ("data.size=64", f"stage.steps={STEPS}", "material.log2_entries=12")
+SETTINGS = ("data.size=64", f"stage.steps={STEPS}", "material.log2_entries=12", *FEW_RAYS)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_relight_writes_a_video(run: Path, tmp_path: Path):
 @pytest.fixture(scope="module")
 def explicit(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a fit with explicit light and visibility."""
-    settings = ("kind=explicit", "directions=64", "visibility=true", "visibility_poses=3", "visibility_rays=64")
+    settings = ("kind=explicit", "directions=64", "visibility=true")
     overrides = (*SETTINGS, *(f"light.{setting}" for setting in settings))
     run = tmp_path_factory.mktemp("runs") / "explicit"
     return fit(FitRequest(subject=subject.folder, run=run, config="demo", overrides=overrides), quiet).avatar.parent
@@ -345,23 +345,6 @@ def refused_for_memory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     assert "error: the GPU ran out of memory: 2.50 GiB more were needed" in message
     assert "Traceback" not in message
     return message
-
-
-def test_a_fit_without_room_keeps_its_checkpoint_and_goes_on(subject, capsys, monkeypatch, tmp_path: Path):
-    run = tmp_path / "run"
-    settings = ("data.size=48", "stage.steps=6", "material.log2_entries=10", "run.checkpoint_seconds=0")
-    advance = StageRunner.advance
-    with monkeypatch.context() as patched:
-        patched.setattr(StageRunner, "advance", lambda self, at, end: (no_room if at == 3 else advance)(self, at, end))
-        words = [word for setting in settings for word in ("--set", setting)]
-        message = refused_for_memory(
-            capsys, patched, "fit", subject.folder, "-o", run, "--config", "demo", "--device", "cpu", *words
-        )
-    assert "--vram" in message
-    assert (run / "checkpoint.safetensors").is_file()
-    again = fit(FitRequest(subject=subject.folder, run=run, config="demo", overrides=settings, device="cpu"), quiet)
-    assert again.resumed
-    assert again.avatar.is_file()
 
 
 @pytest.mark.parametrize("command", ["animate", "relight", "eval", "export"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.animate import AnimateRequest, animate
 from flare_cli.apps.evaluate import EvalRequest, evaluate
@@ -21,7 +22,7 @@ from flare_cli.subject.folder import Subject, load_subject, load_track, save_sub
 from flare_cli.synthetic.recording import make_synthetic_subject
 from flare_cli.synthetic.tracker_error import with_tracker_error
 
-SETTINGS = ("data.size=64", "stage.steps=30", "material.log2_entries=12", "track.focal_length=0.01")
+SETTINGS = ("data.size=64", "stage.steps=30", "material.log2_entries=12", "track.focal_length=0.01", *FEW_RAYS)
 REFINED = (*SETTINGS, "track.refine=true")
 PER_FRAME = ("pose", "expression", "translation")
 

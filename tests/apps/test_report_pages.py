@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.browser import Browser
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.evaluate import EvalRequest, EvalResult, evaluate
 from flare_cli.apps.fit import FitRequest, fit
@@ -32,7 +33,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> EvalResult:
     subject = make_synthetic_subject(tmp_path_factory.mktemp("subject") / "me", frames=10, size=64, samples=4)
-    settings = ("data.size=64", "stage.steps=30", "material.log2_entries=12")
+    settings = ("data.size=64", "stage.steps=30", "material.log2_entries=12", *FEW_RAYS)
     run = tmp_path_factory.mktemp("runs") / "me & you"
     fit(FitRequest(subject=subject.folder, run=run, config="demo", overrides=settings), quiet)
     return evaluate(EvalRequest(run=run), quiet)

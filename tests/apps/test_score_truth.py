@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.evaluate import EvalRequest, evaluate
 from flare_cli.apps.fit import FitRequest, fit
@@ -23,7 +24,7 @@ from flare_cli.show.predictions import PredictionsRequest
 from flare_cli.subject.folder import Subject, save_subject
 from flare_cli.subject.truth import truth_folder
 
-SETTINGS = ("data.size=64", "stage.steps=20", "material.log2_entries=10")
+SETTINGS = ("data.size=64", "stage.steps=20", "material.log2_entries=10", *FEW_RAYS)
 
 
 @pytest.fixture(scope="module")

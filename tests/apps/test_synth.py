@@ -49,7 +49,8 @@ def test_dev_and_report_share_no_person_and_no_light_of_a_recording():
         (("tiny", "--head", "ict"), "ICT"),
     ],
 )
-def test_a_mistake_ends_in_one_message_and_nothing_is_written(words, message, tmp_path):
+def test_a_mistake_ends_in_one_message_and_nothing_is_written(words, message, monkeypatch, tmp_path):
+    monkeypatch.setattr("flare_cli.apps.synth.mitsuba_variant", lambda: "any")
     result = run(*words, "-o", tmp_path / "person")
     assert message in str(result.exception)
     assert not (tmp_path / "person").exists()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from support.page import PageClient
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.apps.view import ViewRequest, open_studio
@@ -30,7 +31,7 @@ from flare_cli.show.viewing.studio import RECORDING
 from flare_cli.show.viewing.view import OWN_LIGHT, Mode, View
 from flare_cli.synthetic.recording import make_synthetic_subject
 
-SETTINGS = ("data.size=32", "stage.steps=40", "material.log2_entries=8")
+SETTINGS = ("data.size=32", "stage.steps=40", "material.log2_entries=8", *FEW_RAYS)
 FREE = Listening(port=0)
 
 

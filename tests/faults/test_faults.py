@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
+from support.small_settings import FEW_RAYS
 
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.data.video import open_video
@@ -33,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 FLARE = (sys.executable, "-m", "flare_cli.cli.main")
 FIT = ("--config", "demo", "--device", "cpu", *(part for setting in (
     "data.size=32", "stage.steps=60", "material.log2_entries=8", "run.checkpoint_seconds=0", "light.directions=16",
-    "light.visibility_poses=2", "light.visibility_rays=32", "light.visibility_every=20",
+    *FEW_RAYS, "light.visibility_every=20",
 ) for part in ("--set", setting)))  # fmt: skip
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 

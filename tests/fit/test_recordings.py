@@ -34,7 +34,7 @@ def test_gains_of_frames_are_found(toy_frames, open_head, tiny_config, tmp_path:
     gains = torch.ones(6, 3)
     gains[1], gains[2], gains[3, 0], gains[4, 2] = 0.92, 1.08, 1.05, 0.94
     recorded = multiplied(toy_frames, 0.7 * gains)
-    config = longer(tiny_config, 200, exposure=ExposureSettings(refine=True, rate=0.5))
+    config = longer(tiny_config, 140, exposure=ExposureSettings(refine=True, rate=0.5))
     result = fitted(recorded, open_head, config, tmp_path)
     assert result.exposure is not None
     found = result.exposure / result.exposure.log().mean(0).exp()
@@ -57,7 +57,7 @@ def test_each_video_has_its_light(toy_frames, open_head, tiny_config, tmp_path: 
     gains = torch.where(video[:, None] == 5, 0.5, torch.ones(3))
     camera = toy_frames.track.camera.expand(6)
     frames = replace(multiplied(toy_frames, 0.8 * gains), track=replace(toy_frames.track, camera=camera, video=video))
-    config = longer(tiny_config, 120)
+    config = longer(tiny_config, 120 if per_video else 40)
     config = replace(config, light=replace(config.light, per_video=per_video))
     avatar = fitted(frames, open_head, config, tmp_path).avatar
     assert isinstance(avatar.light, ExplicitLight)

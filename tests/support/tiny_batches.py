@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.small_settings import FEW_RAYS
 
 from flare_cli.apps.batch.batch import BatchRequest
 from flare_cli.apps.batch.work import Defaults
@@ -11,7 +12,7 @@ from flare_cli.data.tensor_file import load_tensors
 
 SETTINGS = (
     "data.size=32", "stage.steps=20", "material.log2_entries=8", "run.checkpoint_seconds=0", "light.directions=16",
-    "light.visibility_poses=2", "light.visibility_rays=32", "light.visibility_every=20",
+    *FEW_RAYS, "light.visibility_every=20",
 )  # fmt: skip
 
 

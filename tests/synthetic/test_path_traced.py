@@ -1,8 +1,10 @@
 """Path traced recordings: their files, what is kept of one that was cut off, and what a given track is off by."""
 
+import functools
 import json
 import shutil
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,11 +33,16 @@ class StoppedError(Exception):
     """What a killed run is here."""
 
 
+@functools.cache
+def demo_person():
+    return make_person(0)
+
+
 class PlainPerson:
     """The demo's person, as one that is filmed."""
 
     def __init__(self, parameters_known=True):
-        self.person, self.parameters_known = make_person(0), parameters_known
+        self.person, self.parameters_known = demo_person(), parameters_known
         self.faces = self.person.head.faces
         self.labels = torch.ones(len(self.person.added), dtype=torch.long)
 
@@ -49,24 +56,42 @@ class PlainPerson:
         return self.person.parameters(performance) if self.parameters_known else None
 
 
+class OwnTracer:
+    """Our own ray tracer in Mitsuba's place; `asked` is what it was asked for, and when to stop."""
+
+    asked: ClassVar[list[object]] = []
+
+    def __init__(self, mesh):
+        self.mesh = mesh
+
+    def trace(self, camera, envmap, *, samples, seed, bounces):
+        if self.asked.count("stop"):
+            raise StoppedError
+        self.asked.append(seed)
+        picture = trace_picture(self.mesh, camera, envmap, samples=samples, seed=seed)
+        return replace(picture, specular=picture.coverage)
+
+
 @pytest.fixture
 def traced(monkeypatch):
-    """Our own ray tracer in Mitsuba's place; the list of what it was asked for, and when to stop."""
-    asked = []
-
-    class OwnTracer:
-        def __init__(self, mesh):
-            self.mesh = mesh
-
-        def trace(self, camera, envmap, *, samples, seed, bounces):
-            if asked.count("stop"):
-                raise StoppedError
-            asked.append(seed)
-            picture = trace_picture(self.mesh, camera, envmap, samples=samples, seed=seed)
-            return replace(picture, specular=picture.coverage)
-
     monkeypatch.setattr(path_traced, "MitsubaHead", OwnTracer)
-    return asked
+    OwnTracer.asked.clear()
+    return OwnTracer.asked
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A recording that was filmed to its end. Copy it."""
+    folder = tmp_path_factory.mktemp("whole") / "person"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(path_traced, "MitsubaHead", OwnTracer)
+        film(folder)
+    return folder
+
+
+@pytest.fixture
+def filmed(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "person")
 
 
 def film(folder, progress=None, **changed):
@@ -113,9 +138,8 @@ def test_pictures_differ_from_the_truth_by_noise_and_compression_alone(traced, t
     assert (read_grey(tmp_path / "clean" / "semantic" / "4.png") == frame["label"]).all()
 
 
-def test_a_view_is_taken_from_where_its_name_and_its_file_say(traced, tmp_path):
-    film(tmp_path)
-    truth, eyes = tmp_path / "truth", {}
+def test_a_view_is_taken_from_where_its_name_and_its_file_say(whole):
+    truth, eyes = whole / "truth", {}
     number = next(p.stem for p in (truth / "views" / "30_0").glob("*.npz"))
     mesh = PlainPerson().posed(act(3, 2, fps=12.0, seed=3), int(number) - 1)
     pictures, traced_again = {}, {}
@@ -139,10 +163,9 @@ def test_a_view_is_taken_from_where_its_name_and_its_file_say(traced, tmp_path):
     assert float(eyes["0_20"][1]) > float(eyes["0_-20"][1]) + 0.5
 
 
-def test_a_given_track_errs_as_its_recipe_says_and_the_exact_one_is_kept(traced, tmp_path):
-    film(tmp_path)
-    given = load_subject(tmp_path).track
-    exact = json.loads((tmp_path / "truth" / "flame_params.json").read_text())
+def test_a_given_track_errs_as_its_recipe_says_and_the_exact_one_is_kept(traced, whole, tmp_path):
+    given = load_subject(whole).track
+    exact = json.loads((whole / "truth" / "flame_params.json").read_text())
     frames = torch.tensor([f["pose"] for f in exact["frames"]]).reshape(given.pose.shape)
     error = (given.pose - frames).rad2deg()
     # Drift and noise of 0.3 degrees each.
@@ -158,11 +181,7 @@ def test_a_person_of_another_head_has_a_video_and_no_subject(traced, tmp_path):
 
 
 @pytest.mark.parametrize("stop_after", [2, 4])
-def test_what_a_cut_off_recording_has_finished_is_kept(traced, tmp_path, stop_after):
-    film(tmp_path / "whole")
-    whole = files_of(tmp_path / "whole")
-    traced.clear()
-
+def test_what_a_cut_off_recording_has_finished_is_kept(traced, whole, tmp_path, stop_after):
     def stop(done, total):
         if done >= stop_after:
             traced.append("stop")
@@ -174,29 +193,25 @@ def test_what_a_cut_off_recording_has_finished_is_kept(traced, tmp_path, stop_af
     traced.clear()
     film(tmp_path / "cut")
     assert len(traced) == 13 - before
-    assert files_of(tmp_path / "cut") == whole
+    assert files_of(tmp_path / "cut") == files_of(whole)
     traced.clear()
     film(tmp_path / "cut")
     assert traced == []
 
 
-def test_a_folder_of_another_recording_is_left_alone(traced, tmp_path):
-    film(tmp_path)
-    before = files_of(tmp_path)
+def test_a_folder_of_another_recording_is_left_alone(traced, filmed):
+    before = files_of(filmed)
     other = load_recipe("tiny", ["performance.seed=9"])
     for changed in ({"light": OTHER}, {"relight": {}}, {"recipe": other}):
         with pytest.raises(SubjectError, match="another subject"):
-            film(tmp_path, **changed)
-    assert files_of(tmp_path) == before
+            film(filmed, **changed)
+    assert files_of(filmed) == before
 
 
-def test_pictures_of_a_recording_that_travelled_without_them_are_read_from_its_video(traced, tmp_path):
-    film(tmp_path)
-    whole = files_of(tmp_path)
-    shutil.rmtree(tmp_path / "image")
-    traced.clear()
-    film(tmp_path)
-    assert files_of(tmp_path) == whole
+def test_pictures_of_a_recording_that_travelled_without_them_are_read_from_its_video(traced, whole, filmed):
+    shutil.rmtree(filmed / "image")
+    film(filmed)
+    assert files_of(filmed) == files_of(whole)
     assert traced == []
 
 

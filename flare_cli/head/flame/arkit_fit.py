@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -44,8 +46,10 @@ def fit_arkit(
     eyes = [Joint.EYE_LEFT, Joint.EYE_RIGHT]
     pose[:, eyes] = open_head.arkit.pose[:, eyes]
     residual: dict[str, float] = {}
+    at_rest = _Slope.of(points, torch.zeros(points.n_expression + 3))  # where every unit begins
     for k, name in enumerate(ARKIT_NAMES):
-        expression[k], pose[k, Joint.JAW], left = _solved(points, wanted[k], turns_jaw=name.startswith("jaw"))
+        turns_jaw = name.startswith("jaw")
+        expression[k], pose[k, Joint.JAW], left = _solved(points, wanted[k], at_rest, turns_jaw=turns_jaw)
         size = float(wanted[k].square().mean().sqrt())
         residual[name] = left / size if size > 1e-6 else 0.0
     return ArkitMap(expression=expression, pose=pose), residual
@@ -64,29 +68,47 @@ def _displacements(head: HeadModel) -> Float[Tensor, "52 V 3"]:
     return posed - head.template
 
 
+def _moved(points: HeadModel, unknown: Float[Tensor, "U"]) -> Float[Tensor, "N 3"]:
+    """How far an expression, and behind it the jaw's turn, move the points."""
+    E = points.n_expression
+    jaw = torch.zeros(1, len(points.parents), 3, dtype=unknown.dtype)
+    pose = torch.cat([jaw[:, : Joint.JAW], unknown[None, None, E:], jaw[:, Joint.JAW + 1 :]], 1)
+    posed = pose_vertices(
+        points, shape=unknown.new_zeros(points.n_shape), expression=unknown[None, :E], pose=pose,
+        translation=unknown.new_zeros(1, 3),
+    )  # fmt: skip
+    return posed[0] - points.template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slope:
+    """What the points' motion is linear in: its Jacobian, times the weight of a coordinate, and the normal matrix."""
+
+    weighted: Float[Tensor, "U R"]
+    normal: Float[Tensor, "U U"]
+
+    @staticmethod
+    def of(points: HeadModel, unknown: Float[Tensor, "U"]) -> _Slope:
+        jacobian = torch.func.jacfwd(lambda u: _moved(points, u).flatten())(unknown).double()
+        weighted = INDEPENDENT / (len(jacobian) * NOISE**2) * jacobian.T
+        return _Slope(weighted=weighted, normal=weighted @ jacobian)
+
+
 def _solved(
-    points: HeadModel, wanted: Float[Tensor, "N 3"], *, turns_jaw: bool
+    points: HeadModel, wanted: Float[Tensor, "N 3"], at_rest: _Slope, *, turns_jaw: bool
 ) -> tuple[Float[Tensor, "E"], Float[Tensor, "3"], float]:
     """Expression, jaw and what is left (root mean square, metres), by Gauss-Newton: the jaw's turn is not linear."""
     E = points.n_expression
-    weight = INDEPENDENT / (wanted.numel() * NOISE**2)
     stiffness = torch.cat([torch.full((E,), TYPICAL_COMPONENT**-2), torch.full((3,), TYPICAL_JAW**-2)]).double()
     if not turns_jaw:
         stiffness[E:] = FIXED
 
     def residuals(unknown: Float[Tensor, "U"]) -> Float[Tensor, "R"]:
-        jaw = torch.zeros(1, len(points.parents), 3, dtype=unknown.dtype)
-        pose = torch.cat([jaw[:, : Joint.JAW], unknown[None, None, E:], jaw[:, Joint.JAW + 1 :]], 1)
-        posed = pose_vertices(
-            points, shape=unknown.new_zeros(points.n_shape), expression=unknown[None, :E], pose=pose,
-            translation=unknown.new_zeros(1, 3),
-        )  # fmt: skip
-        return (posed[0] - points.template - wanted).flatten()
+        return (_moved(points, unknown) - wanted).flatten()
 
     unknown = torch.zeros(E + 3)
-    for _ in range(NEWTON_ROUNDS if turns_jaw else 1):
-        jacobian = torch.func.jacfwd(residuals)(unknown).double()
-        gradient = weight * jacobian.T @ residuals(unknown).double() + stiffness * unknown.double()
-        system = weight * jacobian.T @ jacobian + stiffness.diag()
-        unknown = (unknown.double() - torch.linalg.solve(system, gradient)).float()
+    for step in range(NEWTON_ROUNDS if turns_jaw else 1):
+        slope = at_rest if step == 0 else _Slope.of(points, unknown)
+        gradient = slope.weighted @ residuals(unknown).double() + stiffness * unknown.double()
+        unknown = (unknown.double() - torch.linalg.solve(slope.normal + stiffness.diag(), gradient)).float()
     return unknown[:E], unknown[E:], float(residuals(unknown).square().mean().sqrt())

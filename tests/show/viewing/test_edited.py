@@ -1,4 +1,5 @@
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +22,19 @@ CPU = torch.device("cpu")
 VIEW = View(height=96, width=96, light=OWN_LIGHT, background="black")
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exported")
+
+
 @pytest.fixture
-def folder(avatar: Avatar, tmp_path: Path) -> Path:
+def folder(avatar: Avatar, exported: Path, tmp_path: Path) -> Path:
     """As `flare export --format obj` writes it."""
     with torch.no_grad():  # a field as smooth as fitted ones: noise in its finest levels is finer than texels
         avatar.material.encoding.table.mul_(0.02)
-    write_obj(tmp_path / "me.obj", bake_mesh(avatar), bake_textures(avatar, 1024))
-    return tmp_path
+    if not (exported / "me.obj").exists():  # each test's avatar is the same
+        write_obj(exported / "me.obj", bake_mesh(avatar), bake_textures(avatar, 1024))
+    return shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
 
 
 def studio_with(avatar: Avatar, own: Performance, textures: EditedTextures | None) -> Studio:
