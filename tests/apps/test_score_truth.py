@@ -201,8 +201,9 @@ def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *w
 def test_people_get_a_table_and_programs_json(run: Path, capsys, monkeypatch, tmp_path: Path):
     code, out, _ = said(capsys, monkeypatch, run, "--truth", "-o", tmp_path)
     assert code == 0
-    for words in ("nothing done", "perfect maps", "normals, degrees", "true albedo", "truth.csv"):
+    for words in ("nothing done", "perfect maps", "normals, degrees", "true albedo"):
         assert words in out
+    assert "truth.csv" in "".join(out.split())  # a long path goes on in the next line
     code, out, _ = said(capsys, monkeypatch, run, "--truth", "-o", tmp_path, "--json")
     assert json.loads(out, parse_constant=refuse)["rows"][1]["row"] == "avatar"
 

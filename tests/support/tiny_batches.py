@@ -11,8 +11,8 @@ from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.data.tensor_file import load_tensors
 
 SETTINGS = (
-    "data.size=32", "stage.steps=20", "material.log2_entries=8", "run.checkpoint_seconds=0", "light.directions=16",
-    *FEW_RAYS, "light.visibility_every=20",
+    "data.size=32", "stage.steps=12", "material.log2_entries=8", "run.checkpoint_seconds=0", "light.directions=16",
+    *FEW_RAYS, "light.visibility_every=12",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -90,7 +91,8 @@ class PageServer:
         )
 
     def __enter__(self) -> PageServer:
-        threading.Thread(target=self._server.serve_forever, name="flare page", daemon=True).start()
+        serve = partial(self._server.serve_forever, poll_interval=0.05)  # seconds until it sees that it shall end
+        threading.Thread(target=serve, name="flare page", daemon=True).start()
         return self
 
     def __exit__(
@@ -105,6 +107,7 @@ class _Server(ThreadingHTTPServer):
     service: Service
     key: str
     is_ours: Callable[[str], bool]
+    request_queue_size = MOST_CONNECTIONS  # that wait to be taken; of more the system asks again after a second
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET

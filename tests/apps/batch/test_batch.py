@@ -119,7 +119,7 @@ def test_a_fit_that_was_cut_off_goes_on(people: Path, out: Path, tmp_path: Path)
 
 
 def test_other_settings_are_told_and_replaced_only_when_asked(people: Path, out: Path):
-    other = {"overrides": (*batch_request(people, out=out).defaults.overrides, "run.seed=1", "stage.steps=10")}
+    other = {"overrides": (*batch_request(people, out=out).defaults.overrides, "run.seed=1", "stage.steps=6")}
     refused = run(people / "a", out=out, **other)
     assert refused.failed == 1
     assert states(refused)["a"] == {"fit": "failed", "eval": "skipped", "export": "skipped"}
@@ -181,7 +181,7 @@ def test_a_second_batch_is_told_who_works_on_a_subject(people: Path, tmp_path: P
 
 def test_a_list_has_settings_of_its_own(people: Path, tmp_path: Path):
     (tmp_path / "list.toml").write_text(
-        f'[[subject]]\ninput = "{people / "a"}"\nname = "one"\nset = ["stage.steps=10"]\nexport = ["hdr"]\n'
+        f'[[subject]]\ninput = "{people / "a"}"\nname = "one"\nset = ["stage.steps=6"]\nexport = ["hdr"]\n'
         f'[[subject]]\ninput = "{people / "a"}"\nname = "two"\nexport = ["hdr"]\ntest = "{people / "b"}"\n'
     )
     out = tmp_path / "out"
