@@ -115,6 +115,25 @@ def of_summary(path: Path) -> list[dict[Stage, float]]:
     return [{stage: row["seconds"][stage] for stage in STAGES if stage in row["seconds"]} for row in rows]
 
 
+def gpu_without_task(rows: list[dict]) -> tuple[float, float]:
+    """Seconds without a fit or an eval while recordings are still preprocessed: before the first fit, and after.
+
+    `rows` are those of a batch's summary, done in one go on machines whose clocks agree.
+    """
+    tasks = [
+        (stage, row["begun"][stage], row["begun"][stage] + seconds)
+        for row in rows for stage, seconds in row["seconds"].items()
+    ]  # fmt: skip
+    until = max(end for stage, _, end in tasks if stage == "preprocess")
+    on_gpu = sorted((begin, end) for stage, begin, end in tasks if stage in ON_GPU)
+    first = min(until, on_gpu[0][0]) if on_gpu else until
+    free, idle = first, 0.0
+    for begin, end in [*on_gpu, (until, until)]:
+        idle += max(0.0, min(begin, until) - free)
+        free = max(free, end)
+    return first - min(begin for _, begin, _ in tasks), idle
+
+
 def tables() -> None:
     """The tables of docs/scale.md, as Markdown."""
     print("| cores per GPU | of these for Ray | minutes of video per hour | GPU | cores | waits for |")
@@ -147,11 +166,18 @@ def main() -> None:
         tables()
         return
     done = simulate(of_summary(asked.summary), Cluster(cores=asked.cores, gpus=asked.gpus))
-    took = json.loads(asked.summary.read_text())["seconds"]
+    summary = json.loads(asked.summary.read_text())
+    took = summary["seconds"]
     print(
         f"simulated {done.seconds:.1f} s, took {took:.1f} s; use of cores {done.use['core']:.1%},"
         f" of GPUs {done.use['gpu']:.1%}"
     )
+    if any("preprocess" in row["seconds"] for row in summary["rows"]):
+        before, after = gpu_without_task(summary["rows"])
+        print(
+            f"while recordings were preprocessed no fit or eval ran for {before:.1f} s before the first fit,", end=" "
+        )
+        print(f"and for {after:.1f} s after it began")
 
 
 if __name__ == "__main__":

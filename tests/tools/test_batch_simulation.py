@@ -42,3 +42,21 @@ def test_a_full_gpu_is_what_all_wait_for(simulation):
     done = simulation.simulate([{"preprocess": 1.0, "fit": 6.0}] * 600, simulation.Cluster(cores=2, gpus=1))
     assert done.seconds == pytest.approx(600, rel=0.02)  # six of 6 s at a time
     assert done.steady["gpu"] == pytest.approx(1, abs=0.02)
+
+
+def row(**stages: tuple[float, float]) -> dict:
+    begun = {stage: begin for stage, (begin, _) in stages.items()}
+    return {"begun": begun, "seconds": {stage: end - begin for stage, (begin, end) in stages.items()}}
+
+
+def test_a_gpu_is_without_a_task_until_the_last_recording_is_preprocessed(simulation):
+    rows = [
+        row(preprocess=(100, 110), fit=(112, 120), eval=(119, 125), export=(120, 140)),
+        row(preprocess=(110, 150), fit=(150, 160)),
+        row(preprocess=(100, 128), fit=(130, 141)),
+        row(),  # kept from before
+    ]
+    # Nothing from 125 to 130 and from 141 to 150; what comes after 150 does not count.
+    assert simulation.gpu_without_task(rows) == (12, 14)
+    assert simulation.gpu_without_task([row(preprocess=(5, 9))]) == (4, 0)
+    assert simulation.gpu_without_task([row(preprocess=(5, 9), fit=(9, 12))]) == (4, 0)
