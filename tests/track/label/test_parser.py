@@ -37,7 +37,8 @@ def onnx_of(classes: int) -> bytes:
     weights = np.zeros((classes, 3, 1, 1), "<f4")
     weights[list(SPEAKS_FOR), range(3)] = 1
     tensor = b"".join(field(1, n) for n in weights.shape) + field(2, 1) + field(8, b"w") + field(9, weights.tobytes())
-    node = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Conv")
+    kernel = field(1, b"kernel_shape") + field(8, 1) + field(8, 1) + field(20, 7)  # a list of whole numbers: 1, 1
+    node = field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Conv") + field(5, kernel)
     graph = field(1, node) + field(2, b"g") + field(5, tensor)
     graph += field(11, value_info(b"x", 3)) + field(12, value_info(b"y", classes))
     return field(1, 8) + field(8, field(1, b"") + field(2, 13)) + field(7, graph)
