@@ -1,5 +1,6 @@
 """A fit that several tests look at."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from flare_cli.synthetic.recording import make_synthetic_subject
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _few_rays():
+def _few_rays() -> Iterator[None]:
     """How open each vertex lies is most of an export's time; `tests/avatar/test_bake.py` looks at it."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("flare_cli.avatar.bake.RAYS", 32)

@@ -27,6 +27,11 @@ SUBJECTS = int(os.environ.get("FLARE_SUBJECTS", "6"))
 BROKEN, CUT_OFF = "p01", "p02"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_rays():
+    """Workers are other processes, which know nothing of fewer rays: exports here take as many."""
+
+
 def write_film(path: Path, seed: int) -> None:
     portrait = data.astronaut()
     with open_video(path, fps=25, crf=10) as video:
