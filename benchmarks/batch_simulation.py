@@ -112,7 +112,8 @@ def recordings(minutes: int, seed: int = 0) -> list[dict[Stage, float]]:
 def of_summary(path: Path) -> list[dict[Stage, float]]:
     """The subjects of a batch that was run, with the seconds that their stages took."""
     rows = json.loads(path.read_text())["rows"]
-    return [{stage: row["seconds"][stage] for stage in STAGES if stage in row["seconds"]} for row in rows]
+    subjects = ({stage: row["seconds"][stage] for stage in STAGES if stage in row["seconds"]} for row in rows)
+    return [subject for subject in subjects if subject]
 
 
 def gpu_without_task(rows: list[dict]) -> tuple[float, float]:
