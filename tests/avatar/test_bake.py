@@ -38,15 +38,16 @@ def textures(avatar: Avatar) -> PbrTextures:
 def seen(origin: np.ndarray, directions: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Whether rays leave a mesh (Moeller and Trumbore 1997)."""
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    t = origin - a
+    q = np.cross(t, ab)
+    across = (ac * q).sum(1)
     free = np.ones(len(directions), bool)
     for i, direction in enumerate(directions):
-        p = np.cross(direction, ac)
+        p = ac @ np.cross(direction, np.eye(3))  # direction x ac
         inverse = 1 / np.where(abs(det := (ab * p).sum(1)) > 1e-14, det, np.inf)
-        t = origin - a
         u = (t * p).sum(1) * inverse
-        q = np.cross(t, ab)
-        v = (direction * q).sum(1) * inverse
-        far = (ac * q).sum(1) * inverse
+        v = q @ direction * inverse
+        far = across * inverse
         free[i] = not ((u >= 0) & (v >= 0) & (u + v <= 1) & (far > 0)).any()
     return free
 

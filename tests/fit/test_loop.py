@@ -30,50 +30,51 @@ def two_stages(config: Config) -> Config:
     return replace(config, stage=(first, second))
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 4])
-def test_interrupted_fit_ends_in_the_same_avatar(toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int):
+def test_interrupted_fit_ends_in_the_same_avatar(toy_frames, open_head, tiny_config, tmp_path: Path):
     config = two_stages(tiny_config)
     whole, _ = run(toy_frames, open_head, config, tmp_path / "whole")
-    with pytest.raises(StoppedError):
-        run(toy_frames, open_head, config, tmp_path / "cut", stop_after=stop_after)
-    resumed, losses = run(toy_frames, open_head, config, tmp_path / "cut")
-    assert len(losses) == 8 - stop_after
-    for name, tensor in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    for stop_after in (1, 2, 4):
+        cut = tmp_path / str(stop_after)
+        with pytest.raises(StoppedError):
+            run(toy_frames, open_head, config, cut, stop_after=stop_after)
+        resumed, losses = run(toy_frames, open_head, config, cut)
+        assert len(losses) == 8 - stop_after
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[name], tensor), (stop_after, name)
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_fit_with_explicit_light_resumes_exactly(toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int):
+def test_a_fit_with_explicit_light_resumes_exactly(toy_frames, open_head, tiny_config, tmp_path: Path):
     """Visibility is traced at steps 0 and 2 and at the end: what lies between is in the checkpoint."""
     light = LightSettings(
         kind="explicit", directions=32, visibility=True, visibility_poses=2, visibility_rays=32, visibility_every=2
     )
     config = replace(tiny_config, light=light, stage=(replace(tiny_config.stage[0], steps=4, subdivide_at=2),))
     whole, _ = run(toy_frames, open_head, config, tmp_path / "whole")
-    with pytest.raises(StoppedError):
-        run(toy_frames, open_head, config, tmp_path / "cut", stop_after=stop_after)
-    resumed, _ = run(toy_frames, open_head, config, tmp_path / "cut")
     assert whole.visibility.coefficients[0, :, 1:].any()
-    for name, tensor in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    for stop_after in (1, 3):
+        cut = tmp_path / str(stop_after)
+        with pytest.raises(StoppedError):
+            run(toy_frames, open_head, config, cut, stop_after=stop_after)
+        resumed, _ = run(toy_frames, open_head, config, cut)
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[name], tensor), (stop_after, name)
 
 
-@pytest.mark.parametrize("stop_after", [1, 4])
-def test_a_fit_that_refines_its_track_resumes_exactly(
-    toy_frames, open_head, tiny_config, tmp_path: Path, stop_after: int
-):
+def test_a_fit_that_refines_its_track_resumes_exactly(toy_frames, open_head, tiny_config, tmp_path: Path):
     track = replace(tiny_config.track, refine=True, smoothness=1e-4, focal_length=0.02)
     config = replace(two_stages(tiny_config), track=track)
     whole = fitted(toy_frames, open_head, config, tmp_path / "whole")
-    with pytest.raises(StoppedError):
-        run(toy_frames, open_head, config, tmp_path / "cut", stop_after=stop_after)
-    resumed = fitted(toy_frames, open_head, config, tmp_path / "cut")
-    for name in ("pose", "expression", "translation"):
-        assert torch.equal(getattr(resumed.track, name), getattr(whole.track, name))
-        assert not torch.equal(getattr(whole.track, name), getattr(toy_frames.track, name))
-    assert torch.equal(resumed.track.camera.intrinsics, whole.track.camera.intrinsics)
-    for name, tensor in whole.avatar.state_dict().items():
-        assert torch.equal(resumed.avatar.state_dict()[name], tensor), name
+    for stop_after in (1, 4):
+        cut = tmp_path / str(stop_after)
+        with pytest.raises(StoppedError):
+            run(toy_frames, open_head, config, cut, stop_after=stop_after)
+        resumed = fitted(toy_frames, open_head, config, cut)
+        for name in ("pose", "expression", "translation"):
+            assert torch.equal(getattr(resumed.track, name), getattr(whole.track, name))
+            assert not torch.equal(getattr(whole.track, name), getattr(toy_frames.track, name))
+        assert torch.equal(resumed.track.camera.intrinsics, whole.track.camera.intrinsics)
+        for name, tensor in whole.avatar.state_dict().items():
+            assert torch.equal(resumed.avatar.state_dict()[name], tensor), (stop_after, name)
 
 
 def test_a_track_that_may_not_move_gives_the_same_avatar(toy_frames, open_head, tiny_config, tmp_path: Path):
