@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from flare_cli.avatar.bake import Detail, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
 from flare_cli.avatar.completion import completed, completion_of
 from flare_cli.avatar.profiles import Profile
+from flare_cli.data.atomic import scratch_beside
 from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.hdr import save_hdr
 from flare_cli.data.meshes.gltf import Animation, GltfAvatar, TextureFormat, glb_bytes, write_glb
@@ -201,15 +201,15 @@ def _rigged(
 def _glbs(file: Path, rigged: GltfAvatar, request: ExportRequest) -> list[Path]:
     """The GLB, and coarser ones after it; all of them or none."""
     names = [file.name, *(f"{file.stem}_lod{n}{file.suffix}" for n in range(1, request.lods + 1))]
-    with tempfile.TemporaryDirectory(prefix=".", dir=file.parent) as scratch:
+    with scratch_beside(file) as scratch:
         for n, name in enumerate(names):
-            made = Path(scratch) / name
+            made = scratch / name
             write_glb(made, replace(rigged, textures=rigged.textures.smaller(2**n)), request.texture_format)
             if n:
                 simplify(made, 0.5**n)
             if request.compress is not None:
                 compress(made, request.compress)
-        return [(Path(scratch) / name).replace(file.with_name(name)) for name in names]
+        return [(scratch / name).replace(file.with_name(name)) for name in names]
 
 
 def _sequence(

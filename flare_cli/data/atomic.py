@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,22 @@ def replace_whole(path: Path, *, keep_suffix: bool = False) -> Generator[Path]:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_beside(path: Path) -> Generator[Path]:
+    """An empty hidden folder beside `path`, for what is moved from there when all of it is done; removed at the end.
+
+    A command that was killed leaves it, and the next one takes it away: its name stays the same. Raises `FileError`.
+    """
+    scratch = path.with_name(f".{path.name}.part")
+    with named(path):
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_bytes_whole(path: Path, data: bytes) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flare_cli.data.atomic import replace_whole, write_text_whole
+from flare_cli.data.atomic import replace_whole, scratch_beside, write_text_whole
 from flare_cli.errors import FileError
 
 
@@ -50,3 +50,15 @@ def test_a_name_that_is_taken_or_too_long_is_told(tmp_path: Path):
     ):
         with pytest.raises(FileError, match=what):
             write_text_whole(path, "text")
+
+
+def test_a_scratch_folder_is_empty_and_does_not_stay(tmp_path: Path):
+    target, seen = tmp_path / "new" / "me.glb", []
+    with scratch_beside(target) as scratch:
+        (scratch / "half").write_text("of a killed command")
+        with scratch_beside(target) as again:  # the next one: nobody has removed it
+            seen.append((again, list(again.iterdir())))
+    assert seen == [(scratch, [])]
+    with pytest.raises(FileError, match=r"me\.glb"), scratch_beside(target) as scratch:
+        raise OSError(28, "No space left on device")
+    assert list(target.parent.iterdir()) == []
