@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import secrets
 import signal
 from collections.abc import Generator, Sequence
 from itertools import islice
@@ -66,6 +67,9 @@ class OnRay:
         if self._address is None:
             # Read when Ray is imported: it listens on 127.0.0.1 alone, as on systems on which it has no clusters.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+            # Else Ray writes one into the home folder, which may be missing, for all to read.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
     def __enter__(self) -> OnRay:
         return self

@@ -81,7 +81,8 @@ def test_a_ray_of_its_own_is_for_this_machine_alone(crowd: Path, tmp_path: Path)
     words = [sys.executable, "-m", "flare_cli.cli.main", "batch", crowd / "p02", crowd / "p03", "-o", tmp_path / "out"]
     words += ["--stages", "fit", "--config", "demo", "--device", "cpu"]
     words += [word for setting in SETTINGS for word in ("--set", setting)]
-    process = subprocess.Popen([*map(str, words)])
+    home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(Path.home() / ".cache")}
+    process = subprocess.Popen([*map(str, words)], env=os.environ | home)
     while not list((tmp_path / "out").glob("*/run")):
         assert process.poll() is None
         time.sleep(0.05)
@@ -90,6 +91,7 @@ def test_a_ray_of_its_own_is_for_this_machine_alone(crowd: Path, tmp_path: Path)
     loopback = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and the same as IPv6
     assert addresses
     assert addresses <= loopback
+    assert not (tmp_path / "home").exists()  # Ray would write its key there
 
 
 def test_a_node_dies_and_all_that_can_be_done_is_done(crowd: Path, two_nodes, tmp_path: Path):
