@@ -192,11 +192,13 @@ def test_a_stored_grid_comes_back(build):
 def test_warp_gives_the_same_features_and_gradients_on_both_devices():
     results = []
     for device in ("cpu", "cuda"):
-        grid = candidates.encoding_of(("warp", device), levels=8, log2_entries=12, generator=seeded())
+        # A point's place in its cell is rounded by the cells per side times 6e-8, one way on each device: few cells.
+        shape = {"levels": 4, "log2_entries": 12, "base": 4, "finest": 32}
+        grid = candidates.encoding_of(("warp", device), **shape, generator=seeded())
         points = torch.rand(500, 3, generator=seeded(1)).to(device).requires_grad_()
         features = grid(points)
         (features * 1e4).square().sum().backward()
         results.append([tensor.detach().cpu() for tensor in (features, grid.table.grad, points.grad)])
     for on_cpu, on_gpu in zip(*results, strict=True):
-        # What many points add to a cell cancels: an H200 was 0.019 off where the largest sum was 26,572.
+        # What many points add to a cell cancels, so that the size of what is summed counts, not of the sum.
         torch.testing.assert_close(on_cpu, on_gpu, rtol=1e-3, atol=1e-2 + 4e-6 * float(on_cpu.abs().max()))
