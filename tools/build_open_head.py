@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "open_head"), str(HERE.parent)]
 
 from makehuman import MakeHuman  # noqa: E402
+from mouth import seated  # noqa: E402
 from regions import regions  # noqa: E402
 from rig import Rig, before_jaw_open, build_rig  # noqa: E402
 from shapes import ShapeSpace, shape_space  # noqa: E402
@@ -61,8 +62,10 @@ def build(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         sys.exit("the landmark embedding belongs to other triangles: run tools/open_head/embed_mediapipe.py again")
     rig = build_rig(mesh)
     space = shape_space(mesh, rig, components=SHAPE_COMPONENTS, samples=SAMPLES, seed=SEED)
-    template = cleared_of_eyes(mesh, space.template)
+    seat = seated(mesh)
+    template = cleared_of_eyes(mesh, space.template) + seat
     units = face_units(mesh)
+    units["tongueOut"] = units["tongueOut"] - seat * mesh.mask("tongue")[:, None]  # over the teeth, not through them
     # ARKit means mouthClose for an open jaw: it closes the lips that jawOpen parts.
     units["mouthClose"] = before_jaw_open(rig.weights, rig.jaw_angle, units["mouthClose"])
     units = with_clear_lids(mesh, template, {name: units[name] for name in EXPRESSION_NAMES})

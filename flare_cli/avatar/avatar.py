@@ -16,6 +16,7 @@ from flare_cli.avatar.material import MaterialField
 from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.avatar.spec import AvatarSpec, MaterialSpec
 from flare_cli.avatar.visibility import PosedVisibility
+from flare_cli.head.arkit import ARKIT_NAMES, JAW_OPEN
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_features, pose_vertices, shaped_joints
@@ -25,6 +26,8 @@ from flare_cli.render.light.visibility import trace_visibility
 # Room around the head in the cube on which materials live, as a part of its longest side: more than the jitter of
 # positions (0.01) in the smoothness term reaches. Not tuned.
 MARGIN = 0.15
+# Of ARKit's `jawOpen`: where visibility is traced beside the moments of a track.
+MOUTH_OPEN = (0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,15 @@ class Motion:
             factors=self.factors[index],
             transforms=self.transforms[index],
             translation=self.translation[index],
+        )
+
+    @staticmethod
+    def joined(*parts: Motion) -> Motion:
+        """One after another."""
+        return Motion(
+            factors=torch.cat([part.factors for part in parts]),
+            transforms=torch.cat([part.transforms for part in parts]),
+            translation=torch.cat([part.translation for part in parts]),
         )
 
     def head_rotation(self) -> Float[Tensor, "B 3 3"]:
@@ -178,13 +190,16 @@ class Avatar(nn.Module):
     def learn_visibility(self, motion: Motion, *, poses: int, rays: int) -> None:
         """Trace what the vertices see in `poses` moments of a track, and learn from them what they see in any.
 
+        A track hardly ever opens the mouth as far as a driver may, so that is traced too.
         Nothing for an avatar without visibility. Changes buffers in place, which a captured step reads.
         """
         if self.visibility is None:
             return
         moves = self.head.expression_dirs.flatten(0, 1).norm(dim=0)
-        self.visibility.follow(motion.factors, moves)
-        chosen = motion[self.visibility.spread_out(motion.factors, poses)]
+        opened = self._mouth_opened(motion)
+        self.visibility.follow(torch.cat([motion.factors, opened.factors]), moves)
+        track = motion[self.visibility.spread_out(motion.factors, poses)]
+        chosen = Motion.joined(track, opened)
         corrections = self.corrections()
         # The head model's own vertices come first. Those between them interpolate: what they see changes little.
         own = len(self.head.template)
@@ -193,6 +208,17 @@ class Avatar(nn.Module):
             for i in range(len(chosen.factors))
         ]
         self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.cat(traced))
+
+    def _mouth_opened(self, motion: Motion) -> Motion:
+        """A track's mean expression, head upright, with ARKit's `jawOpen` at each of `MOUTH_OPEN`."""
+        arkit, jaw = self.head.arkit, ARKIT_NAMES.index(JAW_OPEN)
+        amount = self.shape.new_tensor(MOUTH_OPEN)[:, None]
+        mean = motion.factors[:, : self.head.n_expression].mean(0)
+        return self.motion(
+            expression=mean + amount * arkit.expression[jaw],
+            pose=amount[..., None] * arkit.pose[jaw],
+            translation=self.shape.new_zeros(len(amount), 3),
+        )
 
     def traced_visibility(self, posed: Posed, rays: int, n: int | None = None) -> Float[Tensor, "B N 9"]:
         """What the first `n` vertices (all by default) see of the light in these very poses, by `rays` each."""

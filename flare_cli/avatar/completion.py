@@ -2,8 +2,8 @@
 
 A fit leaves there what its networks happen to say and what smoothness drags along. Each vertex shares itself out: its
 own part is how well it was seen (`confidence`), of the rest the mirrored vertex takes the part that that was seen, and
-what is left is filled smoothly over the surface. Teeth, tongue and the inside of a mouth that never opened have no
-surroundings to take from: they get the colours that such things have.
+what is left is filled smoothly over the surface. Teeth, tongue and the inside of the mouth always get the material that
+such things have: the little light in there leaves their own open, and what moves there is not tracked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ USUAL_SHARE = 0.003
 # A fit draws the roughness of hair to 1 and leaves skin at a half (`loss.fibre_gloss`): this power of it tells the hair
 # of a scalp from its skin. Of a bald one it is the same all over. Not tuned.
 HAIR_IS_MATTE = 8
-# Linear albedo, roughness and specular intensity of what hides in a closed mouth: enamel and mucosa as photographed.
+# Linear albedo, roughness and specular intensity of what is inside a mouth: enamel and mucosa as photographed.
 HIDDEN = {
     "teeth": (0.58, 0.52, 0.43, 0.35, 0.5),
     "tongue": (0.36, 0.14, 0.12, 0.45, 0.5),
@@ -73,15 +73,10 @@ def completion_of(avatar: Avatar) -> Completion | None:
     if avatar.confidence is None:
         return None
     topology = avatar.mesh.topology
+    hidden, colours = _inside_of_mouth(avatar)
     kept = ((avatar.confidence - NOTHING_KEPT) / (ALL_KEPT - NOTHING_KEPT)).clamp(0, 1)
-    own = topology.carried(kept)
+    own = topology.carried(kept) * (1 - hidden)
     mirror = mirrored_vertices(topology.carried(avatar.head.template))
-    hidden = torch.zeros_like(own)
-    colours = own.new_zeros(len(own), 5)
-    for region, values in HIDDEN.items():
-        inside = avatar.region_mask((region,))
-        colours += (inside - hidden).clamp(min=0) * own.new_tensor(values)
-        hidden = torch.maximum(hidden, inside)
     mirrored = (1 - own) * own[mirror]
     material = avatar.material(avatar.material_positions())
     values = torch.cat([material.albedo, material.roughness, material.specular], 1)
@@ -104,6 +99,17 @@ def completion_of(avatar: Avatar) -> Completion | None:
     within = within[on_scalp[within[:, 0]] == on_scalp[within[:, 1]]]
     filling = filled_over_surface(known, (1 - hidden) * either + prior, within)
     return Completion(own=own, mirrored=mirrored, mirror=mirror, filling=filling.lerp(colours, hidden))
+
+
+def _inside_of_mouth(avatar: Avatar) -> tuple[Float[Tensor, "V 1"], Float[Tensor, "V 5"]]:
+    """Where teeth, tongue and the inside of the mouth are (0..1), and their usual material."""
+    hidden = torch.zeros_like(avatar.region_mask(()))
+    colours = hidden.new_zeros(len(hidden), 5)
+    for region, values in HIDDEN.items():
+        inside = avatar.region_mask((region,))
+        colours += (inside - hidden).clamp(min=0) * hidden.new_tensor(values)
+        hidden = torch.maximum(hidden, inside)
+    return hidden, colours
 
 
 @torch.no_grad()

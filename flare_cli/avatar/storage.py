@@ -23,6 +23,7 @@ from flare_cli.data.tensor_file import FIT_AGAIN, load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
+from flare_cli.head.open_head import EARLIER
 
 # 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. 4: a light for each video; may hold
 # `confidence`. Older files are still read.
@@ -55,7 +56,7 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
     known_version(header.get("version"), AVATAR_VERSION, str(path), error=AvatarError, again=FIT_AGAIN)
     try:
         head = load_head(header["head"]["name"])
-        if head.sha256 != header["head"]["sha256"]:
+        if header["head"]["sha256"] not in {head.sha256, *EARLIER}:
             raise AvatarError(
                 f"{path} was fitted with another edition of the head {head.name}",
                 hint="install the flare version that wrote it, or fit again",

@@ -29,6 +29,8 @@ from flare_cli.head.model import ArkitMap, HeadModel, LandmarkEmbedding
 NAME = "open-head"
 FORMAT_VERSION = 1
 POSE_FEATURES = 36
+# Digests of earlier editions. Only teeth and tongue have moved since: what was fitted with them goes on with this one.
+EARLIER = frozenset({"514e168e49c386d775ea3d15628b26b1ff32ba9cd9d2c2a0396bf1b20306c2fd"})
 
 
 @functools.cache

@@ -118,6 +118,17 @@ def test_teeth_that_were_never_seen_are_white_and_the_tongue_is_red(avatar: Avat
     assert tongue[0] > 2 * tongue[1]
 
 
+def test_the_inside_of_the_mouth_has_its_usual_material_even_where_it_was_seen(avatar: Avatar):
+    """What little light it gets leaves its own open: this avatar's is noise."""
+    avatar.confidence = torch.ones_like(avatar.confidence)
+    whole = completion_of(avatar)
+    teeth = avatar.head.regions["teeth"]
+    material = whole.mixed(whole.at_vertices(avatar), avatar.material(avatar.material_positions()), avatar)
+    expected = torch.tensor(HIDDEN["teeth"]).expand(int(teeth.sum()), 5)
+    got = torch.cat([material.albedo, material.roughness, material.specular], 1)[teeth]
+    torch.testing.assert_close(got, expected)
+
+
 def test_an_avatar_that_does_not_know_what_was_seen_is_left_alone(avatar: Avatar):
     avatar.confidence = None
     assert completion_of(avatar) is None

@@ -13,6 +13,7 @@ from flare_cli.config.schema import LightSettings
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.avatar_spec import stage_spec
+from flare_cli.head.open_head import EARLIER
 
 
 @pytest.fixture
@@ -65,6 +66,15 @@ def test_other_version_and_other_head_are_refused(avatar: Avatar, tmp_path: Path
     save_tensors(path, tensors, header | {"head": {"name": "open-head", "sha256": "0"}})
     with pytest.raises(AvatarError, match="another edition"):
         load_avatar(path)
+
+
+def test_an_avatar_of_an_earlier_edition_of_the_head_is_read(avatar: Avatar, tmp_path: Path):
+    """Only its teeth and tongue have moved since."""
+    path = tmp_path / "avatar.safetensors"
+    save_avatar(path, avatar, {})
+    tensors, header = load_tensors(path)
+    save_tensors(path, tensors, header | {"head": {"name": "open-head", "sha256": min(EARLIER)}})
+    torch.testing.assert_close(load_avatar(path)[0].mesh.offsets, avatar.mesh.offsets)
 
 
 @pytest.mark.parametrize("levels", [1, 2])

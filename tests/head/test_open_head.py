@@ -191,6 +191,36 @@ def test_jaw_open_turns_the_lower_teeth_rigidly_and_parts_the_lips(head):
     assert 0.02 < chin_drop < 0.05
 
 
+def test_teeth_show_below_the_upper_lip_overlap_and_stand_before_the_tongue(head):
+    """Of adults with the lips apart 2 to 3 mm of upper incisors show (Vig and Brundo 1978); they overlap by 1 to 3."""
+    regions = {name: mask.numpy() for name, mask in head.regions.items()}
+    lower_jaw = head.weights[:, 2].numpy() > 0.5
+
+    def middle(points, mask):
+        return points[mask & (np.abs(head.template[:, 0].numpy()) < 0.006)]
+
+    at_rest, opened = head.template.numpy(), posed(head, jawOpen=0.5)
+    upper, lower = (middle(at_rest, regions["teeth"] & part) for part in (~lower_jaw, lower_jaw))
+    lip = middle(opened, regions["lips"] & ~lower_jaw)[:, 1].min()
+    shown = lip - middle(opened, regions["teeth"] & ~lower_jaw)[:, 1].min()
+    assert 0.002 < shown < 0.004
+    assert 0.001 < lower[:, 1].max() - upper[:, 1].min() < 0.003
+    assert upper[upper[:, 1].argmin(), 2] > lower[lower[:, 1].argmax(), 2] + 0.001
+    tongue = middle(at_rest, regions["tongue"])
+    assert tongue[:, 1].max() < lower[:, 1].max()
+    assert tongue[:, 2].max() < lower[:, 2].max() - 0.002
+
+
+def test_a_tongue_that_is_out_passes_over_the_lower_teeth(head):
+    lower_jaw = head.weights[:, 2] > 0.5
+    out = posed(head, tongueOut=1, jawOpen=0.3)
+    tongue, teeth = out[head.regions["tongue"]], out[head.regions["teeth"] & lower_jaw]
+    front = teeth[np.abs(teeth[:, 0]) < 0.006]
+    beyond = tongue[tongue[:, 2] > front[:, 2].max()]
+    assert len(beyond) > 10
+    assert beyond[:, 1].max() > front[:, 1].max()
+
+
 def test_looks_turn_the_eyeballs_the_way_they_say(head):
     def look(name, joint):
         return head.arkit.pose[ARKIT_NAMES.index(name), joint]

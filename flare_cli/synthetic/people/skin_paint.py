@@ -26,7 +26,7 @@ LIP, TOOTH, MOUTH = (
 )
 # Of the template's rows of teeth: middle of the arch (z) and its radius; where teeth meet along it, from the midline
 # (metres; mean crown widths: Wheeler's Dental Anatomy).
-TOOTH_ARCH = (0.075, 0.0285)
+TOOTH_ARCH = (0.076, 0.0285)
 UPPER_GAPS, LOWER_GAPS = (
     np.array([0, 8.5, 15.0, 22.5, 29.5, 36.5]) / 1000,
     np.array([0, 5, 10.5, 17.5, 24.5, 31.5]) / 1000,
@@ -150,7 +150,7 @@ def _between_teeth(space: FaceSpace, recipe: PersonRecipe) -> Float[np.ndarray, 
     if recipe.head == "ict":
         return np.zeros(len(x))
     along = TOOTH_ARCH[1] * np.arctan2(np.abs(x), z - TOOTH_ARCH[0])
-    gaps = np.where(y[:, None] > -0.066, UPPER_GAPS, LOWER_GAPS)
+    gaps = np.where(y[:, None] > -0.0695, UPPER_GAPS, LOWER_GAPS)
     return np.exp(-((np.abs(along[:, None] - gaps).min(1) / 0.0005) ** 2))
 
 
