@@ -13,11 +13,12 @@ VIEWER = Path(__file__).parents[1] / "flare_cli" / "assets" / "viewer"
 PARTS = """
 export {
   AnimationMixer, Color, DataTexture, DataUtils, DirectionalLight, EquirectangularReflectionMapping, LinearFilter,
-  LinearSRGBColorSpace, LoopRepeat, PCFShadowMap, PerspectiveCamera, PMREMGenerator, RGBAFormat, Scene, VSMShadowMap,
-  WebGLRenderer,
+  LinearSRGBColorSpace, LoopRepeat, PCFShadowMap, PerspectiveCamera, PMREMGenerator, RGBAFormat, Scene, ShaderMaterial,
+  VSMShadowMap, WebGLRenderer, WebGLRenderTarget,
 } from "three";
 export { OrbitControls } from "three/addons/controls/OrbitControls.js";
 export { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
+export { FullScreenQuad } from "three/addons/postprocessing/Pass.js";
 export { HDRLoader } from "three/addons/loaders/HDRLoader.js";
 """
 
