@@ -176,9 +176,9 @@ def main() -> None:
     if any("preprocess" in row["seconds"] for row in summary["rows"]):
         before, after = gpu_without_task(summary["rows"])
         print(
-            f"while recordings were preprocessed no fit or eval ran for {before:.1f} s before the first fit,", end=" "
+            f"while recordings were preprocessed no fit or eval ran for {before:.1f} s before the first fit,"
+            f" and for {after:.1f} s after it began"
         )
-        print(f"and for {after:.1f} s after it began")
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
 
 def _placed(entry: Entry, manifest: Path, place: str) -> Entry:
     """The entry with paths that hold everywhere."""
-    for key in ("input", "test", "parser", "config", "name"):
+    for key in (*PATHS, "config", "name"):
         if "\0" in (getattr(entry, key) or "") or getattr(entry, key) == "":
             raise ConfigError(f"{place} {key}: is empty, or no path", hint=_EXAMPLE)
     folder = manifest.parent.resolve()

@@ -69,8 +69,11 @@ def _options(defaults: Defaults, config: str | None) -> list[str]:
     words = ["--stages", ",".join(defaults.stages), "--export", ",".join(defaults.export), "--head", defaults.head]
     words += ["--size", str(defaults.size), "--texture-size", str(defaults.texture_size)]
     words += ["--face", str(defaults.face)]
-    optional = {"--config": config, "--fps": defaults.fps, "--max-frames": defaults.max_frames}
-    for option, value in (optional | {"--parser": defaults.parser}).items():
+    optional = (
+        ("--config", config), ("--fps", defaults.fps), ("--max-frames", defaults.max_frames),
+        ("--parser", defaults.parser),
+    )  # fmt: skip
+    for option, value in optional:
         words += [] if value is None else [option, str(value)]
     words += [word for override in defaults.overrides for word in ("--set", override)]
     words += [] if defaults.storage is None else ["--storage", defaults.storage]

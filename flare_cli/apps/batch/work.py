@@ -196,14 +196,15 @@ def plan(entry: Entry, out: Path, defaults: Defaults) -> Work:
 
 def _which_face(face: int, parser: Path | None) -> dict[str, Any]:
     """Settings of the face and of who labels it. What is usual is left out: batches of earlier versions lack it."""
-    labelled = (
-        {} if parser is None else {"parser": _content(parser, parser.stat().st_mtime_ns if parser.exists() else 0)}
-    )
-    return ({} if face == 1 else {"face": face}) | labelled
+    settings: dict[str, Any] = {} if face == 1 else {"face": face}
+    if parser is not None:
+        settings["parser"] = _content(parser, parser.stat().st_mtime_ns if parser.exists() else 0)
+    return settings
 
 
 @functools.lru_cache
 def _content(parser: Path, _changed: int) -> str:
+    """The digest of a parser's file, read once for all subjects of a batch."""
     return Parser(path=parser).digest()
 
 
