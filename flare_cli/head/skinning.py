@@ -14,6 +14,8 @@ from torch import Tensor
 
 from flare_cli.head.model import HeadModel, LandmarkEmbedding
 
+PER_VERTEX = ("template", "shape_dirs", "expression_dirs", "pose_dirs", "weights")
+
 
 def rotation_from_axis_angle(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation matrices (Rodrigues). Value and first derivative are exact at 0; gradients are finite everywhere."""
@@ -131,6 +133,15 @@ def at_points(head: HeadModel, face: Int[Tensor, "N"], barycentric: Float[Tensor
     change of weights over one face: at most a few tenths of a millimetre on the open head, near the jaw.
     """
     corners = head.faces[face]
-    names = ("template", "shape_dirs", "expression_dirs", "pose_dirs", "weights")
-    blended = {name: torch.einsum("nk,nk...->n...", barycentric, getattr(head, name)[corners]) for name in names}
+    blended = {name: torch.einsum("nk,nk...->n...", barycentric, getattr(head, name)[corners]) for name in PER_VERTEX}
     return replace(head, **blended, faces=head.faces[:0], uv_faces=head.uv_faces[:0], regions={})
+
+
+def some_points(points: HeadModel, chosen: Int[Tensor, "K"]) -> HeadModel:
+    """Some of the points that `at_points` made."""
+    return replace(points, **{name: getattr(points, name)[chosen] for name in PER_VERTEX})
+
+
+def joined_points(one: HeadModel, other: HeadModel) -> HeadModel:
+    """The points of both, one after the other, of the same head."""
+    return replace(one, **{name: torch.cat([getattr(one, name), getattr(other, name)]) for name in PER_VERTEX})

@@ -45,7 +45,7 @@ from flare_cli.track.stages.track import Tracked, track_head
 from flare_cli.track.work_folder import KEY, WorkFolder
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
-VERSION = 5
+VERSION = 6
 MIN_USABLE_FRAMES = 10
 WORK = ".work"  # in the subject's folder
 PAGE = Path("preview") / "report.html"
@@ -169,7 +169,7 @@ class _Stages:
         write_crops = partial(crop_pictures, self.reader, numbers, crop, self.work_folder)
         with Beside(write_crops, partial(self.progress, "pictures")) as cropping:
             with self._stage("track", cropping.check) as progress:
-                tracked = track_head(self.head, landmarks, crop, self.work_folder, progress)
+                tracked = track_head(self.head, landmarks, crop, self.work_folder, cropping.result, progress)
             if len(tracked.track) < MIN_USABLE_FRAMES:
                 raise VideoError(
                     f"{self.request.video}: the head could be tracked in {len(tracked.track)} of"

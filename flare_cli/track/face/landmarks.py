@@ -42,6 +42,9 @@ LEFT_LIDS = (
     *(359, 255, 339, 254, 253, 252, 256, 341, 463, 467, 260, 259, 257, 258, 286, 414),
 )
 
+# The outer rim of the lips, all around.
+LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+
 # Face Mesh puts these on the outline of the face as seen, so they slide over the skin when the head turns.
 FACE_OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152),

@@ -46,6 +46,12 @@ class Priors:
     # The same for what all frames share: the network's errors on one face are alike in all frames, and don't average
     # out.
     shared_points: float = 30.0
+    # Points of the skin that are followed: their noise in parts of the inter-ocular distance, how many independent
+    # measurements a frame's are worth, and what landmarks then count for beside them (docs/experiments.md, "Skin that
+    # is followed").
+    skin_noise: float = 0.004
+    skin_points: float = 100.0
+    beside_skin: float = 0.3
     # Named units, and how far they may be below 0 or above 1.
     expression: float = 0.35
     expression_bound: float = 0.03
@@ -96,6 +102,12 @@ class TrackParameters:
         """The same, of some frames."""
         return replace(self, **{name: getattr(self, name)[index] for name in PER_FRAME})
 
+    def with_frames(self, index: Tensor, other: TrackParameters) -> TrackParameters:
+        """The same, with some frames of another."""
+        return replace(
+            self, **{name: getattr(self, name).index_copy(0, index, getattr(other, name)) for name in PER_FRAME}
+        )
+
     def columns(self, names: Iterable[str]) -> dict[str, slice]:
         """Where each parameter's numbers lie in a row of `names`: a frame's of `PER_FRAME`, or the one of `SHARED`."""
         columns: dict[str, slice] = {}
@@ -141,7 +153,7 @@ class Problem:
     """What was seen, and what is believed beforehand. `head` has the used landmarks as its vertices.
 
     `neighbours` tells where frames n, n + 1 and n + 2 follow each other in time; `shots` which shot of the film each
-    frame is of, None: all of one.
+    frame is of, None: all of one. `confidence` is how much each landmark counts in each frame, None: all alike.
     """
 
     head: HeadModel
@@ -154,6 +166,7 @@ class Problem:
     priors: Priors
     fps: float
     shots: Int[Tensor, "N"] | None = None
+    confidence: Float[Tensor, "N L"] | None = None
 
     def frames(self, index: Tensor) -> Problem:
         """Some frames on their own, without ties between them."""
@@ -163,6 +176,7 @@ class Problem:
             eye_distance=self.eye_distance[index],
             neighbours=torch.zeros(max(0, len(index) - 2), dtype=torch.bool, device=index.device),
             shots=None if self.shots is None else self.shots[index],
+            confidence=None if self.confidence is None else self.confidence[index],
         )
 
 
@@ -184,14 +198,15 @@ def data_energy(problem: Problem, now: TrackParameters, visible: Float[Tensor, "
 
 
 def visibility(problem: Problem, now: TrackParameters) -> Float[Tensor, "N L"]:
-    """How much each landmark faces the camera, 0.05 .. 1: behind the face's edge the network guesses."""
+    """How much each landmark faces the camera, 0.05 .. 1 (behind the face's edge the network guesses), and is found."""
     with torch.no_grad():
         still = torch.zeros_like(problem.head.joints)
         turns = joint_transforms(still, now.pose(), problem.head.parents)[:, :, 2, :3]
         towards = ((problem.head.weights @ turns) * problem.normals).sum(-1)
         # The camera looks along -z and is far away compared with the head. `towards` is the cosine between it and the
         # normal: full weight from 0.35 (70 degrees) on, least weight from a little behind the edge. Chosen by eye.
-        return ((towards + 0.05) / 0.4).clamp(0.05, 1)
+        facing = ((towards + 0.05) / 0.4).clamp(0.05, 1)
+        return facing if problem.confidence is None else facing * problem.confidence
 
 
 def landmark_error(problem: Problem, fitted: TrackParameters) -> Float[Tensor, "N"]:

@@ -8,32 +8,37 @@ belongs to the torso. What is minimised is in `energy` and `prior_energy`, how i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
-from flare_cli.head.skinning import pose_vertices
+from flare_cli.head.skinning import joined_points, pose_vertices
 from flare_cli.parallel.library_threads import one_thread_each
 from flare_cli.render.camera import OPENCV_FROM_OPENGL, OPENGL_FROM_OPENCV, Cameras
 from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters, landmark_error
+from flare_cli.track.solve.face_chart import face_chart
 from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.solve.levenberg_marquardt import fitted_parameters
 from flare_cli.track.solve.lids import with_closed_lids
+from flare_cli.track.solve.skin_points import SkinPoints, follow_skin
 
 # Landmarks that slide less than this (metres) over the skin are firm enough for PnP. Chosen by eye.
 FIRM_SPREAD = 0.0025
 # Frames n to n + 2 follow each other if they take no more than this many frame times, 2 where none is missing: there is
 # room for uneven time stamps and one missing frame.
 MOST_FRAME_TIMES = 3.5
+# How often points of the skin are looked for in the key frames, each time from a better track, and rounds of the solve
+# after each. More change nothing (docs/experiments.md, "Skin that is followed").
+KEY_ROUNDS, SKIN_STEPS = 2, 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +62,102 @@ def solve(
     priors: Priors | None = None,
     rounds: int = 25,
     key_frames: int = 24,
+    pictures: Callable[[], Sequence[UInt8[np.ndarray, "S S"]]] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Solution:
     """Find the track of `points`, MediaPipe's landmarks in pixels of a `size` x `size` picture.
 
-    First rigid (PnP), then shape and focal length on spread key frames, then all frames. Nothing ties frames of
-    different `shots`, but that person and lens are the same.
+    First rigid (PnP), then shape and focal length on spread key frames, then all frames; and with `pictures` (grey, of
+    any size, asked for then) both again for points of the skin that are followed. Nothing ties frames of different
+    `shots`, but that person and lens are the same.
     """
     if shots is None:
         shots = torch.zeros(len(points), dtype=torch.long, device=points.device)
+    priors, used = priors or Priors(), head.landmarks.face >= 0
+    steps = 2 * rounds + (0 if pictures is None else (KEY_ROUNDS + 1) * SKIN_STEPS)
     with one_thread_each():
-        return _solved(
-            head, points, times, fps, size, principal, shots, priors or Priors(), rounds, key_frames, progress
+        problem, now = _rigid_start(head, points, times, fps, size, principal, shots, priors)
+        keys = torch.linspace(0, len(points) - 1, min(len(points), key_frames), device=points.device)
+        keys = keys.round().long().unique()
+        by_key_frames = replace(problem, priors=replace(priors, points=priors.shared_points)).frames(keys)
+        of_keys = fitted_parameters(
+            by_key_frames, now.frames(keys), rounds, lambda done: progress(done, steps), share=True
         )
+        now = _with_neighbours_of(keys, of_keys, problem, now)
+        now = fitted_parameters(problem, now, rounds, lambda done: progress(rounds + done, steps), share=False)
+        if pictures is not None:
+            now = _by_skin(head, problem, now, keys, pictures(), lambda done: progress(2 * rounds + done, steps))
+        now = with_closed_lids(problem, now, points, used)
+    camera = problem.camera_model.camera(now.log_focal)
+    return Solution(parameters=now, camera=camera, error=landmark_error(problem, now))
 
 
-def _solved(
+def _with_neighbours_of(
+    keys: Int[Tensor, "K"], of_keys: TrackParameters, problem: Problem, start: TrackParameters
+) -> TrackParameters:
+    """`start` with shape and focal length of the key frames, and what expressions they have in the frames near them."""
+    N, shots = len(start.root), problem.shots
+    assert shots is not None
+    other_shot = shots[:, None] != shots[keys]  # taken only where no key frame is of the same one
+    nearest = ((torch.arange(N, device=keys.device)[:, None] - keys).abs() + N * other_shot).argmin(1)
+    warm = {name: getattr(of_keys, name)[nearest] for name in ("expression", "jaw", "eyes", "root")}
+    everything = replace(start, log_focal=of_keys.log_focal, shape=of_keys.shape, **warm)
+    return _head_kept_in_place(problem.head, start, everything)
+
+
+def _by_skin(
+    head: HeadModel,
+    problem: Problem,
+    start: TrackParameters,
+    keys: Int[Tensor, "K"],
+    pictures: Sequence[UInt8[np.ndarray, "S S"]],
+    progress: Callable[[int], None],
+) -> TrackParameters:
+    """`start` after points of the skin: first shape, focal length and the key frames, whose mean then shows what to
+    look for in all frames. Landmarks alone where there is nothing on the skin."""
+    chart, of_keys = face_chart(head), start.frames(keys)
+    pictures_of_keys = [pictures[key] for key in keys.tolist()]
+    for k in range(KEY_ROUNDS):
+        skin = follow_skin(chart, problem.frames(keys), of_keys, pictures_of_keys)
+        if skin.is_found.shape[1] == 0:
+            return start
+        both = with_skin(problem.frames(keys), skin, of_shared=True)
+        of_keys = fitted_parameters(
+            both, of_keys, SKIN_STEPS, lambda done, k=k: progress(k * SKIN_STEPS + done), share=True
+        )
+    now = replace(start, log_focal=of_keys.log_focal, shape=of_keys.shape)
+    now = _head_kept_in_place(problem.head, start, now).with_frames(keys, of_keys)
+    skin = follow_skin(chart, problem, now, pictures, of_mean=keys)
+    if skin.is_found.shape[1] == 0:
+        return start
+    return fitted_parameters(
+        with_skin(problem, skin), now, SKIN_STEPS, lambda done: progress(KEY_ROUNDS * SKIN_STEPS + done), share=False
+    )
+
+
+def with_skin(problem: Problem, skin: SkinPoints, *, of_shared: bool = False) -> Problem:
+    """The landmarks' problem with points of the skin among the landmarks, which then count for less.
+
+    Errors of the skin's points average out over the frames: for what all frames share (`of_shared`) they don't count
+    for less, as landmarks do.
+    """
+    p, L, K = problem.priors, len(problem.weights), skin.is_found.shape[1]
+    landmarks = p.beside_skin * (p.shared_points / p.points if of_shared else 1.0)
+    # `data_energy` takes the mean over all points, with the landmarks' noise and number.
+    of_skin = (p.skin_points / p.points) * (p.noise / p.skin_noise) ** 2
+    weights = [problem.weights * landmarks / L, problem.weights.new_full((K,), of_skin / K)]
+    found = skin.is_found.to(problem.weights)
+    return replace(
+        problem,
+        head=joined_points(problem.head, skin.head),
+        normals=torch.cat([problem.normals, skin.normals]),
+        weights=(L + K) * torch.cat(weights),
+        observed=torch.cat([problem.observed, skin.observed], 1),
+        confidence=torch.cat([torch.ones_like(problem.observed[..., 0]), found], 1),
+    )
+
+
+def _rigid_start(
     head: HeadModel,
     points: Float[Tensor, "N 478 2"],
     times: Float[Tensor, "N"],
@@ -81,53 +166,7 @@ def _solved(
     principal: tuple[float, float],
     shots: Int[Tensor, "N"],
     priors: Priors,
-    rounds: int,
-    key_frames: int,
-    progress: Callable[[int, int], None],
-) -> Solution:
-    used_landmarks = landmark_head(head)
-    used = head.landmarks.face >= 0
-    camera_model, start = _rigid_start(head, points, size, principal, shots, priors)
-    gap = times[2:] - times[:-2]
-    problem = Problem(
-        head=used_landmarks,
-        normals=landmark_normals(head),
-        weights=landmark_weights(head),
-        observed=points[:, used],
-        eye_distance=(points[:, LEFT_EYE_OUTER] - points[:, RIGHT_EYE_OUTER]).norm(dim=-1),
-        neighbours=(gap < MOST_FRAME_TIMES / fps) & (shots[2:] == shots[:-2]),
-        camera_model=camera_model,
-        priors=priors,
-        fps=fps,
-        shots=shots,
-    )
-    N = len(points)
-    keys = torch.linspace(0, N - 1, min(N, key_frames), device=points.device).round().long().unique()
-    of_shared = replace(problem, priors=replace(problem.priors, points=problem.priors.shared_points)).frames(keys)
-    of_keys = fitted_parameters(
-        of_shared, start.frames(keys), rounds, lambda done: progress(done, 2 * rounds), share=True
-    )
-    everything = replace(start, log_focal=of_keys.log_focal, shape=of_keys.shape)
-    other_shot = shots[:, None] != shots[keys]  # taken only where no key frame is of the same one
-    nearest = ((torch.arange(N, device=points.device)[:, None] - keys).abs() + N * other_shot).argmin(1)
-    warm = {name: getattr(of_keys, name)[nearest] for name in ("expression", "jaw", "eyes", "root")}
-    everything = _head_kept_in_place(used_landmarks, start, replace(everything, **warm))
-    fitted = fitted_parameters(
-        problem, everything, rounds, lambda done: progress(rounds + done, 2 * rounds), share=False
-    )
-    fitted = with_closed_lids(problem, fitted, points, used)
-    camera = camera_model.camera(fitted.log_focal)
-    return Solution(parameters=fitted, camera=camera, error=landmark_error(problem, fitted))
-
-
-def _rigid_start(
-    head: HeadModel,
-    points: Float[Tensor, "N 478 2"],
-    size: int,
-    principal: tuple[float, float],
-    shots: Int[Tensor, "N"],
-    priors: Priors,
-) -> tuple[CameraModel, TrackParameters]:
+) -> tuple[Problem, TrackParameters]:
     """Pose the mean head by PnP in every frame; a shot's mean rotation becomes the root's, the rest the neck's."""
     used = head.landmarks.face >= 0
     firm = (head.landmarks.spread[used] < FIRM_SPREAD).cpu().numpy()
@@ -164,7 +203,20 @@ def _rigid_start(
         eyes=points.new_zeros(N, 2, 2),
         translation=like_points(shift),
     )
-    return CameraModel(size=size, principal=principal, focal=focal, depth=depth), start
+    gap = times[2:] - times[:-2]
+    problem = Problem(
+        head=landmark_head(head),
+        normals=landmark_normals(head),
+        weights=landmark_weights(head),
+        observed=points[:, used],
+        eye_distance=(points[:, LEFT_EYE_OUTER] - points[:, RIGHT_EYE_OUTER]).norm(dim=-1),
+        neighbours=(gap < MOST_FRAME_TIMES / fps) & (shots[2:] == shots[:-2]),
+        camera_model=CameraModel(size=size, principal=principal, focal=focal, depth=depth),
+        priors=priors,
+        fps=fps,
+        shots=shots,
+    )
+    return problem, start
 
 
 def _head_kept_in_place(used_landmarks: HeadModel, start: TrackParameters, now: TrackParameters) -> TrackParameters:

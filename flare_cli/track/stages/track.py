@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from flare_cli.data.crop import Crop
+from flare_cli.data.image import read_rgb
 from flare_cli.head.model import HeadModel
+from flare_cli.parallel.threads import in_parallel
 from flare_cli.render.camera import Cameras
 from flare_cli.subject.folder import FrameQuality
 from flare_cli.subject.track import Track
@@ -22,6 +26,8 @@ STAGE = "track"
 # Frames whose median landmark distance is more than this part of the inter-ocular distance are left out. Chosen by eye:
 # the worst frames of the development recordings have 0.014 (docs/experiments.md, "landmarks and start").
 MAX_ERROR = 0.08
+# Edge of the pictures in which the skin is followed: a face's texels (`face_chart`) are no smaller than its pixels.
+GREY_SIZE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +39,25 @@ class Tracked:
 
 
 def track_head(
-    head: HeadModel, landmarks: FaceLandmarks, crop: Crop, work_folder: WorkFolder, progress: Callable[[int, int], None]
+    head: HeadModel,
+    landmarks: FaceLandmarks,
+    crop: Crop,
+    work_folder: WorkFolder,
+    cropped: Callable[[], object],
+    progress: Callable[[int, int], None],
 ) -> Tracked:
-    """Solve for the head in all frames with a face; keep those in which it fits."""
+    """Solve for the head in all frames with a face; keep those in which it fits.
+
+    `cropped` returns once the work folder has the frames' pictures, which are wanted late.
+    """
     arrays = work_folder.arrays(STAGE)
     if arrays is None:
-        arrays = _solved(head, landmarks, crop, progress)
+
+        def pictures() -> list[UInt8[np.ndarray, "S S"]]:
+            cropped()
+            return list(in_parallel(partial(_small_grey, work_folder), (landmarks.usable + 1).tolist()))
+
+        arrays = _solved(head, landmarks, crop, pictures, progress)
         work_folder.save_arrays(STAGE, arrays)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     camera = Cameras(
@@ -61,8 +80,17 @@ def track_head(
     return Tracked(track=track[good], quality=_quality(landmarks, arrays["error"]))
 
 
+def _small_grey(work_folder: WorkFolder, number: int) -> UInt8[np.ndarray, "S S"]:
+    grey = cv2.cvtColor(read_rgb(work_folder.picture("crop", number)), cv2.COLOR_RGB2GRAY)
+    return cv2.resize(grey, (GREY_SIZE, GREY_SIZE), interpolation=cv2.INTER_AREA) if len(grey) > GREY_SIZE else grey
+
+
 def _solved(
-    head: HeadModel, landmarks: FaceLandmarks, crop: Crop, progress: Callable[[int, int], None]
+    head: HeadModel,
+    landmarks: FaceLandmarks,
+    crop: Crop,
+    pictures: Callable[[], list[UInt8[np.ndarray, "S S"]]],
+    progress: Callable[[int, int], None],
 ) -> dict[str, np.ndarray]:
     points = crop.from_source(landmarks.points[landmarks.usable][..., :2].astype(np.float64))
     principal = crop.from_source(np.array([landmarks.width / 2, landmarks.height / 2]))
@@ -74,6 +102,7 @@ def _solved(
         shots=torch.from_numpy(landmarks.shots[landmarks.usable]),
         size=crop.size,
         principal=(float(principal[0]), float(principal[1])),
+        pictures=pictures,
         progress=progress,
     )
     parameters, camera = solution.parameters, solution.camera

@@ -1,0 +1,213 @@
+"""Points of the skin, followed through the film by what they look like.
+
+Landmarks are guesses of a network that errs alike in all frames and slides over the skin as a head turns. What a place
+of the skin looks like stays: every frame is unrolled by the track as it is, all are compared with their mean, and where
+a place is found aside, the track is off (docs/experiments.md, "Skin that is followed").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from flare_cli.head.model import HeadModel
+from flare_cli.head.skinning import some_points
+from flare_cli.parallel.threads import in_parallel
+from flare_cli.track.solve.energy import Problem, TrackParameters, projected_landmarks, visibility
+from flare_cli.track.solve.face_chart import TEXELS, FaceChart
+
+# Frames that a thread unrolls at once: the head's directions are laid out once for all of them.
+CHUNK = 16
+# Texels below this visibility (a cosine of 0.15) are too slanted to be compared.
+LEAST_VISIBLE = 0.5
+# Local contrast: brightness less its mean, over its deviation (bytes, with a floor), both by a Gaussian of so many
+# texels. It leaves out most of the light, which stays while the head turns.
+CONTRAST, DEVIATION_FLOOR = TEXELS / 16, 2.0
+BYTE_PER_DEVIATION = 40
+# Difference from the mean, in deviations, at which a frame counts half for it: a wrong one leaves no ghost.
+HALF_WEIGHT_DIFFERENCE = 0.7
+# Part of the frames that have to show a texel.
+LEAST_SHOWN = 0.1
+# Points are corners of the mean, at most so many, so far apart (texels), of this part of the best corner's quality.
+MOST_POINTS, APART, QUALITY = 400, TEXELS / 40, 0.01
+# Window of Lucas and Kanade's method in texels. A window of 15 finds half as many of the points again.
+WINDOW = 25
+# A point is believed if the way back leads to within half a texel, and found no farther away than this.
+MOST_ASIDE = TEXELS / 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkinPoints:
+    """K points of the skin as a head's vertices, where each was found (pixels), and whether it was."""
+
+    head: HeadModel
+    normals: Float[Tensor, "K 3"]
+    observed: Float[Tensor, "N K 2"]
+    is_found: Bool[Tensor, "N K"]
+
+
+def follow_skin(
+    chart: FaceChart,
+    problem: Problem,
+    now: TrackParameters,
+    pictures: Sequence[UInt8[np.ndarray, "S S"]],
+    *,
+    of_mean: Int[Tensor, "K"] | None = None,
+) -> SkinPoints:
+    """Find points of the skin in all frames' grey `pictures`, which may be of another size, from the track `now`.
+
+    The mean, of which the points are corners, is that of the frames `of_mean`; None: of all.
+    """
+    of_texels = _surface(chart, problem)
+    chunks = torch.arange(len(pictures)).split(CHUNK)
+    unroll = partial(_unrolled, chart, of_texels, now, pictures)
+    unrolled = list(chain.from_iterable(in_parallel(unroll, chunks)))
+    averaged = unrolled if of_mean is None else [unrolled[frame] for frame in of_mean.tolist()]
+    mean = _mean(averaged)
+    points = _corners(mean, np.mean([frame.is_visible for frame in averaged], 0) > LEAST_SHOWN)
+    find = partial(_found, chart, of_texels, now, mean, points, unrolled)
+    found = list(chain.from_iterable(in_parallel(find, chunks)))
+    chosen = torch.from_numpy(np.searchsorted(chart.index, points[:, 1] * TEXELS + points[:, 0]))
+    return SkinPoints(
+        head=some_points(chart.head, chosen),
+        normals=chart.normals[chosen],
+        observed=torch.from_numpy(np.stack([places for places, _ in found])).to(problem.observed),
+        is_found=torch.from_numpy(np.stack([is_found for _, is_found in found])),
+    )
+
+
+def _surface(chart: FaceChart, problem: Problem) -> Problem:
+    """A problem whose landmarks are the texels, not observed anywhere: what asks for places and visibility needs it."""
+    N, T = len(problem.observed), len(chart.index)
+    return replace(
+        problem,
+        head=chart.head,
+        normals=chart.normals,
+        weights=problem.weights.new_ones(()).expand(T),
+        observed=problem.observed.new_zeros(()).expand(N, T, 2),
+        confidence=None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unrolled:
+    """A frame's local contrast on the chart, 128 in the middle and where nothing is visible."""
+
+    contrast: UInt8[np.ndarray, "n n"]
+    is_visible: Bool[np.ndarray, "n n"]
+
+
+def _unrolled(
+    chart: FaceChart,
+    of_texels: Problem,
+    now: TrackParameters,
+    pictures: Sequence[UInt8[np.ndarray, "S S"]],
+    frames: Int[Tensor, "N"],
+) -> list[_Unrolled]:
+    some = of_texels.frames(frames)
+    visible = visibility(some, now.frames(frames)).numpy() > LEAST_VISIBLE
+    unrolled: list[_Unrolled] = []
+    for frame, places, is_visible in zip(
+        frames.tolist(), _places(chart, some, now.frames(frames)), visible, strict=True
+    ):
+        picture = pictures[frame]
+        # OpenCV counts from pixel centres, we count from pixel corners.
+        x, y = np.moveaxis(places * np.float32(len(picture) / some.camera_model.size) - np.float32(0.5), 2, 0)
+        grey = cv2.remap(picture, x, y, cv2.INTER_LINEAR).astype(np.float32)
+        unrolled.append(_with_contrast(grey, chart.square(is_visible, elsewhere=False)))
+    return unrolled
+
+
+def _with_contrast(grey: Float[np.ndarray, "n n"], is_visible: Bool[np.ndarray, "n n"]) -> _Unrolled:
+    weight = is_visible.astype(np.float32)
+    around = np.maximum(cv2.GaussianBlur(weight, (0, 0), CONTRAST), 1e-3)
+
+    def blurred(values: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+        return cv2.GaussianBlur(values * weight, (0, 0), CONTRAST) / around
+
+    less_mean = grey - blurred(grey)
+    contrast = less_mean / np.sqrt(blurred(less_mean**2) + DEVIATION_FLOOR**2)
+    return _Unrolled(_as_bytes(np.where(is_visible, contrast, 0)), is_visible)
+
+
+def _as_bytes(contrast: Float[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
+    return np.clip(contrast * BYTE_PER_DEVIATION + 128, 0, 255).astype(np.uint8)
+
+
+def _places(chart: FaceChart, of_texels: Problem, now: TrackParameters) -> list[Float[np.ndarray, "n n 2"]]:
+    """Where the texels are in each frame's picture (pixels; -1 without skin)."""
+    return [chart.square(places, elsewhere=-1) for places in projected_landmarks(of_texels, now).numpy()]
+
+
+def _mean(frames: list[_Unrolled]) -> UInt8[np.ndarray, "n n"]:
+    """The frames' mean contrast, then once more without what is far from it."""
+    total, weights = np.zeros((TEXELS, TEXELS), np.float32), np.full((TEXELS, TEXELS), 1e-3, np.float32)
+    for frame in frames:
+        total += (frame.contrast - np.float32(128)) * frame.is_visible
+        weights += frame.is_visible
+    first = total / weights
+    total[:], weights[:] = 0, 1e-3
+    for frame in frames:
+        contrast = frame.contrast - np.float32(128)
+        away = (contrast - first) / (HALF_WEIGHT_DIFFERENCE * BYTE_PER_DEVIATION)
+        weight = frame.is_visible / (1 + away**2)
+        total += contrast * weight
+        weights += weight
+    return _as_bytes(total / weights / BYTE_PER_DEVIATION)
+
+
+def _corners(mean: UInt8[np.ndarray, "n n"], shown: Bool[np.ndarray, "n n"]) -> Int[np.ndarray, "K 2"]:
+    """Texels (x, y) in the middle of a pattern that can only be in one place."""
+    inside = cv2.erode(shown.astype(np.uint8), np.ones((5, 5), np.uint8))
+    corners: Any = cv2.goodFeaturesToTrack(mean, MOST_POINTS, QUALITY, APART, mask=inside, blockSize=7)
+    # Without any there is None.
+    return np.zeros((0, 2), np.int64) if corners is None else corners[:, 0].astype(np.int64)
+
+
+def _searched(
+    here: UInt8[np.ndarray, "n n"], there: UInt8[np.ndarray, "n n"], points: Float[np.ndarray, "K 2"]
+) -> tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]:
+    """Where what one picture shows at the points is in another, and whether it is anywhere."""
+    search: Any = cv2.calcOpticalFlowPyrLK
+    moved, status, _ = search(here, there, points, None, winSize=(WINDOW, WINDOW), maxLevel=1, minEigThreshold=1e-3)
+    return moved, status[:, 0] > 0
+
+
+def _found(
+    chart: FaceChart,
+    of_texels: Problem,
+    now: TrackParameters,
+    mean: UInt8[np.ndarray, "n n"],
+    points: Int[np.ndarray, "K 2"],
+    unrolled: Sequence[_Unrolled],
+    frames: Int[Tensor, "N"],
+) -> list[tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]]:
+    """Where the pictures of some frames show the points (pixels), and whether that is to be believed."""
+    if len(points) == 0:
+        return [(np.zeros((0, 2), np.float32), np.zeros(0, bool))] * len(frames)
+    start, is_skin = points.astype(np.float32), chart.square(np.ones(len(chart.index), bool), elsewhere=False)
+    found: list[tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]] = []
+    for frame, places in zip(
+        frames.tolist(), _places(chart, of_texels.frames(frames), now.frames(frames)), strict=True
+    ):
+        contrast, is_visible = unrolled[frame].contrast, unrolled[frame].is_visible
+        visible_mean = np.where(is_visible, mean, 128).astype(np.uint8)
+        there, is_there = _searched(visible_mean, contrast, start)
+        back, is_back = _searched(contrast, visible_mean, there)
+        is_found = is_there & is_back & is_visible[points[:, 1], points[:, 0]]
+        is_found &= np.linalg.norm(back - start, axis=1) < 0.5
+        is_found &= np.linalg.norm(there - start, axis=1) < MOST_ASIDE
+        # Between texels that all are on skin.
+        x, y = np.clip(np.floor(there).astype(np.int64), 0, TEXELS - 2).T
+        is_found &= is_skin[y, x] & is_skin[y + 1, x] & is_skin[y, x + 1] & is_skin[y + 1, x + 1] & is_visible[y, x]
+        found.append((cv2.remap(places, there[:, :1], there[:, 1:], cv2.INTER_LINEAR)[:, 0], is_found))
+    return found
