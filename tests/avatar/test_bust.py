@@ -15,6 +15,7 @@ from flare_cli.avatar.material import Material
 from flare_cli.avatar.picture import draw
 from flare_cli.avatar.texture import largest_gap, rasterize_uv
 from flare_cli.config.loading import load_config
+from flare_cli.data.meshes.textured_mesh import PbrTextures
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.flame.surface import border_loops
 from flare_cli.head.gnm.model_file import head_of_gnm, read_gnm
@@ -172,6 +173,7 @@ def test_open_leaves_all_as_it_was_fitted(own: Avatar):
 
 def test_the_underside_has_a_place_of_its_own_in_the_atlas(own: Avatar):
     """All texels of the head are as they were, and those of the underside were nobody's."""
+    own.visibility = None  # nothing is traced
     whole, completion = closed(own, None)
     before, after = bake_textures(own, SIZE), bake_textures(whole, SIZE, completion)
     texels = rasterize_uv(own.head.uv, own.head.uv_faces, SIZE)[0].numpy()
@@ -195,16 +197,19 @@ def test_the_largest_gap_of_an_atlas_is_found():
 def test_a_light_rig_of_a_closed_head_is_closed_and_has_the_fine_normals(open_head: HeadModel):
     fine = avatar_of(open_head, 1)
     fine.mesh.offsets += 3e-4 * torch.randn(fine.mesh.offsets.shape, generator=torch.Generator().manual_seed(1))
-    whole, completion = closed(fine, None)
-    textures = bake_textures(whole, SIZE, completion)
+    whole, _ = closed(fine, None)
+    textures = PbrTextures(albedo=np.zeros((SIZE, SIZE, 3), np.uint8), roughness=np.zeros((SIZE, SIZE), np.uint8))
     light, opened = (bake_rig(a, "me", textures, detail="light") for a in (whole, fine))
     n = len(open_head.template)
     assert len(border_loops(light.mesh.faces)) == len(border_loops(opened.mesh.faces)) - 1
     np.testing.assert_array_equal(light.mesh.positions[:n], opened.mesh.positions)
     # Closing turns the normals of the cut alone.
     same = np.abs(light.mesh.normals[:n] - opened.mesh.normals).max(1) < 1e-6
-    cut = find_cut(avatar_of(open_head))
+    cut, fine_cut = find_cut(avatar_of(open_head)), find_cut(fine)
     assert cut is not None
+    assert fine_cut is not None
+    # Around the disc in the atlas, which textures are baked on by the fine mesh, both begin at the same place.
+    np.testing.assert_array_equal(fine_cut.loop[::2], cut.loop)
     assert set(np.flatnonzero(~same)) <= set(cut.loop)
     assert sorted(np.concatenate([part.faces for part in light.parts]).tolist()) == list(range(len(light.mesh.faces)))
     assert len(light.skin.weights) == len(light.mesh.positions)

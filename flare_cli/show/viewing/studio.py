@@ -12,7 +12,7 @@ import torch
 from jaxtyping import UInt8
 
 from flare_cli.avatar.avatar import Avatar, Posed
-from flare_cli.avatar.bust import Presented, presented
+from flare_cli.avatar.bust import Bust, presented
 from flare_cli.avatar.deformer import Corrections
 from flare_cli.avatar.picture import draw
 from flare_cli.data.image import read_rgb
@@ -59,7 +59,7 @@ class Place:
 class Studio:
     """Draws views of one avatar; `own` is its recording, `drivers` what it can play besides.
 
-    `textures` are shown in place of its own materials. Unless `is_fitted`, its parameters and its mesh still change.
+    `textures` are shown in place of its own materials. `bust` is how it ends below: open while it is being fitted.
     One thread draws. What a view leaves as it was is not worked out again: the mesh where only the camera moves, the
     deformer until `avatar_changed`.
     """
@@ -72,11 +72,11 @@ class Studio:
         drivers: dict[str, Performance],
         textures: EditedTextures | None = None,
         *,
-        is_fitted: bool = True,
+        bust: Bust = "open",
     ) -> None:
         self.lights, self.textures = Lights(), textures
-        # While a fit goes on, the avatar itself: what was seen is known at its end, and a copy would not follow.
-        shown = presented(avatar, fill=True, bust="closed") if is_fitted else Presented(avatar=avatar, completion=None)
+        # The avatar itself while a fit goes on, which no copy would follow: what was seen is known at its end.
+        shown = presented(avatar, fill=True, bust=bust)
         self._avatar, self._completion = shown.avatar, shown.completion
         self._rasterizer, self._own = rasterizer, own
         self._performances = {RECORDING: own, **drivers}

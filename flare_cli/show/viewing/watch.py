@@ -52,7 +52,7 @@ class Watch:
         """Draw what a page waits for; while it holds the fit, go on doing so."""
         self._state = state
         if self._studio is None:
-            self._studio = Studio(avatar, self._rasterizer, self._own, {}, is_fitted=False)
+            self._studio = Studio(avatar, self._rasterizer, self._own, {})
         self._studio.avatar_changed()
         self._desk.attend(0)
         while self._paused:
