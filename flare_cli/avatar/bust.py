@@ -25,7 +25,7 @@ Bust: TypeAlias = Literal["closed", "fade", "open"]
 # Metres, chosen by eye on two people: radius of the round edge, and how far above the cut an avatar begins to fade.
 ROUNDING, FADE = 0.010, 0.025
 # Rings of triangles: of the round edge, and of the underside from there to its middle.
-ARC, FLAT = 6, 4
+ARC, FLAT = 4, 3
 # Radius of the underside in the atlas, as a part of its edge: there is little to see on it.
 LARGEST_DISC = 0.1
 # Rounds of smoothing along the cut of where the skin points: a fit leaves its last triangles bent.
