@@ -115,10 +115,9 @@ def bake_rig(
     if names.talks:
         shapes |= talking_shapes()
     weights = torch.stack([torch.zeros(len(ARKIT_NAMES)), *shapes.values()]).to(avatar.device)
-    posed = _posed_by_arkit(avatar, weights)
-    if detail == "light" and avatar.mesh.subdivisions:
-        fine, fine_normals = avatar.mesh.topology, posed.normals[0]
-        avatar = without_subdivisions(avatar)
+    posed, fine, avatar = _posed_by_arkit(avatar, weights), avatar.mesh.topology, of_detail(avatar, detail)
+    if avatar.mesh.topology is not fine:
+        fine_normals = posed.normals[0]
         posed = _with_first(_posed_by_arkit(avatar, weights), posed, len(avatar.head.template))
         finer = bake_normals(fine, fine_normals, _textured_mesh(avatar, posed), len(textures.albedo))
         textures = replace(textures, normal=finer)
@@ -139,6 +138,11 @@ def bake_rig(
         dense_morphs=names.dense,
         vrm=vrm(joints) if profile == "vrm" else None,
     )
+
+
+def of_detail(avatar: Avatar, detail: Detail) -> Avatar:
+    """The avatar with the vertices and triangles that a rig of this detail has."""
+    return without_subdivisions(avatar) if detail == "light" and avatar.mesh.subdivisions else avatar
 
 
 def bake_animation(

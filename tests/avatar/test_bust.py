@@ -7,7 +7,7 @@ from support.gnm_like import write_gnm_like
 from torch import nn
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.bake import bake_rig, bake_textures
+from flare_cli.avatar.bake import bake_rig, bake_textures, of_detail
 from flare_cli.avatar.bust import FADE, ROUNDING, closed, presented
 from flare_cli.avatar.completion import completion_of, values_at_vertices
 from flare_cli.avatar.cut import distance_from_cut, find_cut
@@ -212,7 +212,7 @@ def test_a_light_rig_of_a_closed_head_is_closed_and_has_the_fine_normals(open_he
     np.testing.assert_array_equal(fine_cut.loop[::2], cut.loop)
     assert set(np.flatnonzero(~same)) <= set(cut.loop)
     assert sorted(np.concatenate([part.faces for part in light.parts]).tolist()) == list(range(len(light.mesh.faces)))
-    assert len(light.skin.weights) == len(light.mesh.positions)
+    assert len(light.skin.weights) == len(light.mesh.positions) == len(of_detail(whole, "light").mesh.offsets)
     assert max(np.abs(morph[n:]).max() for morph in light.morphs.values()) < 1e-3  # a face hardly moves the breast
 
 
