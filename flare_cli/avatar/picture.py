@@ -104,11 +104,11 @@ def draw(
         visibility=surface.visibility,
     )
     shape = (len(projections), projections.height, projections.width)
-    covers = torch.ones_like(shaded.colour[:, :1])
+    covering = torch.cat([shaded.colour, torch.ones_like(shaded.colour[:, :1])], 1)
     if opacity is not None:
         ramp = rasterizer.interpolate(opacity[None], faces, fragments, surface.pixels).clamp(0, 1)
-        covers = ramp.square() * (3 - 2 * ramp)  # no crease where it begins and ends
-    image = scatter(torch.cat([covers * shaded.colour, covers], 1), surface.pixels, shape, 0.0)
+        covering = covering * (ramp.square() * (3 - 2 * ramp))  # no crease where it begins and ends
+    image = scatter(covering, surface.pixels, shape, 0.0)
     if background is not None:
         image = torch.cat([image[..., :3] + (1 - image[..., 3:]) * background, image[..., 3:]], -1)
     image = antialias(image, clip, faces, fragments)
