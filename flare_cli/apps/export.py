@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from flare_cli.avatar.bake import Detail, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
-from flare_cli.avatar.completion import completed, completion_of
+from flare_cli.avatar.bust import presented
 from flare_cli.avatar.profiles import Profile
 from flare_cli.data.atomic import scratch_beside
 from flare_cli.data.exr import exr_package, write_exr
@@ -63,7 +64,7 @@ class ExportRequest:
     sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's,
     `detail` theirs and a page's. `lods` further GLBs have half as many vertices each, and textures half as large;
     `compress` and they want glTF-Transform. `webcam` is a folder with MediaPipe's face tracker, for a page. The files
-    are called `name`, or as the run.
+    are called `name`, or as the run. `bust` is how the mesh ends below.
     """
 
     kind: str
@@ -79,6 +80,7 @@ class ExportRequest:
     driver: Path | None = None
     name: str | None = None
     fill: bool = True
+    bust: Literal["closed", "open"] = "closed"
     device: str = "auto"
 
 
@@ -108,14 +110,14 @@ def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
     """Write the avatar with baked textures, or its light. Raises `AvatarError` for other kinds."""
     _check(request)
     run = load_run(request.run or newest_run(), choose_device(request.device))
-    completion = completion_of(run.avatar) if request.fill else None
-    run = replace(run, avatar=completed(run.avatar, completion))
+    shown = presented(run.avatar, fill=request.fill, bust=request.bust)
+    run = replace(run, avatar=shown.avatar)
     file = request.out / f"{request.name or run.folder.resolve().name}{_suffix(request)}"
     if request.kind in ("hdr", "exr"):
         written = _light(run, file)
     else:
         progress(f"export {request.kind}", 0, 2)
-        textures = bake_textures(run.avatar, request.texture_size, completion)
+        textures = bake_textures(run.avatar, request.texture_size, shown.completion)
         progress(f"export {request.kind}", 1, 2)
         request.out.mkdir(parents=True, exist_ok=True)
         if request.kind == "textures":

@@ -74,7 +74,7 @@ def open_studio(
         loaded = load_driver(run.track_folder(driver), head, cache=run.folder / CACHE, progress=progress)
         moved = transfer(loaded, own.track, absolute=False)
         performances[driver.stem] = driven_performance(moved, loaded.subject)
-    return Studio(run.avatar, run.rasterizer(), own, performances, textures)
+    return Studio(run.avatar, run.rasterizer(), own, performances, textures, bust="closed")
 
 
 def _at_rest(avatar: Avatar) -> Performance:

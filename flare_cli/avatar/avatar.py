@@ -135,10 +135,10 @@ class Avatar(nn.Module):
         self.light = new_light(self.spec.light, device)
         self.spec = replace(self.spec, material=material)
 
-    def with_offsets(self, offsets: Float[Tensor, "V 3"]) -> Avatar:
-        """The same avatar, all else of it shared, with other offsets of its mesh."""
+    def with_mesh(self, mesh: CanonicalMesh) -> Avatar:
+        """The same avatar, all else of it shared, with another mesh over the same head."""
         other = copy.copy(self)
-        other._modules = {**self._modules, "mesh": self.mesh.with_offsets(offsets)}
+        other._modules = {**self._modules, "mesh": mesh}
         return other
 
     def subdivide_mesh(self) -> None:

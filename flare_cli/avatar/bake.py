@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
+from flare_cli.avatar.bust import without_subdivisions
 from flare_cli.avatar.completion import Completion
-from flare_cli.avatar.mesh import Topology
 from flare_cli.avatar.normal_texture import bake_normals
 from flare_cli.avatar.profiles import Profile, naming, skin, vrm
 from flare_cli.avatar.texture import fill_gutters, rasterize_uv
@@ -115,31 +115,34 @@ def bake_rig(
     if names.talks:
         shapes |= talking_shapes()
     weights = torch.stack([torch.zeros(len(ARKIT_NAMES)), *shapes.values()]).to(avatar.device)
-    posed = _posed_by_arkit(avatar, weights)
+    posed, fine, avatar = _posed_by_arkit(avatar, weights), avatar.mesh.topology, of_detail(avatar, detail)
+    if avatar.mesh.topology is not fine:
+        fine_normals = posed.normals[0]
+        posed = _with_first(_posed_by_arkit(avatar, weights), posed, len(avatar.head.template))
+        finer = bake_normals(fine, fine_normals, _textured_mesh(avatar, posed), len(textures.albedo))
+        textures = replace(textures, normal=finer)
     with torch.no_grad():
         skinning = avatar.skinning_weights_at_vertices(avatar.corrections()).cpu().numpy()
-    topology, mesh = avatar.mesh.topology, _textured_mesh(avatar, posed)
-    kept = len(mesh.positions)
-    if detail == "light" and avatar.mesh.subdivisions:
-        topology, kept = Topology(avatar.head.faces, avatar.head.uv, avatar.head.uv_faces), len(avatar.head.template)
-        mesh = _reduced(mesh, topology, kept)
-        finer = bake_normals(avatar.mesh.topology, posed.normals[0], mesh, len(textures.albedo))
-        textures = replace(textures, normal=finer)
-    vertices, normals = posed.vertices[:, :kept].cpu().numpy(), posed.normals[:, :kept].cpu().numpy()
+    mesh, vertices, normals = _textured_mesh(avatar, posed), posed.vertices.cpu().numpy(), posed.normals.cpu().numpy()
     joints = avatar.joints().cpu().numpy()
     lift = names.lift(joints[Joint.ROOT])
     return GltfAvatar(
         name=name,
         mesh=replace(mesh, positions=mesh.positions + lift),
         textures=textures,
-        parts=_parts(avatar, topology, kept),
-        skin=skin(names, joints + lift, skinning[:kept]),
+        parts=_parts(avatar),
+        skin=skin(names, joints + lift, skinning),
         morphs={name: vertices[i] - vertices[0] for i, name in enumerate(shapes, 1)},
         morph_normals={name: normals[i] - normals[0] for i, name in enumerate(shapes, 1)},
         scene=names.scene,
         dense_morphs=names.dense,
         vrm=vrm(joints) if profile == "vrm" else None,
     )
+
+
+def of_detail(avatar: Avatar, detail: Detail) -> Avatar:
+    """The avatar with the vertices and triangles that a rig of this detail has."""
+    return without_subdivisions(avatar) if detail == "light" and avatar.mesh.subdivisions else avatar
 
 
 def bake_animation(
@@ -182,16 +185,13 @@ def _even_light(avatar: Avatar) -> Float[Tensor, "V 2"]:
     return torch.where(avatar.region_mask(("eyes", "teeth", "tongue", "inner_mouth")) > 0.5, revealed, poses[0])
 
 
-def _parts(avatar: Avatar, topology: Topology, vertices: int) -> tuple[Part, ...]:
-    """Skin, and what else the head has: each face belongs to the first region that most of it lies in.
-
-    `topology` is of the first `vertices` of the avatar's mesh.
-    """
-    faces, f0 = topology.faces, avatar.spec.f0
+def _parts(avatar: Avatar) -> tuple[Part, ...]:
+    """Skin, and what else the head has: each face belongs to the first region that most of it lies in."""
+    faces, f0 = avatar.mesh.topology.faces, avatar.spec.f0
     left = torch.ones(len(faces), dtype=torch.bool, device=faces.device)
     parts: list[Part] = []
     for name, regions in _REGIONS.items():
-        inside = (avatar.region_mask(regions)[:vertices, 0][faces].mean(1) > 0.5) & left
+        inside = (avatar.region_mask(regions)[:, 0][faces].mean(1) > 0.5) & left
         left &= ~inside
         parts.append(_part(name, inside, f0.other))
     # Skin comes first: programs that look at one material look at that.
@@ -224,12 +224,9 @@ def _textured_mesh(avatar: Avatar, posed: Posed) -> TexturedMesh:
     )
 
 
-def _reduced(mesh: TexturedMesh, topology: Topology, vertices: int) -> TexturedMesh:
-    """The first vertices of a mesh, which were there before it was subdivided, with the triangles of that time."""
-    return TexturedMesh(
-        positions=mesh.positions[:vertices],
-        normals=mesh.normals[:vertices],
-        faces=topology.faces.cpu().numpy(),
-        uv=topology.uv.cpu().numpy(),
-        uv_faces=topology.uv_faces.cpu().numpy(),
+def _with_first(coarse: Posed, fine: Posed, n: int) -> Posed:
+    """A coarse mesh whose first `n` vertices are those of the fine one: their normals are of the fine surface."""
+    return Posed(
+        torch.cat([fine.vertices[:, :n], coarse.vertices[:, n:]], 1),
+        torch.cat([fine.normals[:, :n], coarse.normals[:, n:]], 1),
     )

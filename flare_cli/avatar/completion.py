@@ -19,13 +19,21 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.cut import distance_from_cut
 from flare_cli.avatar.material import Material
+from flare_cli.avatar.mesh import Underside
 from flare_cli.render.geometry import mesh_edges
 
 # Confidence up to which nothing of the vertex's own is kept, and from which on all of it is.
 NOTHING_KEPT, ALL_KEPT = 0.3, 0.65
 # How strongly neighbours pull, against a vertex of full share: for colours, and for where the surface is mirrored.
 SMOOTHNESS, SEAM_SMOOTHNESS = 0.02, 2.0
+# Up to so far above the cut (metres) colours run around the neck, as collars do, not up it: neighbours pull by a
+# Gaussian, of this deviation, of how steeply one goes away from the cut between them: by this at least, or what nothing
+# level with it shows would stay empty. Chosen by eye on a white collar under a suit.
+COLLAR, STEEPNESS, LEAST_PULL = 0.08, 0.2, 1e-4
+# How strongly neighbours of what was filled in are smoothed, so that the hairline at the nape is no saw.
+SOFT = 0.2
 # The share of the mean colour of the face where skin was not seen, and of the hair that was where hair was not.
 USUAL_SHARE = 0.003
 # A fit draws the roughness of hair to 1 and leaves skin at a half (`loss.fibre_gloss`): this power of it tells the hair
@@ -55,6 +63,26 @@ class Completion:
     def at_vertices(self, avatar: Avatar) -> Float[Tensor, "V 10"]:
         """What is interpolated over the avatar's mesh: the mirrored vertex's place, both shares, and the filling."""
         return torch.cat([avatar.material_positions()[self.mirror], self.own, self.mirrored, self.filling], 1)
+
+    def carried(self, underside: Underside) -> Completion:
+        """The same for a mesh that is closed below."""
+        return Completion(
+            own=underside.carried(self.own),
+            mirrored=underside.carried(self.mirrored),
+            mirror=torch.cat([self.mirror, self.mirror[underside.source]]),
+            filling=underside.carried(self.filling),
+        )
+
+    @staticmethod
+    def of_all_seen(avatar: Avatar) -> Completion:
+        """Of an avatar that nothing is filled in of."""
+        nothing = avatar.mesh.offsets.new_zeros(len(avatar.mesh.offsets), 1)
+        return Completion(
+            own=1 - nothing,
+            mirrored=nothing,
+            mirror=torch.arange(len(nothing), device=nothing.device),
+            filling=nothing.expand(-1, 5),
+        )
 
     @staticmethod
     def mixed(at: Float[Tensor, "P 10"], own: Material, avatar: Avatar) -> Material:
@@ -91,13 +119,20 @@ def completion_of(avatar: Avatar) -> Completion | None:
         seen = region * own
         usual += where * ((seen * values).sum(0) / seen.sum().clamp(min=1e-6))
         is_known += where * (seen.sum() > 0)
-    prior = USUAL_SHARE * (1 - either) * (1 - hidden) * is_known
+    distance = distance_from_cut(avatar)
+    above = torch.full_like(own, COLLAR) if distance is None else distance.clamp(max=COLLAR)
+    prior = USUAL_SHARE * (1 - either) * (1 - hidden) * is_known * (above >= COLLAR)
     known = (either * known + prior * usual) / (either + prior).clamp(min=1e-9)
     # Hair's colour doesn't run into the neck, nor skin's into the hair.
-    within = mesh_edges(topology.faces)
-    on_scalp = scalp[:, 0] > 0.5
-    within = within[on_scalp[within[:, 0]] == on_scalp[within[:, 1]]]
-    filling = filled_over_surface(known, (1 - hidden) * either + prior, within)
+    edges, on_scalp = mesh_edges(topology.faces), scalp[:, 0] > 0.5
+    within = on_scalp[edges[:, 0]] == on_scalp[edges[:, 1]]
+    (start, end), places = edges.unbind(1), topology.carried(avatar.head.template)
+    steepness = (above[start] - above[end]) / (places[start] - places[end]).norm(dim=1, keepdim=True).clamp(min=1e-9)
+    pull = torch.exp(-0.5 * (steepness / STEEPNESS).square()).clamp(min=LEAST_PULL)
+    filling = filled_over_surface(known, (1 - hidden) * either + prior, edges[within], pull=pull[within])
+    # But where the one ends and the other begins triangles would show.
+    soft = filled_over_surface(filling, torch.ones_like(own), edges, SOFT, pull)
+    filling = filling.lerp(soft, 1 - either)
     return Completion(own=own, mirrored=mirrored, mirror=mirror, filling=filling.lerp(colours, hidden))
 
 
@@ -124,7 +159,16 @@ def completed(avatar: Avatar, completion: Completion | None) -> Avatar:
     share = filled_over_surface(
         completion.mirrored, everywhere, mesh_edges(avatar.mesh.topology.faces), smoothness=SEAM_SMOOTHNESS
     )
-    return avatar.with_offsets(offsets.lerp(flipped, share.clamp(0, 1) * (1 - completion.own)))
+    moved = offsets.lerp(flipped, share.clamp(0, 1) * (1 - completion.own))
+    return avatar.with_mesh(avatar.mesh.over(avatar.mesh.topology, moved))
+
+
+@torch.no_grad()
+def values_at_vertices(avatar: Avatar, completion: Completion) -> Float[Tensor, "V 5"]:
+    """Albedo, roughness and specular intensity of each vertex, filled in."""
+    at = completion.at_vertices(avatar)
+    material = completion.mixed(at, avatar.material(avatar.material_positions()), avatar)
+    return torch.cat([material.albedo, material.roughness, material.specular], 1)
 
 
 def mirrored_vertices(template: Float[Tensor, "V 3"]) -> Int[Tensor, " V"]:
@@ -135,16 +179,21 @@ def mirrored_vertices(template: Float[Tensor, "V 3"]) -> Int[Tensor, " V"]:
 
 
 def filled_over_surface(
-    values: Float[Tensor, "V C"], share: Float[Tensor, "V 1"], edges: Int[Tensor, "N 2"], smoothness: float = SMOOTHNESS
+    values: Float[Tensor, "V C"],
+    share: Float[Tensor, "V 1"],
+    edges: Int[Tensor, "N 2"],
+    smoothness: float = SMOOTHNESS,
+    pull: Float[Tensor, "N 1"] | None = None,
 ) -> Float[Tensor, "V C"]:
-    """The values x that minimise sum share (x - values)^2 + `smoothness` x (differences along edges)^2.
+    """The values x that minimise sum share (x - values)^2 + `smoothness` x `pull` x (differences along edges)^2.
 
+    Each edge pulls by 1 unless `pull` says otherwise.
     Where the share is 0 they are the mean of their neighbours; a part of the mesh without any share stays as it is.
     """
     n = len(values)
     one, other = edges.cpu().numpy().T
-    ones = np.ones(len(one))
-    links = sparse.coo_matrix((ones, (one, other)), shape=(n, n))
+    pulls = np.ones(len(one)) if pull is None else pull[:, 0].cpu().double().numpy()
+    links = sparse.coo_matrix((pulls, (one, other)), shape=(n, n))
     links = links + links.T
     graph = sparse.diags(np.asarray(links.sum(1)).ravel()) - links
     weight = share.cpu().double().numpy()

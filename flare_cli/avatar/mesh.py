@@ -15,13 +15,30 @@ from flare_cli.render.geometry import Subdivision, subdivide
 
 
 @dataclass(frozen=True, slots=True)
+class Underside:
+    """Vertices that close a mesh below (`bust.py`), after all others: each has what its `source` has, a vertex of the
+    cut.
+    """
+
+    source: Int[Tensor, " N"]
+
+    def carried(self, values: Float[Tensor, "*batch V C"]) -> Float[Tensor, "*batch W C"]:
+        """Per-vertex values, then those of the new vertices."""
+        return torch.cat([values, values.index_select(-2, self.source)], -2)
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
-    """A mesh over the head model's vertices after some subdivisions. UVs are divided alike, so seams stay seams."""
+    """A mesh over the head model's vertices after some subdivisions. UVs are divided alike, so seams stay seams.
+
+    A fit's has no `underside`.
+    """
 
     faces: Int[Tensor, "F 3"]
     uv: Float[Tensor, "T 2"]
     uv_faces: Int[Tensor, "F 3"]
     subdivisions: tuple[Subdivision, ...] = ()
+    underside: Underside | None = None
 
     def subdivided(self, n_vertices: int) -> Topology:
         """Every triangle of a mesh of `n_vertices` in four."""
@@ -33,7 +50,7 @@ class Topology:
         """Values at the head model's vertices, carried to this mesh's: a new vertex has the mean of its parents."""
         for division in self.subdivisions:
             values = division.carried(values)
-        return values
+        return values if self.underside is None else self.underside.carried(values)
 
 
 @final
@@ -54,9 +71,10 @@ class CanonicalMesh(nn.Module):
         """How often the head's triangles were divided in four."""
         return len(self.topology.subdivisions)
 
-    def with_offsets(self, offsets: Float[Tensor, "W 3"]) -> CanonicalMesh:
-        """The same mesh with other offsets."""
+    def over(self, topology: Topology, offsets: Float[Tensor, "W 3"]) -> CanonicalMesh:
+        """A mesh with other triangles over the same head."""
         other = copy.copy(self)
+        other.topology = topology
         other._parameters = {"offsets": nn.Parameter(offsets, requires_grad=self.offsets.requires_grad)}
         return other
 

@@ -72,11 +72,14 @@ def draw(
     capacity: int | None = None,
     textures: MaterialTextures | None = None,
     completion: Completion | None = None,
+    opacity: Float[Tensor, "V 1"] | None = None,
 ) -> Picture:
     """Draw the posed avatar. Without a background it is black. Shading runs on foreground pixels only.
 
     With a `capacity` room is made for that many of them, and nothing waits for the GPU to count (`Pixels`). `textures`
-    take the place of the avatar's materials, a `completion` fills them where the recording never showed any.
+    take the place of the avatar's materials, a `completion` fills them where the recording never showed any. Where the
+    `opacity` at the nearest surface is less than 1 (more counts as 1), the background shows through, and nothing that
+    lies between.
     """
     faces = avatar.mesh.topology.faces
     clip = projections.clip(posed.vertices)
@@ -101,8 +104,11 @@ def draw(
         visibility=surface.visibility,
     )
     shape = (len(projections), projections.height, projections.width)
-    one = torch.ones_like(shaded.colour[:, :1])
-    image = scatter(torch.cat([shaded.colour, one], 1), surface.pixels, shape, 0.0)
+    covering = torch.cat([shaded.colour, torch.ones_like(shaded.colour[:, :1])], 1)
+    if opacity is not None:
+        ramp = rasterizer.interpolate(opacity[None], faces, fragments, surface.pixels).clamp(0, 1)
+        covering = covering * (ramp.square() * (3 - 2 * ramp))  # no crease where it begins and ends
+    image = scatter(covering, surface.pixels, shape, 0.0)
     if background is not None:
         image = torch.cat([image[..., :3] + (1 - image[..., 3:]) * background, image[..., 3:]], -1)
     image = antialias(image, clip, faces, fragments)

@@ -52,6 +52,22 @@ def rasterize_uv(
     return texels, fragments.triangle.flatten()[texels].long(), fragments.barycentric.view(-1, 3)[texels]
 
 
+def largest_gap(
+    uv: Float[Tensor, "T 2"], uv_faces: Int[Tensor, "F 3"], size: int = 512
+) -> tuple[Float[Tensor, "2"], float]:
+    """The largest disc of an atlas (centre and radius) that no triangle is in, by `size` texels, two of them apart."""
+    from scipy import ndimage  # as below
+
+    empty = np.zeros((size + 2, size + 2), bool)  # beyond the edge there is nothing
+    texels = rasterize_uv(uv, uv_faces, size)[0].cpu().numpy()
+    empty[1:-1, 1:-1] = True
+    empty[1 + texels // size, 1 + texels % size] = False
+    distance = np.asarray(ndimage.distance_transform_edt(empty))
+    row, column = np.unravel_index(distance.argmax(), distance.shape)
+    centre = torch.tensor([(column - 0.5) / size, 1 - (row - 0.5) / size], dtype=torch.double)
+    return centre, max(float(distance.max()) - 2, 0.0) / size
+
+
 def fill_gutters(picture: Float[np.ndarray, "H W C"], covered: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W C"]:
     """Give every texel outside the islands the value of the nearest covered one, so that filtering bleeds no black."""
     if not covered.any():

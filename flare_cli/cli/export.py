@@ -47,6 +47,13 @@ class MeshDetail(str, Enum):
     FULL = "full"
 
 
+class Ending(str, Enum):
+    """How the avatar ends below."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
 class Compressor(str, Enum):
     """What glTF-Transform does to a GLB."""
 
@@ -93,6 +100,9 @@ Driver = Annotated[
     Path | None,
     typer.Option(help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"),
 ]
+Below = Annotated[
+    Ending, typer.Option("--bust", help="where the neck ends: closed with a round edge, or open as it was fitted")
+]
 Webcam = Annotated[
     Path | None,
     typer.Option(
@@ -114,6 +124,7 @@ def export(
     driver: Driver = None,
     webcam: Webcam = None,
     fill: Fill = True,
+    bust: Below = Ending.CLOSED,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -124,7 +135,7 @@ def export(
     request = ExportRequest(
         run=run, kind=kind, out=out, texture_size=texture_size, texture_format=textures.value, profile=profile.value,
         detail=mesh.value, lods=lods, compress=None if compress is None else compress.value, driver=driver,
-        webcam=webcam, fill=fill, device=device,
+        webcam=webcam, fill=fill, bust=bust.value, device=device,
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run_export(request, progress)

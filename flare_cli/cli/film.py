@@ -103,8 +103,20 @@ class Quality(str, Enum):
     HIGH = "high"
 
 
+class Ending(str, Enum):
+    """How the avatar ends below."""
+
+    FADE = "fade"
+    CLOSED = "closed"
+    OPEN = "open"
+
+
 Camera = Annotated[Move, typer.Option(help="as recorded, on a circle around the head, or moving along with the head")]
 Shadows = Annotated[Quality, typer.Option("--quality", help="high traces shadows in every frame")]
+Below = Annotated[
+    Ending,
+    typer.Option("--bust", help="where the neck ends: fade out, closed with a round edge, or open as it was fitted"),
+]
 
 
 def relight(
@@ -127,6 +139,7 @@ def relight(
     sheet: Sheet = None,
     quality: Shadows = Quality.NORMAL,
     fill: Fill = True,
+    bust: Below = Ending.FADE,
     rasterizer: RasterizerName = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -145,7 +158,7 @@ def relight(
     film = Film(
         out=out, size=size, width=width, fps=fps, frames=frames, loop=loop, camera=camera.value,
         degrees=degrees, background=background, beside=beside, sheet=sheet, traced=quality is Quality.HIGH,
-        fill=fill,
+        fill=fill, bust=bust.value,
     )  # fmt: skip
     request = RelightRequest(film=film, lighting=lighting, run=run, rasterizer=rasterizer, device=device)
     with console.progress_bars() as progress:
@@ -181,6 +194,7 @@ def animate(
     sheet: Sheet = None,
     quality: Shadows = Quality.NORMAL,
     fill: Fill = True,
+    bust: Below = Ending.FADE,
     rasterizer: RasterizerName = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -199,7 +213,7 @@ def animate(
     film = Film(
         out=out, size=size, width=width, fps=fps, frames=frames, loop=loop, camera=camera.value,
         degrees=degrees, background=background, beside=beside, sheet=sheet, traced=quality is Quality.HIGH,
-        fill=fill,
+        fill=fill, bust=bust.value,
     )  # fmt: skip
     request = AnimateRequest(
         driver=driver, film=film, lighting=lighting, run=run, absolute=absolute, sound=sound, rasterizer=rasterizer,

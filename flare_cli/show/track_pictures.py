@@ -59,13 +59,14 @@ def draw_track(
     rays: int = 0,
     batch: int | None = None,
     completion: Completion | None = None,
+    opacity: Float[Tensor, "V 1"] | None = None,
 ) -> Iterator[DrawnFrames]:
     """Draw every frame of `track` under `light` (the recording's own by default), before a background or black.
 
     `cameras` are one a frame, by default the recording's. Light and background are `turned` by so many radians about +y
     in each frame. With `rays` what shadows each vertex is traced anew in each frame, by so many; the avatar's own
     visibility is of a few poses. `batch` is how many frames are drawn at once, by default what suits the device.
-    A `completion` fills what was never seen.
+    A `completion` fills what was never seen, `opacity` is as `draw` takes it.
     """
     track = track.to(avatar.device)
     cameras = track.cameras() if cameras is None else cameras.to(avatar.device)
@@ -95,6 +96,7 @@ def draw_track(
                     rasterizer=rasterizer,
                     background=behind,
                     completion=completion,
+                    opacity=opacity,
                 )
             yield DrawnFrames(part.start, picture)
 

@@ -300,7 +300,13 @@ def test_a_sequence_has_a_mesh_a_frame_as_the_avatar_moves(subject: Subject, run
     expected = avatar.posed(expression=track.expression, pose=pose, translation=place).vertices.numpy()
     for suffix in ("obj", "ply"):
         request = ExportRequest(
-            run=run, kind=f"{suffix}-sequence", out=tmp_path, texture_size=64, driver=subject.folder, fill=False
+            run=run,
+            kind=f"{suffix}-sequence",
+            out=tmp_path,
+            texture_size=64,
+            driver=subject.folder,
+            fill=False,
+            bust="open",
         )
         result = export(request, quiet)
         frames = sorted((tmp_path / "me").glob(f"*.{suffix}"))

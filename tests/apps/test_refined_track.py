@@ -81,7 +81,7 @@ def test_a_fit_by_the_given_track_removes_an_earlier_ones(subject: Subject, tmp_
 def test_the_fitted_subject_drives_by_its_refined_track(subject: Subject, run: Path, tmp_path: Path):
     """Frames that the fit has seen, drawn by `animate` as by `eval`: where a given track would move the head."""
     evaluate(EvalRequest(run=run, training=True), quiet)
-    film = Film(out=tmp_path / "own", frames=1, fill=False)  # as eval draws
+    film = Film(out=tmp_path / "own", frames=1, fill=False, bust="open")  # as eval draws
     animate(AnimateRequest(run=run, driver=subject.folder, film=film, absolute=True), quiet)
     drawn, scored = read_rgb(tmp_path / "own" / "00001.png"), read_rgb(run / "eval" / "frames" / "1.png")
     assert np.abs(drawn.astype(int) - scored).mean() < 0.1

@@ -19,7 +19,7 @@ from support.small_settings import FEW_RAYS
 from flare_cli.apps.fit import FitRequest, fit
 from flare_cli.apps.view import ViewRequest, open_studio
 from flare_cli.apps.view import view as run_view
-from flare_cli.avatar.completion import completed, completion_of
+from flare_cli.avatar.bust import presented
 from flare_cli.data.tensor_file import load_tensors
 from flare_cli.drive.presets import PRESETS
 from flare_cli.errors import FlareError
@@ -69,9 +69,8 @@ def test_a_run_is_shown_with_all_that_it_can_play(run: Path, tmp_path: Path):
     assert studio.performances()["nod"] == pytest.approx(0.5)
     assert studio.beside() == [RECORDING]
     track = loaded.subject().track
-    completion = completion_of(loaded.avatar)
-    whole = completed(loaded.avatar, completion)
-    (drawn,) = draw_track(whole, track[:1], loaded.rasterizer(), completion=completion)
+    shown = presented(loaded.avatar, fill=True, bust="closed")
+    (drawn,) = draw_track(shown.avatar, track[:1], loaded.rasterizer(), completion=shown.completion)
     look = studio.look(View(height=32, width=32, driver=RECORDING, light=OWN_LIGHT))
     assert np.abs(look.picture.astype(int) - to_bytes(drawn.picture.colour)[0]).max() <= 1
 

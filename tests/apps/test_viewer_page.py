@@ -13,6 +13,7 @@ import torch
 from support.browser import Browser
 
 from flare_cli.apps.export import ExportRequest, export
+from flare_cli.avatar.bust import presented
 from flare_cli.data.hdr import load_envmap, save_hdr
 from flare_cli.fit.run_folder import load_run
 from flare_cli.head.arkit import ARKIT_NAMES
@@ -60,7 +61,10 @@ def drawn_by_flare(run: Path, page: Path, light: str, degrees: float = 0.0, **we
     envmap = torch.from_numpy(load_envmap(bundled_envmaps()[light]))
     samples = loaded.avatar.light.of_environment(envmap * 2.0 ** automatic_exposure(envmap))
     lit = samples.rotate(math.radians(degrees))
-    (drawn,) = draw_track(loaded.avatar, rest, loaded.rasterizer(), light=lit, cameras=cameras, rays=256)
+    shown = presented(loaded.avatar, fill=True, bust="closed")
+    (drawn,) = draw_track(
+        shown.avatar, rest, loaded.rasterizer(), light=lit, cameras=cameras, rays=256, completion=shown.completion
+    )
     return to_bytes(drawn.picture.colour)[0]
 
 

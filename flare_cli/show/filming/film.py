@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.completion import Completion, completed, completion_of
+from flare_cli.avatar.bust import Bust, Presented, presented
 from flare_cli.data.image import write_png
 from flare_cli.data.video import Sound
 from flare_cli.errors import FlareError
@@ -53,7 +53,8 @@ class Film:
     orbit. `background` is one of `backgrounds.KINDS` or a colour; None is the environment where there is one, and else
     black. `beside` puts what was recorded to the left. `sheet` is a PNG for a few frames of every light. With `traced`
     shadows are traced in every frame, where the avatar's light is explicit. `fill` gives what was never seen the
-    colours and the surface of the other side, or of what is around it (`avatar/completion.py`).
+    colours and the surface of the other side, or of what is around it (`avatar/completion.py`); `bust` is how the
+    avatar ends below (`avatar/bust.py`).
     """
 
     out: Path
@@ -69,6 +70,7 @@ class Film:
     sheet: Path | None = None
     traced: bool = False
     fill: bool = True
+    bust: Bust = "fade"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +98,7 @@ def shoot(
     `plays_itself`, the original background is each frame of the performance's own recording. Raises `FlareError`.
     """
     _check(film, lights, performance)
-    completion = completion_of(run.avatar) if film.fill else None
-    run = replace(run, avatar=completed(run.avatar, completion))
+    shown = presented(run.avatar, fill=film.fill, bust=film.bust)
     if film.fps is not None or sound is not None:
         performance = performance.resampled(film.fps or performance.track.fps)
     performance = performance[: film.frames]
@@ -105,7 +106,7 @@ def shoot(
         sound = None if film.loop else replace(sound, start=float(performance.time[0]))
     performance = performance.there_and_back() if film.loop else performance
     cameras = _cameras(run, film, performance.track)
-    scene = _Scene(run=run, film=film, performance=performance, cameras=cameras, sound=sound, completion=completion)
+    scene = _Scene(run=run, film=film, performance=performance, cameras=cameras, sound=sound, shown=shown)
     original = _original(scene, plays_itself)
     files: list[Path] = []
     rows: list[list[UInt8[np.ndarray, "H W C"]]] = []
@@ -128,7 +129,7 @@ class _Scene:
     performance: Performance
     cameras: Cameras
     sound: Sound | None
-    completion: Completion | None
+    shown: Presented
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,7 @@ def _draw(scene: _Scene, lit: _Lit, out: Path, progress: ProgressCallback) -> li
 
     once_around = torch.arange(len(performance)) / len(performance) * 2 * math.pi
     drawing = draw_track(
-        scene.run.avatar,
+        scene.shown.avatar,
         performance.track,
         scene.run.rasterizer(),
         light=lit.light,
@@ -226,7 +227,8 @@ def _draw(scene: _Scene, lit: _Lit, out: Path, progress: ProgressCallback) -> li
         background=lit.background,
         turned=once_around if lit.turns else None,
         rays=RAYS if film.traced else 0,
-        completion=scene.completion,
+        completion=scene.shown.completion,
+        opacity=scene.shown.opacity,
     )
     with open_output(out, performance.track.fps, sound=scene.sound, through=through) as output:
         for drawn in drawing:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import UInt8
 
 from flare_cli.avatar.avatar import Avatar, Posed
-from flare_cli.avatar.completion import completed, completion_of
+from flare_cli.avatar.bust import Bust, presented
 from flare_cli.avatar.deformer import Corrections
 from flare_cli.avatar.picture import draw
 from flare_cli.data.image import read_rgb
@@ -59,7 +59,7 @@ class Place:
 class Studio:
     """Draws views of one avatar; `own` is its recording, `drivers` what it can play besides.
 
-    `textures` are shown in place of its own materials.
+    `textures` are shown in place of its own materials. `bust` is how it ends below: open while it is being fitted.
     One thread draws. What a view leaves as it was is not worked out again: the mesh where only the camera moves, the
     deformer until `avatar_changed`.
     """
@@ -71,11 +71,14 @@ class Studio:
         own: Performance,
         drivers: dict[str, Performance],
         textures: EditedTextures | None = None,
+        *,
+        bust: Bust = "open",
     ) -> None:
         self.lights, self.textures = Lights(), textures
-        # None, and the avatar itself, while a fit goes on: what was seen is known at its end.
-        self._completion = completion_of(avatar)
-        self._avatar, self._rasterizer, self._own = completed(avatar, self._completion), rasterizer, own
+        # The avatar itself while a fit goes on, which no copy would follow: what was seen is known at its end.
+        shown = presented(avatar, fill=True, bust=bust)
+        self._avatar, self._completion = shown.avatar, shown.completion
+        self._rasterizer, self._own = rasterizer, own
         self._performances = {RECORDING: own, **drivers}
         self._neutral = neutral_moment(own.track)
         self._arkit = avatar.head.to("cpu").arkit
