@@ -12,6 +12,7 @@ from jaxtyping import Float
 from flare_cli.track.review.recording import Recording
 
 FINEST = 0.004  # of the face's height: a pixel, where a face is 250 high; blurs below that are not told apart
+COVERED = 0.03  # of the face: a finger
 Verdict: TypeAlias = Literal["good", "limited", "poor"]
 
 
@@ -138,6 +139,15 @@ _RULES = (
         found="{:.1%} of the eye distance",
         wanted="2 % or less",
         advice="look at preview/overlay.mp4: hair, hands or strong side light over the face mislead the landmarks",
+    ),
+    _Rule(
+        name="uncovered",
+        measure=lambda recording: float((_seen(recording, "covered") > COVERED).mean()),
+        good=0.05,
+        poor=0.25,
+        found="something is before the face in {:.0%} of the frames",
+        wanted="5 % or less",
+        advice="keep hands, microphones and cups away from the face: what they hide is not learned from those frames",
     ),
     _Rule(
         name="left side",

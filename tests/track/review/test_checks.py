@@ -11,7 +11,7 @@ from flare_cli.track.review.frame_pixels import FramePixels
 from flare_cli.track.review.recording import Recording, measure_recording, view_angles
 
 N = 200
-SHARP = FramePixels(blur=1.0, luminance=0.2, white=0.0, black=0.0, teeth=0.01, unsure_edge=0.02, cut=0.0)
+SHARP = FramePixels(blur=1.0, luminance=0.2, white=0.0, black=0.0, teeth=0.01, unsure_edge=0.02, cut=0.0, covered=0.0)
 
 
 def poses(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
@@ -71,6 +71,11 @@ def verdicts(recording: Recording) -> dict[str, str]:
 def test_a_good_recording_is_not_scolded():
     assert verdicts(good()) == {}
     assert all(check.advice == "" for check in check_recording(good()))
+
+
+def test_things_before_the_face_are_told_by_how_often():
+    assert verdicts(with_pixels(covered=(np.arange(N) % 5 == 0) * 0.5)) == {"uncovered": "limited"}
+    assert verdicts(with_pixels(covered=(np.arange(N) % 3 == 0) * 0.5)) == {"uncovered": "poor"}
 
 
 def test_measures_are_ratios_of_the_face():

@@ -29,9 +29,11 @@ def points() -> np.ndarray:
     return points
 
 
-def measured(points: np.ndarray, rgb: np.ndarray, mask: np.ndarray | None = None) -> FramePixels:
+def measured(
+    points: np.ndarray, rgb: np.ndarray, mask: np.ndarray | None = None, occluded: np.ndarray | None = None
+) -> FramePixels:
     mask = np.full((SIZE, SIZE), 255, np.uint8) if mask is None else mask
-    return measure_frame(rgb, mask, points)
+    return measure_frame(rgb, mask, np.zeros_like(mask, bool) if occluded is None else occluded, points)
 
 
 def plain(colour: tuple[int, int, int]) -> np.ndarray:
@@ -91,6 +93,16 @@ def test_what_a_mask_leaves_out_of_the_face_is_told(points: np.ndarray):
     mask = np.full((SIZE, SIZE), 255, np.uint8)
     mask[:, : SIZE // 2] = 0
     assert measured(points, plain(SKIN), mask).cut == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_is_before_the_face_is_told_and_not_measured(points: np.ndarray):
+    rgb, mask, hand = plain(SKIN), np.full((SIZE, SIZE), 255, np.uint8), np.zeros((SIZE, SIZE), bool)
+    hand[:, : SIZE // 2] = True
+    rgb[hand], mask[hand] = 255, 0
+    half = measured(points, rgb, mask, hand)
+    assert half.covered == pytest.approx(0.5, abs=0.01)
+    assert (half.cut, half.white) == (0, 0)
+    assert half.luminance == pytest.approx(measured(points, plain(SKIN)).luminance)
 
 
 def test_a_face_outside_the_picture_measures_nothing(points: np.ndarray):
