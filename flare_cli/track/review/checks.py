@@ -13,6 +13,7 @@ from flare_cli.track.review.recording import Recording
 
 FINEST = 0.004  # of the face's height: a pixel, where a face is 250 high; blurs below that are not told apart
 COVERED = 0.03  # of the face: a finger
+KNOWN = 5  # moments: most of a second
 Verdict: TypeAlias = Literal["good", "limited", "poor"]
 
 
@@ -83,6 +84,15 @@ def drift(luminance: Float[np.ndarray, "N"]) -> float:
     """How far apart the brightest and the darkest twentieth of the frames are, in stops."""
     low, high = np.percentile(_stops(luminance), (5, 95))
     return float(high - low)
+
+
+def camera_reach(background: Float[np.ndarray, "N 3"]) -> float:
+    """How far the background goes in picture widths, at the picture's sides; NaN if it is hardly ever known where."""
+    known = background[np.isfinite(background[:, 0])]
+    if len(known) < KNOWN:
+        return float("nan")
+    right, down, size = np.ptp(known, axis=0)
+    return float(np.hypot(right, down) + size / 2)
 
 
 def _stops(luminance: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
@@ -266,6 +276,15 @@ _RULES = (
         found="{:.1%} of the face is black",
         wanted="5 % or less",
         advice="light the dark side too: a wall or a sheet of paper reflects enough",
+    ),
+    _Rule(
+        name="still camera",
+        measure=lambda recording: camera_reach(recording.background),
+        good=0.02,  # a turn by a degree of a lens that sees 60
+        poor=0.1,
+        found="the background moves by {:.1%} of the picture",
+        wanted="2 % or less",
+        advice="put the camera on a stand: else its motion is taken for the head's, and the light seems to move",
     ),
     _Rule(
         name="flicker",

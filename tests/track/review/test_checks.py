@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from flare_cli.track.review.checks import Check, check_recording, drift, flicker, weak_first
+from flare_cli.track.review.checks import Check, camera_reach, check_recording, drift, flicker, weak_first
 from flare_cli.track.review.frame_pixels import FramePixels
 from flare_cli.track.review.recording import Recording, measure_recording, view_angles
 
@@ -54,6 +54,7 @@ def good() -> Recording:
         camera_centre=np.array([0.0, 0.0, 0.8]),
         points=points,
         scale=1.0,
+        background=np.zeros((N, 3)),
         error=np.full(N, 0.01),
         pixels=[SHARP] * N,
     )
@@ -71,6 +72,19 @@ def verdicts(recording: Recording) -> dict[str, str]:
 def test_a_good_recording_is_not_scolded():
     assert verdicts(good()) == {}
     assert all(check.advice == "" for check in check_recording(good()))
+
+
+def test_a_camera_that_moves_is_told_by_what_is_behind():
+    path = np.zeros((N, 3))
+    path[:, 0] = np.linspace(-0.03, 0.03, N)
+    assert camera_reach(path) == pytest.approx(0.06)
+    assert verdicts(replace(good(), background=path)) == {"still camera": "limited"}
+    path[:, 2] = np.linspace(0, 0.1, N)  # a tenth larger: the sides move by half of that
+    assert verdicts(replace(good(), background=path)) == {"still camera": "poor"}
+    path[5:] = np.nan
+    assert verdicts(replace(good(), background=path)) == {}
+    path[4] = np.nan  # hardly known
+    assert "still camera" not in {check.name for check in check_recording(replace(good(), background=path))}
 
 
 def test_things_before_the_face_are_told_by_how_often():
@@ -123,6 +137,7 @@ def test_few_frames_are_told():
     short = Recording(
         read=N // 5,
         **{name: getattr(recording, name)[few] for name in ("yaw", "pitch", "mouth", "eyes", "face_height", "error")},
+        background=recording.background[few],
         pixels={name: values[few] for name, values in recording.pixels.items()},
     )
     assert verdicts(short) == {"frames": "poor"}
