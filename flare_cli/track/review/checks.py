@@ -278,6 +278,24 @@ _RULES = (
         advice="light the dark side too: a wall or a sheet of paper reflects enough",
     ),
     _Rule(
+        name="light's colour",
+        measure=lambda recording: float(np.median(_seen(recording, "tint"))),
+        good=0.3,  # the development recordings have 0 and 0.2
+        poor=0.8,
+        found="{:.2f} stops from any skin in white light",
+        wanted="0.3 or less",
+        advice="switch off coloured lamps and screens, and set the white balance to the light",
+    ),
+    _Rule(
+        name="mixed light",
+        measure=lambda recording: float(np.median(_seen(recording, "mixed"))),
+        good=0.5,  # the development recordings have 0.02 to 0.3; daylight and a lamp from two sides make 1 or more
+        poor=1.2,
+        found="one side of the face is bluer by {:.2f} stops",
+        wanted="0.5 or less",
+        advice="light the face by a window or by lamps of one kind: two colours of light look like two colours of skin",
+    ),
+    _Rule(
         name="still camera",
         measure=lambda recording: camera_reach(recording.background),
         good=0.02,  # a turn by a degree of a lens that sees 60

@@ -11,7 +11,18 @@ from flare_cli.track.review.frame_pixels import FramePixels
 from flare_cli.track.review.recording import Recording, measure_recording, view_angles
 
 N = 200
-SHARP = FramePixels(blur=1.0, luminance=0.2, white=0.0, black=0.0, teeth=0.01, unsure_edge=0.02, cut=0.0, covered=0.0)
+SHARP = FramePixels(
+    blur=1.0,
+    luminance=0.2,
+    white=0.0,
+    black=0.0,
+    teeth=0.01,
+    unsure_edge=0.02,
+    cut=0.0,
+    covered=0.0,
+    tint=0.0,
+    mixed=0.0,
+)
 
 
 def poses(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
@@ -72,6 +83,13 @@ def verdicts(recording: Recording) -> dict[str, str]:
 def test_a_good_recording_is_not_scolded():
     assert verdicts(good()) == {}
     assert all(check.advice == "" for check in check_recording(good()))
+
+
+def test_coloured_and_mixed_light_are_told():
+    assert verdicts(with_pixels(tint=0.5)) == {"light's colour": "limited"}
+    assert verdicts(with_pixels(mixed=2.0)) == {"mixed light": "poor"}
+    one_side_only = with_pixels(mixed=np.nan)
+    assert "mixed light" not in {check.name for check in check_recording(one_side_only)}
 
 
 def test_a_camera_that_moves_is_told_by_what_is_behind():

@@ -24,6 +24,7 @@ def ring(indices: tuple[int, ...], points: np.ndarray, centre: tuple[float, floa
 def points() -> np.ndarray:
     """A round face with a round open mouth of a quarter of its radius."""
     points = np.full((478, 2), SIZE / 2)
+    points[168], points[152] = (SIZE / 2, SIZE / 2 - 30), (SIZE / 2, SIZE / 2 + RADIUS)
     ring(FACE_OVAL, points, (SIZE / 2, SIZE / 2), RADIUS)
     ring(INNER_LIPS, points, (SIZE / 2, SIZE / 2 + 25), RADIUS / 4)
     return points
@@ -93,6 +94,22 @@ def test_what_a_mask_leaves_out_of_the_face_is_told(points: np.ndarray):
     mask = np.full((SIZE, SIZE), 255, np.uint8)
     mask[:, : SIZE // 2] = 0
     assert measured(points, plain(SKIN), mask).cut == pytest.approx(0.5, abs=0.01)
+
+
+def test_skin_has_no_tint_in_white_light_and_that_of_a_lamp_in_its_light(points: np.ndarray):
+    linear = np.array([0.5, 0.25, 0.18])
+    white, blue = (np.broadcast_to(255 * srgb(linear * light), (SIZE, SIZE, 3)).round() for light in (1, [0.25, 1, 2]))
+    assert measured(points, white.astype(np.uint8)).tint == 0
+    # Red over green is 2 stops lower, at -1; blue over green one stop higher, at 0.526.
+    assert measured(points, blue.astype(np.uint8)).tint == pytest.approx(np.hypot(1.3, 0.626), abs=0.03)
+
+
+def test_two_colours_of_light_are_measured_by_their_distance(points: np.ndarray):
+    linear = np.broadcast_to([0.4, 0.2, 0.15], (SIZE, SIZE, 3)).copy()
+    assert measured(points, np.rint(255 * srgb(linear)).astype(np.uint8)).mixed == pytest.approx(0, abs=0.01)
+    linear[:, : SIZE // 2] *= [1, 1, 2]
+    linear[:, SIZE // 2 :] *= 0.5  # one side is darker: no matter
+    assert measured(points, np.rint(255 * srgb(linear)).astype(np.uint8)).mixed == pytest.approx(1, abs=0.03)
 
 
 def test_what_is_before_the_face_is_told_and_not_measured(points: np.ndarray):
