@@ -6,7 +6,7 @@ use this module: it imports no torch.
 
 from __future__ import annotations
 
-from typing import final
+from typing import cast, final
 
 import cv2
 import numpy as np
@@ -80,7 +80,11 @@ def _corners(grey: UInt8[np.ndarray, "h w"], behind: Bool[np.ndarray, "h w"]) ->
     if best < LEAST_EIGENVALUE:
         return None
     quality = max(0.02, LEAST_EIGENVALUE / best)
-    corners = cv2.goodFeaturesToTrack(grey, CORNERS, quality, APART, mask=behind.view(np.uint8), blockSize=5)
+    # OpenCV's stubs don't know that it finds nothing at times.
+    corners = cast(
+        "np.ndarray | None",
+        cv2.goodFeaturesToTrack(grey, CORNERS, quality, APART, mask=behind.view(np.uint8), blockSize=5),
+    )
     return corners if corners is not None and len(corners) >= LEAST_CORNERS else None
 
 
@@ -94,11 +98,12 @@ def _step(
     moved, found, _ = cv2.calcOpticalFlowPyrLK(last, now, corners, np.empty_like(corners))
     back, found_back, _ = cv2.calcOpticalFlowPyrLK(now, last, moved, np.empty_like(corners))
     inside = np.clip(np.rint(moved[:, 0]).astype(int), 0, np.array(now.shape[::-1]) - 1)
-    good = (found & found_back)[:, 0].astype(bool) & (np.abs(back - corners).max((1, 2)) < RETURNS)
+    good = (found[:, 0] > 0) & (found_back[:, 0] > 0) & (np.abs(back - corners).max((1, 2)) < RETURNS)
     good &= behind[inside[:, 1], inside[:, 0]]
     if good.sum() < LEAST_CORNERS:
         return None
-    matrix, agree = cv2.estimateAffinePartial2D(corners[good], moved[good], ransacReprojThreshold=AGREES)
+    fitted, agree = cv2.estimateAffinePartial2D(corners[good], moved[good], ransacReprojThreshold=AGREES)
+    matrix = cast("np.ndarray | None", fitted)
     if matrix is None or agree.mean() < LEAST_PART or agree.sum() < LEAST_CORNERS:
         return None
     middle = np.array(now.shape[::-1]) / 2

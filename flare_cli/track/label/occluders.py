@@ -25,15 +25,15 @@ from flare_cli.track.label.segmentation import CHIN, FOREHEAD, SHOULDER_PERCENTI
 
 # Faces are looked at so many pixels high: a finger is five wide.
 FACE_PIXELS = 80
-# Usual is what is between these percentiles of the frames: something that covers a tenth of them does not count, and a
+# Usual is what is between these percentiles of the frames: what covers less than a fifth of them does not count, and a
 # face's shadows, wrinkles and expressions mostly do.
-USUAL = (10, 50, 90)
+USUAL = (20, 50, 80)
 LEAST_FRAMES = 4  # that show a triangle
 # Added to linear radiance before the logarithm, as stray light and noise are: blacks are alike.
 STRAY = 0.02
 # How far outside the usual a pixel is strange: in brightness, and in red and blue over green. Of pixels of faces that
 # nothing covers 0.1 % are farther than 0.25, 0.08 and 0.07. Shadows and highlights change brightness above all.
-STRANGE = (1.2, 0.12, 0.15)
+STRANGE = (1.5, 0.12, 0.15)
 WEAKLY = 0.25  # of that, where it joins on to strange pixels
 # Usual colours may lie so far away: features of the face are not exactly where the drawn head has them.
 REACH = 0.03
@@ -152,7 +152,7 @@ def occluded(view: FrameView, labels: UInt8[np.ndarray, "H W"], look: UsualLook)
     whole = _opened(whole.view(bool) & ((triangle >= 0) | (matte > PERSON))) | seeds
     _, parts = cv2.connectedComponents(whole.view(np.uint8))
     whole &= np.isin(parts, np.unique(parts[seeds]))
-    whole = ~np.logical_or.reduce(_large_parts(~whole, least))  # small gaps are before the head, too
+    whole = ~np.logical_or.reduce(_large_parts(~whole, 2 * least))  # small gaps are before the head, too
     grown = cv2.dilate(whole.view(np.uint8), _disc(MARGIN * face))
     return cv2.resize(grown.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
 

@@ -149,7 +149,8 @@ def _tint(skin: UInt8[np.ndarray, "N 3"]) -> float:
     """How far the median colour is outside the box of skin's colours, in stops."""
     red, green, blue = np.maximum(np.median(_LINEAR[skin], 0), _LINEAR[1])
     ratios = np.log2([red / green, blue / green])
-    return float(np.linalg.norm(ratios - np.clip(ratios, *zip(SKIN_RED, SKIN_BLUE, strict=True))))
+    low, high = np.transpose([SKIN_RED, SKIN_BLUE])
+    return float(np.linalg.norm(ratios - np.clip(ratios, low, high)))
 
 
 def _mixed(
