@@ -34,6 +34,7 @@ STRAY = 0.02
 # How far outside the usual a pixel is strange: in brightness, and in red and blue over green. Of pixels of faces that
 # nothing covers 0.1 % are farther than 0.25, 0.08 and 0.07. Shadows and highlights change brightness above all.
 STRANGE = (1.5, 0.12, 0.15)
+CLIPPED = 240  # of 255, from where a channel shows highlights and overexposure, and no colour of its own
 WEAKLY = 0.25  # of that, where it joins on to strange pixels
 # Usual colours may lie so far away: features of the face are not exactly where the drawn head has them.
 REACH = 0.03
@@ -130,7 +131,7 @@ def occluded(view: FrameView, labels: UInt8[np.ndarray, "H W"], look: UsualLook)
     colours = _colours(cv2.blur(rgb, (3, 3)))  # against noise
     strangeness = _strangeness(colours, usual, REACH * face)
     changing = np.isin(regions, [1 + REGION_NAMES.index(name) for name in CHANGING])
-    strange = _opened((strangeness > 1) & ~changing)
+    strange = _opened((strangeness > 1) & ~changing & (rgb.max(2) < CLIPPED))
     place = cv2.warpAffine(
         look.person, _to_map(view.points * scale), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=1
     )
