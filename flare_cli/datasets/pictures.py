@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from flare_cli.data.celebamask import Label
+from flare_cli.data.celebamask import OCCLUDED, Label
 from flare_cli.data.image import decoded, read_grey, read_rgb
 from flare_cli.datasets.sequences import LabelCode, SourceFrame
 from flare_cli.errors import SubjectError
@@ -54,7 +54,7 @@ def source_label(source: SourceFrame, size: tuple[int, int], code: LabelCode) ->
         labels = table[read_rgb(source.label)[..., 0]]
     else:
         labels = read_grey(source.label)
-        if labels.max() >= len(Label):
+        if labels.max() > OCCLUDED:
             raise SubjectError(
                 f"{source.label} holds the label {labels.max()}, CelebAMask-19 ends at {len(Label) - 1}",
                 hint="use label images of face-parsing (one channel, ids 0 to 18)",

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from flare_cli.data.celebamask import OCCLUDED
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.errors import SubjectError
 from flare_cli.render.colour import linear_from_srgb
@@ -22,7 +23,7 @@ from flare_cli.subject.track import Track
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """Pictures (sRGB), masks and labels of some frames."""
+    """Pictures (sRGB), masks and labels of some frames. Where the label is OCCLUDED the mask is 0 and says nothing."""
 
     image: UInt8[Tensor, "N H W 3"]
     mask: UInt8[Tensor, "N H W"]
@@ -137,7 +138,9 @@ def load_frames(
         if (height, width) != expected:
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+            occluded = cv2.resize((label == OCCLUDED).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
             label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
+            label[occluded > 0] = OCCLUDED
         images[i], masks[i], labels[i] = image, mask, label
 
     with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock

@@ -68,7 +68,7 @@ def loss_terms(inputs: LossInputs, weights: LossSettings, perceptual: Perceptual
     avatar, corrections, picture, target = inputs.avatar, inputs.corrections, inputs.picture, inputs.target
     graph, ramps, mean = inputs.graph, inputs.ramps, picture.surface.pixels.mean
     smoother = weights.after_subdivision if avatar.mesh.subdivisions else 1.0
-    colour, mask = photometric_loss(picture.image, target.image, target.mask)
+    colour, mask = photometric_loss(picture.image, target.image, target.mask, target.label)
 
     @functools.cache
     def skin() -> tuple[Tensor, Tensor, Tensor]:

@@ -16,13 +16,17 @@ from flare_cli.render.launch import Each, launch
 
 
 def photometric_loss(
-    image: Float[Tensor, "B H W 4"], target: UInt8[Tensor, "B H W 3"], mask: UInt8[Tensor, "B H W"]
+    image: Float[Tensor, "B H W 4"],
+    target: UInt8[Tensor, "B H W 3"],
+    mask: UInt8[Tensor, "B H W"],
+    label: UInt8[Tensor, "B H W"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """L1 of tone-mapped colours (both times the mask), and squared error of coverage: means over the pictures.
 
-    `image` is linear radiance and coverage, `target` sRGB. The tone map is `colour.tone_mapped`.
+    `image` is linear radiance and coverage, `target` sRGB. The tone map is `colour.tone_mapped`. Pixels whose label is
+    OCCLUDED have no error.
     """
-    return _PhotometricLoss.apply(image, target, mask)
+    return _PhotometricLoss.apply(image, target, mask, label)
 
 
 @functools.cache
@@ -34,7 +38,7 @@ def _decoded(device: torch.device) -> tuple[Float[Tensor, "256"], Float[Tensor, 
 
 class _PhotometricLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, image: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, image: Tensor, target: Tensor, mask: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         pixels = mask.numel()
         errors, grad = image.new_empty(2, pixels), image.new_empty(pixels, 4)
         launch(
@@ -45,6 +49,7 @@ class _PhotometricLoss(torch.autograd.Function):
                 Each(image.contiguous().view(-1, 4), of_vectors=True),
                 Each(target.reshape(-1, 3)),
                 Each(mask.flatten()),
+                Each(label.flatten()),
                 *_decoded(image.device),
                 Each(errors[0]),
                 Each(errors[1]),
@@ -63,4 +68,4 @@ class _PhotometricLoss(torch.autograd.Function):
         (grad,) = ctx.saved_tensors
         grad_colour, grad_mask = grad_outputs
         scale = torch.stack([grad_colour / 3] * 3 + [grad_mask]) / (grad.numel() // 4)
-        return grad * scale, None, None
+        return grad * scale, None, None, None

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.data.celebamask import CLOTHES
+from flare_cli.data.celebamask import CLOTHES, OCCLUDED
 from flare_cli.data.image import write_png
 from flare_cli.data.json_file import write_json
 from flare_cli.fit.frames import Frames
@@ -90,7 +90,8 @@ def score_frames(
     lpips, lpips_status = lpips_or_reason()
     scores: list[PictureScore] = []
     recorded, masks = frames.pictures.srgb().numpy(), frames.pictures.coverage()[..., 0].numpy()
-    clothes = np.isin(frames.pictures.label.numpy(), CLOTHES)
+    labels = frames.pictures.label.numpy()
+    clothes, occluded = np.isin(labels, CLOTHES), labels == OCCLUDED
     numbers = frames.track.frames.tolist()
     for drawn in draw_track(avatar, frames.track, rasterizer):
         pictures = to_bytes(drawn.picture.colour)
@@ -100,7 +101,7 @@ def score_frames(
             score = score_picture(
                 picture / 255.0,
                 recorded[frame],
-                drawn_mask=coverage[i],
+                drawn_mask=np.where(occluded[frame], 0, coverage[i]),  # the mask is 0 there, too
                 mask=masks[frame],
                 clothes=clothes[frame],
                 lpips=lpips,

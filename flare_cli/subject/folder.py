@@ -79,7 +79,7 @@ class Subject:
         return self.folder / "mask" / f"{number}.png"
 
     def label_path(self, number: int) -> Path:
-        """The CelebAMask-19 label image of frame `number`."""
+        """The CelebAMask-19 label image of frame `number`; OCCLUDED where something passes before the head."""
         return self.folder / "semantic" / f"{number}.png"
 
 

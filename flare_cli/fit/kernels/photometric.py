@@ -2,6 +2,10 @@
 
 import warp as wp
 
+from flare_cli.data.celebamask import OCCLUDED as OCCLUDED_LABEL
+
+OCCLUDED = wp.constant(OCCLUDED_LABEL)
+
 wp.set_module_options({"enable_backward": False})
 
 
@@ -26,6 +30,7 @@ def photometric_loss(
     image: wp.array(dtype=wp.vec4),
     target: wp.array2d(dtype=wp.uint8),
     mask: wp.array(dtype=wp.uint8),
+    label: wp.array(dtype=wp.uint8),
     radiance: wp.array(dtype=wp.float32),
     toned: wp.array(dtype=wp.float32),
     colour_error: wp.array(dtype=wp.float32),
@@ -37,6 +42,8 @@ def photometric_loss(
     `image` is linear radiance and coverage, `target` sRGB bytes, `mask` 0 to 255. `colour_error` is the L1 distance of
     the colours, both times the mask and tone-mapped, summed over the channels; `mask_error` the squared distance of
     coverage and mask. `grad` is the derivative of the sum of both errors by `image`.
+
+    Where `label` is OCCLUDED nothing is known of the head: both errors are 0.
 
     `radiance` decodes a byte of `target`, `toned` is its tone map: most pixels are wholly inside the mask, where a
     lookup is all that the target needs.
@@ -60,6 +67,8 @@ def photometric_loss(
                     wp.sign(drawn_tone - target_tone) * slope_of_curve(logarithm, drawn_tone) * coverage / (1.0 + value)
                 )
     coverage_off = drawn[3] - coverage
+    if int(label[pixel]) == OCCLUDED:
+        error, coverage_off, slope = float(0.0), float(0.0), wp.vec4(0.0)
     slope[3] = 2.0 * coverage_off
     colour_error[pixel] = error
     mask_error[pixel] = coverage_off * coverage_off

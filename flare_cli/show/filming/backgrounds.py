@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from flare_cli.data.celebamask import OCCLUDED
 from flare_cli.data.image import read_grey, read_rgb
 from flare_cli.errors import FlareError
 from flare_cli.render.camera import Cameras
@@ -92,7 +93,7 @@ def empty_plate(subject: Subject, size: tuple[int, int]) -> UInt8[np.ndarray, "H
     pictures = np.stack([scaled(read_rgb(subject.image_path(number)), size) for number in chosen])
     reach = max(1, round(PLATE_MARGIN * size[1]))
     near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    masks = [cv2.resize(read_grey(subject.mask_path(number)), size) for number in chosen]
+    masks = [cv2.resize(_not_background(subject, number), size) for number in chosen]
     empty = np.stack([cv2.dilate(mask, near) == 0 for mask in masks])
     seen = np.logical_or.reduce(empty)
     plate = np.zeros(pictures.shape[1:], np.uint8)
@@ -101,6 +102,13 @@ def empty_plate(subject: Subject, size: tuple[int, int]) -> UInt8[np.ndarray, "H
         visible = np.where(empty[:, row, columns, None], pictures[:, row, columns], np.nan)
         plate[row, columns] = np.nanmedian(visible, 0).round()
     return _filled(plate, ~seen)
+
+
+def _not_background(subject: Subject, number: int) -> UInt8[np.ndarray, "h w"]:
+    """The frame's mask, with what is before the head."""
+    return np.where(
+        read_grey(subject.label_path(number)) == OCCLUDED, np.uint8(255), read_grey(subject.mask_path(number))
+    )
 
 
 def scaled(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:

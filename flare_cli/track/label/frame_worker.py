@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from flare_cli.data.celebamask import OCCLUDED
 from flare_cli.data.image import read_grey, read_rgb, write_png
 from flare_cli.track.label.foreground import foreground_colours
 from flare_cli.track.label.matte import guide_of, refined, steadied
+from flare_cli.track.label.occluders import UsualLook, occluded
 from flare_cli.track.label.overlay import PreviewFrame, contact_row, overlay_frame
 from flare_cli.track.label.parser import Parser, parsed_labels
 from flare_cli.track.label.projected_head import ProjectedFrame
@@ -46,21 +48,33 @@ class FrameReader:
         matte = refined(steadied(before, now, after), guide) * self.inside
         return FrameView(rgb=rgb, guide=guide, matte=matte, head=frame.head, points=frame.points)
 
+    def coarse_matte(self, number: int) -> UInt8[np.ndarray, "256 256"]:
+        """The network's own matte of a frame."""
+        return read_grey(self.work_folder.picture("matte", number))
+
     def _coarse(self, number: int, instead: int) -> UInt8[np.ndarray, "256 256"]:
         path = self.work_folder.picture("matte", number)
         return read_grey(path if path.is_file() else self.work_folder.picture("matte", instead))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What segmentation knows of the whole recording."""
+
+    colours: ColourModels
+    look: UsualLook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrameSegmenter:
     """Writes a frame's picture, label image and mask unless they are there, and draws its preview.
 
-    `captions` has one for each frame of the contact sheet. `colours` is None if all frames are segmented already.
+    `captions` has one for each frame of the contact sheet. `learned` is None if all frames are segmented already.
     `parser` is a user's own network that labels the person.
     """
 
     reader: FrameReader
-    colours: ColourModels | None
+    learned: Learned | None
     captions: dict[int, str]
     parser: Parser | None = None
 
@@ -72,17 +86,19 @@ class FrameSegmenter:
             person = read_rgb(image)
             labels, mask = map(read_grey, files)
         else:
-            assert self.colours is not None
+            assert self.learned is not None
             view = self.reader(frame, rgb)
-            labels = label_image(view, self.colours)
+            labels = label_image(view, self.learned.colours)
             if self.parser is not None:
                 labels = parsed_labels(self.parser(rgb), labels)
             mask = np.rint(fit_mask(view, labels) * 255).astype(np.uint8)
+            hidden = occluded(view, labels, self.learned.look)
+            labels[hidden], mask[hidden] = OCCLUDED, 0
             person = foreground_colours(rgb, view.guide, view.matte)
             for file, picture in zip((image, *files), (person, labels, mask), strict=True):
                 write_png(file, picture)
         row = None
         if frame.number in self.captions:
             row = contact_row(rgb, frame.head, labels, person, mask, self.captions[frame.number])
-        pixels = measure_frame(rgb, mask, frame.points)
+        pixels = measure_frame(rgb, mask, labels == OCCLUDED, frame.points)
         return PreviewFrame(overlay=overlay_frame(rgb, frame.head, frame.points), pixels=pixels, row=row)

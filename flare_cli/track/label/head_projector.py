@@ -48,8 +48,13 @@ class HeadProjector:
             of_pixel = per_face.gather(1, triangle.flatten(1).clamp(min=0)).view_as(triangle)
             return torch.where(triangle >= 0, of_pixel, 0).cpu().numpy()
 
-        parts = (onto_pixels(region), onto_pixels(shade), camera.project(vertices[:, self._rim]).cpu().numpy())
-        return [ProjectedHead(regions=r, shading=s, rim=rim) for r, s, rim in zip(*parts, strict=True)]
+        parts = (
+            triangle.int().cpu().numpy(),
+            onto_pixels(region),
+            onto_pixels(shade),
+            camera.project(vertices[:, self._rim]).cpu().numpy(),
+        )
+        return [ProjectedHead(triangle=t, regions=r, shading=s, rim=rim) for t, r, s, rim in zip(*parts, strict=True)]
 
 
 def _face_regions(head: HeadModel) -> Int[Tensor, "F"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 
 # Later names win where regions overlap.
 REGION_NAMES = ("skin", "scalp", "neck", "face", "nose", "ears", "lips", "eyes", "inner_mouth", "teeth", "tongue")
@@ -13,8 +13,11 @@ REGION_NAMES = ("skin", "scalp", "neck", "face", "nose", "ears", "lips", "eyes",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectedHead:
-    """A head in one picture: the region each pixel shows (0 none, else 1 + index), grey shading, the neck's rim."""
+    """A head in one picture: the triangle each pixel shows (-1 none), its region (0 none, else 1 + index), its grey
+    shading; and the neck's rim.
+    """
 
+    triangle: Int32[np.ndarray, "H W"]
     regions: UInt8[np.ndarray, "H W"]
     shading: UInt8[np.ndarray, "H W"]
     rim: Float[np.ndarray, "K 2"]

@@ -249,7 +249,7 @@ def fit_mask(view: FrameView, labels: UInt8[np.ndarray, "H W"]) -> Float[np.ndar
     ramp = SHOULDER_RAMP * view.face_height
     rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
     # Long hair is part of the head as far down as it hangs.
-    above = np.where(_largest(labels == Label.HAIR), 1, np.clip((shoulder - rows) / ramp, 0, 1))
+    above = np.where(largest(labels == Label.HAIR), 1, np.clip((shoulder - rows) / ramp, 0, 1))
     reach = MASK_MARGIN + above**2 * HAIR_REACH * view.face_height
     soft = MASK_SOFTNESS * height / 512
     mask = reach - away
@@ -333,7 +333,7 @@ def _connected(view: FrameView) -> Float[np.ndarray, "H W"]:
     return cv2.GaussianBlur(grown.astype(np.float32), (0, 0), 1.0)
 
 
-def _largest(region: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+def largest(region: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     """The largest connected part of a region."""
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(region.view(np.uint8))
     areas = statistics[1:, cv2.CC_STAT_AREA]

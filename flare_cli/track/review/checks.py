@@ -12,6 +12,8 @@ from jaxtyping import Float
 from flare_cli.track.review.recording import Recording
 
 FINEST = 0.004  # of the face's height: a pixel, where a face is 250 high; blurs below that are not told apart
+COVERED = 0.03  # of the face: a finger
+KNOWN = 5  # moments: most of a second
 Verdict: TypeAlias = Literal["good", "limited", "poor"]
 
 
@@ -84,6 +86,15 @@ def drift(luminance: Float[np.ndarray, "N"]) -> float:
     return float(high - low)
 
 
+def camera_reach(background: Float[np.ndarray, "N 3"]) -> float:
+    """How far the background goes in picture widths, at the picture's sides; NaN if it is hardly ever known where."""
+    known = background[np.isfinite(background[:, 0])]
+    if len(known) < KNOWN:
+        return float("nan")
+    right, down, size = np.ptp(known, axis=0)
+    return float(np.hypot(right, down) + size / 2)
+
+
 def _stops(luminance: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
     return np.log2(np.maximum(luminance, 2.0**-12))  # one step of 8 bits in sRGB is 2^-11.7
 
@@ -138,6 +149,15 @@ _RULES = (
         found="{:.1%} of the eye distance",
         wanted="2 % or less",
         advice="look at preview/overlay.mp4: hair, hands or strong side light over the face mislead the landmarks",
+    ),
+    _Rule(
+        name="uncovered",
+        measure=lambda recording: float((_seen(recording, "covered") > COVERED).mean()),
+        good=0.05,
+        poor=0.25,
+        found="something is before the face in {:.0%} of the frames",
+        wanted="5 % or less",
+        advice="keep hands, microphones and cups away from the face: what they hide is not learned from those frames",
     ),
     _Rule(
         name="left side",
@@ -256,6 +276,33 @@ _RULES = (
         found="{:.1%} of the face is black",
         wanted="5 % or less",
         advice="light the dark side too: a wall or a sheet of paper reflects enough",
+    ),
+    _Rule(
+        name="light's colour",
+        measure=lambda recording: float(np.median(_seen(recording, "tint"))),
+        good=0.3,  # the development recordings have 0 and 0.2
+        poor=0.8,
+        found="{:.2f} stops from any skin in white light",
+        wanted="0.3 or less",
+        advice="switch off coloured lamps and screens, and set the white balance to the light",
+    ),
+    _Rule(
+        name="mixed light",
+        measure=lambda recording: float(np.median(_seen(recording, "mixed"))),
+        good=0.5,  # the development recordings have 0.02 to 0.3; daylight and a lamp from two sides make 1 or more
+        poor=1.2,
+        found="one side of the face is bluer by {:.2f} stops",
+        wanted="0.5 or less",
+        advice="light the face by a window or by lamps of one kind: two colours of light look like two colours of skin",
+    ),
+    _Rule(
+        name="still camera",
+        measure=lambda recording: camera_reach(recording.background),
+        good=0.02,  # a turn by a degree of a lens that sees 60
+        poor=0.1,
+        found="the background moves by {:.1%} of the picture",
+        wanted="2 % or less",
+        advice="put the camera on a stand: else its motion is taken for the head's, and the light seems to move",
     ),
     _Rule(
         name="flicker",

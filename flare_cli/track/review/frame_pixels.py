@@ -26,6 +26,12 @@ SPARSE = 4
 # Teeth are brighter than the skin, and less red: linear red over the mean of green and blue is at most this part of the
 # skin's, so that white balance cancels. Chosen by eye on the development recordings: teeth have 0.4 to 0.85 of it.
 TOOTH_REDNESS, TOOTH_LUMINANCE = 0.85, 1.0
+# What skin's red and blue are over its green, in stops of linear sRGB, in white light: from very pale (255, 224, 210)
+# to very dark (90, 56, 40), and as far as television's warm colours take it. Chosen by hand.
+SKIN_RED, SKIN_BLUE = (0.3, 1.8), (-1.1, -0.1)
+# The face's two sides are told apart by the line from the nose's root to the chin, but for this part around it.
+NOSE_ROOT, CHIN, BETWEEN = 168, 152, 0.3
+SIDE_PIXELS = 30  # of those that have a say, for a side to have a colour
 # Where a mask is neither background nor person, in 0..255.
 UNSURE = (26, 229)
 _LINEAR = np.where(
@@ -40,7 +46,9 @@ class FramePixels:
     `blur` is the standard deviation of the Gaussian that its edges went through, in pixels. `luminance` is the linear
     median over the face. `white` and `black` are the parts of the face that are clipped. `teeth` is the part of the
     face that shows teeth. `unsure_edge` is the mean width of the mask's soft edge in parts of the face's height, and
-    `cut` the part of the face that the mask leaves out.
+    `cut` the part of the face that the mask leaves out. `covered` is the part of the face that something is before;
+    none of the others is measured there. `tint` is how far the face's colour is from any skin's in white light, and
+    `mixed` how much bluer one side of it is than the other, both in stops.
     """
 
     blur: float
@@ -50,10 +58,16 @@ class FramePixels:
     teeth: float
     unsure_edge: float
     cut: float
+    covered: float
+    tint: float
+    mixed: float
 
 
 def measure_frame(
-    rgb: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], points: Float[np.ndarray, "478 2"]
+    rgb: UInt8[np.ndarray, "H W 3"],
+    mask: UInt8[np.ndarray, "H W"],
+    occluded: Bool[np.ndarray, "H W"],
+    points: Float[np.ndarray, "478 2"],
 ) -> FramePixels:
     """Measure the face that `points` (pixels) outline. Takes some four milliseconds of a face 250 pixels high."""
     height, width = mask.shape
@@ -64,8 +78,11 @@ def measure_frame(
     window, shifted = np.s_[low[1] : high[1], low[0] : high[0]], points - low
     picture = rgb[window]
     face, mouth = (_filled(picture.shape[:2], shifted[list(outline)]) for outline in (FACE_OVAL, INNER_LIPS))
+    covered = float(occluded[window][face].mean()) if face.any() else float("nan")
+    face &= ~occluded[window]
+    mouth &= face
     if not face.any():
-        return FramePixels(**dict.fromkeys(FramePixels.__slots__, float("nan")))
+        return FramePixels(**{**dict.fromkeys(FramePixels.__slots__, float("nan")), "covered": covered})
     r, g, b = cv2.split(picture)
     brightest = cv2.max(cv2.max(r, g), b)[face]
     skin = picture.reshape(-1, 3)[np.flatnonzero(face)[::SPARSE]]
@@ -77,6 +94,9 @@ def measure_frame(
         teeth=float(_are_teeth(picture[mouth], skin).sum() / face.sum()),
         unsure_edge=_edge_width(mask) / float(np.ptp(points[:468, 1])),
         cut=float((mask[window][face] < 128).mean()),
+        covered=covered,
+        tint=_tint(skin),
+        mixed=_mixed(picture, face, shifted),
     )
 
 
@@ -123,6 +143,32 @@ def _are_teeth(rgb: UInt8[np.ndarray, "N 3"], skin: UInt8[np.ndarray, "M 3"]) ->
 def _redness(rgb: UInt8[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
     r, g, b = _LINEAR[rgb.T]
     return r / np.maximum((g + b) / 2, _LINEAR[1])
+
+
+def _tint(skin: UInt8[np.ndarray, "N 3"]) -> float:
+    """How far the median colour is outside the box of skin's colours, in stops."""
+    red, green, blue = np.maximum(np.median(_LINEAR[skin], 0), _LINEAR[1])
+    ratios = np.log2([red / green, blue / green])
+    low, high = np.transpose([SKIN_RED, SKIN_BLUE])
+    return float(np.linalg.norm(ratios - np.clip(ratios, low, high)))
+
+
+def _mixed(
+    picture: UInt8[np.ndarray, "h w 3"], face: Bool[np.ndarray, "h w"], points: Float[np.ndarray, "478 2"]
+) -> float:
+    """How much bluer (over red) one side of the face is than the other, in stops; NaN where only one is seen."""
+    along = points[CHIN] - points[NOSE_ROOT]
+    at = np.flatnonzero(face)[::SPARSE]
+    y, x = np.divmod(at, face.shape[1])
+    across = ((x - points[NOSE_ROOT, 0]) * along[1] - (y - points[NOSE_ROOT, 1]) * along[0]) / max(along @ along, 1e-9)
+    colours = _LINEAR[picture.reshape(-1, 3)[at]]
+    # Dark pixels' colours are noise, clipped ones' lost.
+    usable = (colours.min(1) > _LINEAR[20]) & (colours.max(1) < _LINEAR[WHITE])
+    sides = [colours[usable & (sign * across > BETWEEN)] for sign in (-1, 1)]
+    if min(map(len, sides)) < SIDE_PIXELS:
+        return float("nan")
+    left, right = (float(np.median(np.log2(side[:, 2] / side[:, 0]))) for side in sides)
+    return abs(left - right)
 
 
 def _edge_width(mask: UInt8[np.ndarray, "H W"]) -> float:

@@ -25,8 +25,9 @@ class Recording:
 
     `yaw` and `pitch` say from where the camera sees the face (`view_angles`). `mouth` is the gap between the lips over
     the distance of the eyes' outer corners, `eyes` the gap between the lids over the eye's width, mean of both eyes.
-    `face_height` is in pixels of the video. `error` is the tracking's (`FrameQuality`). `pixels` has arrays by the
-    names of `FramePixels`, with `blur` in parts of the face's height.
+    `face_height` is in pixels of the video. `background` is where what is behind the person has moved to, to the right
+    and down in picture widths and in the logarithm of its size, NaN where that is not known. `error` is the tracking's
+    (`FrameQuality`). `pixels` has arrays by the names of `FramePixels`, with `blur` in parts of the face's height.
     """
 
     read: int
@@ -35,6 +36,7 @@ class Recording:
     mouth: Float[np.ndarray, "N"]
     eyes: Float[np.ndarray, "N"]
     face_height: Float[np.ndarray, "N"]
+    background: Float[np.ndarray, "N 3"]
     error: Float[np.ndarray, "N"]
     pixels: dict[str, Float[np.ndarray, "N"]]
 
@@ -50,6 +52,7 @@ def measure_recording(
     camera_centre: Float[np.ndarray, "3"],
     points: Float[np.ndarray, "N 478 3"],
     scale: float,
+    background: Float[np.ndarray, "N 3"],
     error: Float[np.ndarray, "N"],
     pixels: Sequence[FramePixels],
 ) -> Recording:
@@ -70,6 +73,7 @@ def measure_recording(
         mouth=gap / _distance(points, RIGHT_EYE_OUTER, LEFT_EYE_OUTER),
         eyes=np.mean(lids, axis=0),
         face_height=height,
+        background=background,
         error=error,
         pixels=columns,
     )

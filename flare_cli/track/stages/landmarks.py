@@ -14,6 +14,7 @@ from flare_cli.data.video import VideoFrame, VideoReader
 from flare_cli.errors import VideoError
 from flare_cli.parallel.stream import batches_from_process
 from flare_cli.parallel.threads import in_parallel, one_per_thread, read_ahead
+from flare_cli.track.face.camera_motion import CameraMotion
 from flare_cli.track.face.cuts import CutFinder, face_jumps
 from flare_cli.track.face.landmarks import LEFT_EYE_OUTER, N_POINTS, RIGHT_EYE_OUTER, EyeFinder, FaceFollower, FaceMesh
 from flare_cli.track.work_folder import WorkFolder
@@ -31,13 +32,15 @@ BATCH, AHEAD = 8, 64
 class FaceLandmarks:
     """The recording's landmarks: the face in every frame that was read, in source pixels.
 
-    Points are NaN and the score 0 where there is no face. `shots` counts the film's shots from 0.
+    Points are NaN and the score 0 where there is no face. `shots` counts the film's shots from 0. `background` is where
+    what is behind the person has moved to (`CameraMotion`), NaN where that is not known.
     """
 
     points: Float[np.ndarray, "N 478 3"]
     scores: Float[np.ndarray, "N"]
     times: Float[np.ndarray, "N"]
     shots: Int[np.ndarray, "N"]
+    background: Float[np.ndarray, "N 3"]
     height: int
     width: int
     fps: float
@@ -92,6 +95,7 @@ def find_face(reader: VideoReader, progress: Callable[[int, int], None], *, rank
         scores=np.array([frame.score for frame in frames]),
         times=times,
         shots=shots,
+        background=np.stack([frame.background for frame in frames]),
         height=reader.info.height,
         width=reader.info.width,
         fps=float(1 / np.median(gaps)) if len(gaps) and np.median(gaps) > 0 else reader.info.fps,
@@ -107,6 +111,7 @@ class _FrameLandmarks:
     score: float
     points: Float[np.ndarray, "478 3"]
     cut: bool
+    background: Float[np.ndarray, "3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,23 +148,25 @@ def _landmarks_and_told(reader: VideoReader, rank: int) -> Generator[_FrameLandm
 
 def _landmarks(reader: VideoReader, follow: FaceFollower) -> Generator[_FrameLandmarks]:
     """The face in every frame. One thread follows it, while others find the eyes of the frames before."""
-    eyes_on_this_thread, is_cut = one_per_thread(EyeFinder), CutFinder()
+    eyes_on_this_thread, is_cut, camera = one_per_thread(EyeFinder), CutFinder(), CameraMotion()
 
-    def followed() -> Generator[tuple[VideoFrame, FaceMesh | None, bool]]:
+    def followed() -> Generator[tuple[VideoFrame, FaceMesh | None, bool, Float[np.ndarray, "3"]]]:
         for frame in read_ahead(reader):
             cut = is_cut(frame.rgb)
             if cut:
                 follow.forget()
-            face = follow(frame.rgb)
+                camera.forget()
+            face, background = follow(frame.rgb), np.full(3, np.nan)
             if face is not None:
                 is_cut.keep()
-            yield frame, face, cut and face is not None
+                background = camera(frame.rgb, face.points, frame.time)
+            yield frame, face, cut and face is not None, background
 
-    def complete(item: tuple[VideoFrame, FaceMesh | None, bool]) -> _FrameLandmarks:
-        frame, face, cut = item
+    def complete(item: tuple[VideoFrame, FaceMesh | None, bool, Float[np.ndarray, "3"]]) -> _FrameLandmarks:
+        frame, face, cut, background = item
         points, score = np.full((N_POINTS, 3), np.nan, np.float32), 0.0
         if face is not None:
             points, score = eyes_on_this_thread()(frame.rgb, face), face.score
-        return _FrameLandmarks(time=frame.time, score=score, points=points, cut=cut)
+        return _FrameLandmarks(time=frame.time, score=score, points=points, cut=cut, background=background)
 
     yield from in_parallel(complete, followed(), threads=EYE_THREADS)

@@ -31,6 +31,7 @@ def measure(tracked: Tracked, landmarks: FaceLandmarks, crop: Crop, pixels: Sequ
         camera_centre=track.camera.centres()[0].numpy(),
         points=landmarks.points[track.frames.numpy() - 1],
         scale=crop.size / crop.side,
+        background=landmarks.background[track.frames.numpy() - 1],
         error=np.array([error[number] for number in track.frames.tolist()], np.float64),
         pixels=pixels,
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from flare_cli.data.celebamask import OCCLUDED
 from flare_cli.data.image import write_png
 from flare_cli.errors import FlareError
 from flare_cli.render.camera import look_at
@@ -30,7 +31,10 @@ def test_the_plate_is_what_was_behind_a_head_that_moved(toy_frames, tmp_path: Pa
     for n, left in enumerate((4, 10, 16, 22, 28, 34), 1):
         head = (abs(column - left - 9) < 8) & (abs(row - 32) < 12)
         picture = np.where(head[..., None], np.uint8(200), room)
-        for kind, values in (("image", picture), ("mask", (255 * head).astype(np.uint8))):
+        hand = head & (row > 30) & (n == 3)  # before the head: no part of the mask, and none of the room
+        label = np.where(hand, np.uint8(OCCLUDED), np.uint8(0))
+        mask = (255 * (head & ~hand)).astype(np.uint8)
+        for kind, values in (("image", picture), ("mask", mask), ("semantic", label)):
             (tmp_path / kind).mkdir(exist_ok=True)
             write_png(tmp_path / kind / f"{n}.png", values)
     subject = Subject(folder=tmp_path, track=toy_frames.track)

@@ -58,7 +58,12 @@ def view() -> FrameView:
     draw(SKIN_COLOUR, "ears", cv2.rectangle, (80, 95), (92, 118))
     draw(SKIN_COLOUR, "ears", cv2.rectangle, (164, 95), (176, 118))
     draw(SKIN_COLOUR, "face", cv2.ellipse, MIDDLE, RADII, 0, 0, 360)
-    head = ProjectedHead(regions=regions, shading=regions, rim=np.array([[70.0, 190], [186, 190], [128, 215]]))
+    head = ProjectedHead(
+        triangle=regions.astype(np.int32) - 1,
+        regions=regions,
+        shading=regions,
+        rim=np.array([[70.0, 190], [186, 190], [128, 215]]),
+    )
     share = matte.astype(np.float32) / 255
     return FrameView(rgb=rgb, guide=guide_of(rgb), matte=share, head=head, points=_points())
 

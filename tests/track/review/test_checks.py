@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from flare_cli.track.review.checks import Check, check_recording, drift, flicker, weak_first
+from flare_cli.track.review.checks import Check, camera_reach, check_recording, drift, flicker, weak_first
 from flare_cli.track.review.frame_pixels import FramePixels
 from flare_cli.track.review.recording import Recording, measure_recording, view_angles
 
 N = 200
-SHARP = FramePixels(blur=1.0, luminance=0.2, white=0.0, black=0.0, teeth=0.01, unsure_edge=0.02, cut=0.0)
+SHARP = FramePixels(
+    blur=1.0,
+    luminance=0.2,
+    white=0.0,
+    black=0.0,
+    teeth=0.01,
+    unsure_edge=0.02,
+    cut=0.0,
+    covered=0.0,
+    tint=0.0,
+    mixed=0.0,
+)
 
 
 def poses(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
@@ -54,6 +65,7 @@ def good() -> Recording:
         camera_centre=np.array([0.0, 0.0, 0.8]),
         points=points,
         scale=1.0,
+        background=np.zeros((N, 3)),
         error=np.full(N, 0.01),
         pixels=[SHARP] * N,
     )
@@ -71,6 +83,31 @@ def verdicts(recording: Recording) -> dict[str, str]:
 def test_a_good_recording_is_not_scolded():
     assert verdicts(good()) == {}
     assert all(check.advice == "" for check in check_recording(good()))
+
+
+def test_coloured_and_mixed_light_are_told():
+    assert verdicts(with_pixels(tint=0.5)) == {"light's colour": "limited"}
+    assert verdicts(with_pixels(mixed=2.0)) == {"mixed light": "poor"}
+    one_side_only = with_pixels(mixed=np.nan)
+    assert "mixed light" not in {check.name for check in check_recording(one_side_only)}
+
+
+def test_a_camera_that_moves_is_told_by_what_is_behind():
+    path = np.zeros((N, 3))
+    path[:, 0] = np.linspace(-0.03, 0.03, N)
+    assert camera_reach(path) == pytest.approx(0.06)
+    assert verdicts(replace(good(), background=path)) == {"still camera": "limited"}
+    path[:, 2] = np.linspace(0, 0.1, N)  # a tenth larger: the sides move by half of that
+    assert verdicts(replace(good(), background=path)) == {"still camera": "poor"}
+    path[5:] = np.nan
+    assert verdicts(replace(good(), background=path)) == {}
+    path[4] = np.nan  # hardly known
+    assert "still camera" not in {check.name for check in check_recording(replace(good(), background=path))}
+
+
+def test_things_before_the_face_are_told_by_how_often():
+    assert verdicts(with_pixels(covered=(np.arange(N) % 5 == 0) * 0.5)) == {"uncovered": "limited"}
+    assert verdicts(with_pixels(covered=(np.arange(N) % 3 == 0) * 0.5)) == {"uncovered": "poor"}
 
 
 def test_measures_are_ratios_of_the_face():
@@ -118,6 +155,7 @@ def test_few_frames_are_told():
     short = Recording(
         read=N // 5,
         **{name: getattr(recording, name)[few] for name in ("yaw", "pitch", "mouth", "eyes", "face_height", "error")},
+        background=recording.background[few],
         pixels={name: values[few] for name, values in recording.pixels.items()},
     )
     assert verdicts(short) == {"frames": "poor"}

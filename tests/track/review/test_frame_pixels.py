@@ -24,14 +24,17 @@ def ring(indices: tuple[int, ...], points: np.ndarray, centre: tuple[float, floa
 def points() -> np.ndarray:
     """A round face with a round open mouth of a quarter of its radius."""
     points = np.full((478, 2), SIZE / 2)
+    points[168], points[152] = (SIZE / 2, SIZE / 2 - 30), (SIZE / 2, SIZE / 2 + RADIUS)
     ring(FACE_OVAL, points, (SIZE / 2, SIZE / 2), RADIUS)
     ring(INNER_LIPS, points, (SIZE / 2, SIZE / 2 + 25), RADIUS / 4)
     return points
 
 
-def measured(points: np.ndarray, rgb: np.ndarray, mask: np.ndarray | None = None) -> FramePixels:
+def measured(
+    points: np.ndarray, rgb: np.ndarray, mask: np.ndarray | None = None, occluded: np.ndarray | None = None
+) -> FramePixels:
     mask = np.full((SIZE, SIZE), 255, np.uint8) if mask is None else mask
-    return measure_frame(rgb, mask, points)
+    return measure_frame(rgb, mask, np.zeros_like(mask, bool) if occluded is None else occluded, points)
 
 
 def plain(colour: tuple[int, int, int]) -> np.ndarray:
@@ -91,6 +94,32 @@ def test_what_a_mask_leaves_out_of_the_face_is_told(points: np.ndarray):
     mask = np.full((SIZE, SIZE), 255, np.uint8)
     mask[:, : SIZE // 2] = 0
     assert measured(points, plain(SKIN), mask).cut == pytest.approx(0.5, abs=0.01)
+
+
+def test_skin_has_no_tint_in_white_light_and_that_of_a_lamp_in_its_light(points: np.ndarray):
+    linear = np.array([0.5, 0.25, 0.18])
+    white, blue = (np.broadcast_to(255 * srgb(linear * light), (SIZE, SIZE, 3)).round() for light in (1, [0.25, 1, 2]))
+    assert measured(points, white.astype(np.uint8)).tint == 0
+    # Red over green is 2 stops lower, at -1; blue over green one stop higher, at 0.526.
+    assert measured(points, blue.astype(np.uint8)).tint == pytest.approx(np.hypot(1.3, 0.626), abs=0.03)
+
+
+def test_two_colours_of_light_are_measured_by_their_distance(points: np.ndarray):
+    linear = np.broadcast_to([0.4, 0.2, 0.15], (SIZE, SIZE, 3)).copy()
+    assert measured(points, np.rint(255 * srgb(linear)).astype(np.uint8)).mixed == pytest.approx(0, abs=0.01)
+    linear[:, : SIZE // 2] *= [1, 1, 2]
+    linear[:, SIZE // 2 :] *= 0.5  # one side is darker: no matter
+    assert measured(points, np.rint(255 * srgb(linear)).astype(np.uint8)).mixed == pytest.approx(1, abs=0.03)
+
+
+def test_what_is_before_the_face_is_told_and_not_measured(points: np.ndarray):
+    rgb, mask, hand = plain(SKIN), np.full((SIZE, SIZE), 255, np.uint8), np.zeros((SIZE, SIZE), bool)
+    hand[:, : SIZE // 2] = True
+    rgb[hand], mask[hand] = 255, 0
+    half = measured(points, rgb, mask, hand)
+    assert half.covered == pytest.approx(0.5, abs=0.01)
+    assert (half.cut, half.white) == (0, 0)
+    assert half.luminance == pytest.approx(measured(points, plain(SKIN)).luminance)
 
 
 def test_a_face_outside_the_picture_measures_nothing(points: np.ndarray):

@@ -50,7 +50,15 @@ def landmarks() -> FaceLandmarks:
     points[:, :, 0] = np.arange(7)[:, None]
     scores, times = np.ones(7), np.arange(7) / 25
     return FaceLandmarks(
-        points=points, scores=scores, times=times, shots=np.zeros(7, int), height=SIZE, width=SIZE, fps=25.0, warning=""
+        points=points,
+        scores=scores,
+        times=times,
+        shots=np.zeros(7, int),
+        background=np.zeros((7, 3)),
+        height=SIZE,
+        width=SIZE,
+        fps=25.0,
+        warning="",
     )
 
 
