@@ -11,6 +11,7 @@ import torch
 from flare_cli.avatar.bake import Detail, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
 from flare_cli.avatar.completion import completed, completion_of
 from flare_cli.avatar.profiles import Profile
+from flare_cli.avatar.seen_light import bake_seen_light
 from flare_cli.data.atomic import scratch_beside
 from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.hdr import save_hdr
@@ -115,7 +116,8 @@ def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
         written = _light(run, file)
     else:
         progress(f"export {request.kind}", 0, 2)
-        textures = bake_textures(run.avatar, request.texture_size, completion)
+        # A page knows what each vertex sees.
+        textures = bake_textures(run.avatar, request.texture_size, completion, occluded=request.kind != "html")
         progress(f"export {request.kind}", 1, 2)
         request.out.mkdir(parents=True, exist_ok=True)
         if request.kind == "textures":
@@ -236,7 +238,8 @@ def _page(
     half_height = 0.5 * track.camera.height / float(track.camera.intrinsics[0, 1])
     return ViewerPage(
         title=rigged.name,
-        glb=glb_bytes(replace(rigged, animations=clips), "webp"),
+        glb=glb_bytes(replace(rigged, animations=clips, numbered=True, quantised_morphs=True), "webp"),
+        seen=bake_seen_light(run.avatar, len(rigged.mesh.positions)),
         lights={
             name: maps[name].read_bytes()
             for name in sorted(maps, key=lambda name: (name != FIRST_LIGHT, "/" in name, name))

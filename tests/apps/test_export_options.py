@@ -8,10 +8,11 @@ import stat
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flare_cli.apps.export import ExportRequest, export
-from flare_cli.data.meshes.viewer_page import ViewerPage, write_viewer
+from flare_cli.data.meshes.viewer_page import SeenLight, ViewerPage, write_viewer
 from flare_cli.data.meshes.webcam import face_tracker
 from flare_cli.errors import AvatarError, BackendError
 from flare_cli.parallel.progress import quiet
@@ -96,7 +97,8 @@ def test_a_page_has_a_face_tracker_only_if_it_was_given(tmp_path: Path):
     (folder / "face_landmarker.task").write_text("t")
     tracker = face_tracker(folder)
     assert tracker.parts() == {"script": b"s", "loader": b"l", "wasm": b"w", "task": b"t"}
-    about = {"title": "me", "glb": b"", "lights": {}, "camera_position": (0.0, 0.0, 1.0), "fov_y": 20.0}
+    seen = SeenLight(shapes=(), at_rest=np.zeros((1, 9)), changes=np.zeros((0, 1, 9)))
+    about = {"seen": seen, "title": "me", "glb": b"", "lights": {}, "camera_position": (0.0, 0.0, 1.0), "fov_y": 20.0}
     for given in (None, tracker):
         write_viewer(tmp_path / "page.html", ViewerPage(**about, tracker=given))
         text = (tmp_path / "page.html").read_text(encoding="utf-8")
