@@ -236,9 +236,12 @@ def _page(
     x, y, z = (track.camera.centres()[0] - track.translation.median(0).values).tolist()
     maps = bundled_envmaps()
     half_height = 0.5 * track.camera.height / float(track.camera.intrinsics[0, 1])
+    # Specular intensity goes where occlusion would: one texture less to decode and to keep.
+    textures = replace(rigged.textures, occlusion=rigged.textures.specular, specular=None)
+    shown = replace(rigged, textures=textures, animations=clips, numbered=True, quantised_morphs=True)
     return ViewerPage(
         title=rigged.name,
-        glb=glb_bytes(replace(rigged, animations=clips, numbered=True, quantised_morphs=True), "webp"),
+        glb=glb_bytes(shown, "webp"),
         seen=bake_seen_light(run.avatar, len(rigged.mesh.positions)),
         lights={
             name: maps[name].read_bytes()

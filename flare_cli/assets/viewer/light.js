@@ -249,7 +249,7 @@ const LIT_FRAGMENT = `
     vec3 l = lampFrom[i].xyz;
     if (dot(n, l) > 0.0) reflected += seenFrom(l) * glossy(l, lampFrom[i].w, n, v, alpha2, f0) * lampColour[i];
   }
-  reflectedLight.indirectSpecular = material.specularF90 * reflected;  // its intensity: nothing is of metal
+  reflectedLight.indirectSpecular = texelRoughness.r * reflected;  // specular intensity
 `;
 
 function likeRelight(shader) {
