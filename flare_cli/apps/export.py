@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -62,9 +63,9 @@ class ExportRequest:
 
     `driver` is anything that `drivers.load_driver` takes: a GLB or USD gets it as a clip, a page beside the presets, a
     sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's,
-    `detail` theirs and a page's. `lods` further GLBs have half as many vertices each, and textures half as large;
-    `compress` and they want glTF-Transform. `webcam` is a folder with MediaPipe's face tracker, for a page. The files
-    are called `name`, or as the run.
+    `detail` theirs and a page's. `lods` further GLBs have half as many vertices each, and textures half as large. They
+    want glTF-Transform, and so does `compress`, but for "quantise": morphs in steps. `webcam` is a folder with
+    MediaPipe's face tracker, for a page. The files are called `name`, or as the run.
     """
 
     kind: str
@@ -75,7 +76,7 @@ class ExportRequest:
     profile: Profile = "arkit"
     detail: Detail = "light"
     lods: int = 0
-    compress: Compression | None = None
+    compress: Compression | Literal["quantise"] | None = None
     webcam: Path | None = None
     driver: Path | None = None
     name: str | None = None
@@ -171,8 +172,10 @@ def _check_glb(request: ExportRequest) -> None:
         for option in (option for option, given in glb_only.items() if given):
             raise AvatarError(f"{option} is of GLB files", hint=f"leave it out of --format {request.kind}")
     if request.profile == "vrm" and (request.lods or request.compress):
-        raise AvatarError("glTF-Transform does not keep what VRM adds", hint="leave --lods and --compress out")
-    if request.lods or request.compress:
+        raise AvatarError(
+            "programs for VRM don't read what --lods and --compress write", hint="leave --lods and --compress out"
+        )
+    if request.lods or request.compress not in (None, "quantise"):
         gltf_transform()
 
 
@@ -202,6 +205,7 @@ def _rigged(
 
 def _glbs(file: Path, rigged: GltfAvatar, request: ExportRequest) -> list[Path]:
     """The GLB, and coarser ones after it; all of them or none."""
+    rigged = replace(rigged, quantised_morphs=request.compress == "quantise")
     names = [file.name, *(f"{file.stem}_lod{n}{file.suffix}" for n in range(1, request.lods + 1))]
     with scratch_beside(file) as scratch:
         for n, name in enumerate(names):
@@ -209,7 +213,7 @@ def _glbs(file: Path, rigged: GltfAvatar, request: ExportRequest) -> list[Path]:
             write_glb(made, replace(rigged, textures=rigged.textures.smaller(2**n)), request.texture_format)
             if n:
                 simplify(made, 0.5**n)
-            if request.compress is not None:
+            if request.compress is not None and request.compress != "quantise":
                 compress(made, request.compress)
         return [(scratch / name).replace(file.with_name(name)) for name in names]
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import stat
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,15 @@ def test_what_can_not_be_is_refused_before_the_work(small_run: Path, tmp_path: P
     with pytest.raises(BackendError, match="no program `gltf-transform`"):
         export(ExportRequest(run=small_run, out=tmp_path / "out", kind="glb", lods=1), quiet)
     assert not (tmp_path / "out").exists()
+
+
+def test_quantised_morphs_want_no_program(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    request = ExportRequest(run=small_run, kind="glb", out=tmp_path, texture_size=64)
+    plain = export(request, quiet).file.stat().st_size
+    monkeypatch.setenv("PATH", str(tmp_path))
+    made = export(replace(request, compress="quantise"), quiet).file
+    assert header(made)["extensionsRequired"] == ["KHR_mesh_quantization"]
+    assert made.stat().st_size < 0.75 * plain
 
 
 def test_a_vrm_is_called_so(small_run: Path, tmp_path: Path):

@@ -16,12 +16,12 @@ from scipy.spatial.transform import Rotation
 from flare_cli import __version__
 from flare_cli.data.atomic import write_bytes_whole
 from flare_cli.data.meshes.tangents import corner_tangents
-from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, jpeg, png, split_at_seams, webp
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, divided, jpeg, png, split_at_seams, webp
 from flare_cli.data.meshes.vrm import VRM, Vrm, vrm_extension
 
-# Morph deltas below this are not worth a row: metres, a hundredth of a hair; and as normals, a tenth of a degree.
-_DELTA_FLOOR = 1e-6
-_NORMAL_FLOOR = 2e-3
+# Morph deltas below this are not worth a row: metres, half a hair; and as normals, a quarter of a degree.
+_DELTA_FLOOR = 5e-5
+_NORMAL_FLOOR = 4e-3
 _INFLUENCES = 4
 QUALITY = 92  # of JPEG and WebP
 _WEBP, _SPECULAR, _IOR = "EXT_texture_webp", "KHR_materials_specular", "KHR_materials_ior"
@@ -331,7 +331,10 @@ def _add_materials(store: _Store, textures: PbrTextures, parts: tuple[Part, ...]
     packed = store.texture("occlusion, roughness, metal", np.stack([occlusion, textures.roughness, zero], -1))
     specular: dict[str, Any] = {}
     if textures.specular is not None:
-        picture = store.texture("specular", np.stack([white, white, white, textures.specular], -1))
+        # Half as many texels a side: what it says is smooth, and a PNG, the only plain kind with an alpha, is large.
+        alpha = divided(textures.specular, 2)
+        opaque = np.full_like(alpha, 255)
+        picture = store.texture("specular", np.stack([opaque, opaque, opaque, alpha], -1))
         specular = {_SPECULAR: {"specularTexture": {"index": picture}}}
         store.use(_SPECULAR)
     normal = None if textures.normal is None else store.texture("normal", textures.normal)

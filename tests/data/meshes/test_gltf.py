@@ -184,7 +184,7 @@ def test_morphs_have_names_and_their_changes(document, source):
     origin = nearest_source(document, source)
     for target, delta in zip(mesh.primitives[0].targets, source.morphs.values(), strict=True):
         index = target["POSITION"] if isinstance(target, dict) else target.POSITION
-        np.testing.assert_allclose(read(document, index), delta[origin], atol=1.1e-6)
+        np.testing.assert_allclose(read(document, index), delta[origin], atol=5.1e-5)
 
 
 def test_sparse_morphs_keep_the_file_small(document):
@@ -242,7 +242,8 @@ def test_the_material_holds_roughness_in_green_no_metal_and_specular_in_alpha(do
     assert (rough[..., 0] == 0).all()
     assert (rough[..., 2] == source.textures.occlusion).all()
     assert material.occlusionTexture.index == surface.metallicRoughnessTexture.index
-    assert (specular[..., 3] == source.textures.specular).all()
+    halved = source.textures.specular.reshape(4, 2, 8, 2).mean((1, 3))
+    assert np.abs(specular[..., 3] - halved).max() <= 0.5
     assert surface.metallicFactor == 0
     assert material.extensions["KHR_materials_ior"] == {"ior": 1.4}
     assert document.extensionsUsed == ["KHR_materials_specular", "KHR_materials_ior"]
@@ -413,14 +414,14 @@ def test_textures_are_of_the_kind_that_was_asked_for(kind, alpha_kind, tmp_path,
     write_glb(tmp_path / "x.glb", dataclasses.replace(source, textures=textures), kind)
     document = pygltflib.GLTF2().load_binary(str(tmp_path / "x.glb"))
     assert [image.mimeType for image in document.images] == [f"image/{kind}"] * 2 + [f"image/{alpha_kind}"]
-    expected = [colour, np.dstack([255 - smooth, smooth, 0 * smooth]), smooth.T]
+    expected = [colour, np.dstack([255 - smooth, smooth, 0 * smooth]), smooth.T.reshape(32, 2, 32, 2).mean((1, 3))]
     for texture, right in zip(document.textures, expected, strict=True):
         source_index = texture.extensions["EXT_texture_webp"]["source"] if kind == "webp" else texture.source
         where = document.bufferViews[document.images[source_index].bufferView]
         data = document.binary_blob()[where.byteOffset : where.byteOffset + where.byteLength]
         got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         got = got[..., 3] if right.ndim == 2 else got[..., 2::-1]
-        assert np.abs(got.astype(int) - right).mean() < (0.1 if kind == "png" else 3)
+        assert np.abs(got.astype(int) - right).mean() < (0.5 if kind == "png" else 3)
     assert document.extensionsRequired == (["EXT_texture_webp"] if kind == "webp" else [])
 
 
