@@ -9,9 +9,18 @@ from typing import Literal
 
 import torch
 
-from flare_cli.avatar.bake import Detail, bake_animation, bake_mesh, bake_rig, bake_sequence, bake_textures
+from flare_cli.avatar.bake import (
+    Detail,
+    bake_animation,
+    bake_mesh,
+    bake_rig,
+    bake_sequence,
+    bake_textures,
+    of_detail,
+)
 from flare_cli.avatar.bust import presented
 from flare_cli.avatar.profiles import Profile
+from flare_cli.avatar.seen_light import bake_seen_light
 from flare_cli.data.atomic import scratch_beside
 from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.hdr import save_hdr
@@ -62,9 +71,9 @@ class ExportRequest:
 
     `driver` is anything that `drivers.load_driver` takes: a GLB or USD gets it as a clip, a page beside the presets, a
     sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's,
-    `detail` theirs and a page's. `lods` further GLBs have half as many vertices each, and textures half as large;
-    `compress` and they want glTF-Transform. `webcam` is a folder with MediaPipe's face tracker, for a page. The files
-    are called `name`, or as the run. `bust` is how the mesh ends below.
+    `detail` theirs and a page's. `lods` further GLBs have half as many vertices each, and textures half as large. They
+    want glTF-Transform, and so does `compress`, but for "quantise": morphs in steps. `webcam` is a folder with
+    MediaPipe's face tracker, for a page. The files are called `name`, or as the run. `bust` is how the mesh ends below.
     """
 
     kind: str
@@ -75,7 +84,7 @@ class ExportRequest:
     profile: Profile = "arkit"
     detail: Detail = "light"
     lods: int = 0
-    compress: Compression | None = None
+    compress: Compression | Literal["quantise"] | None = None
     webcam: Path | None = None
     driver: Path | None = None
     name: str | None = None
@@ -117,7 +126,9 @@ def export(request: ExportRequest, progress: ProgressCallback) -> ExportResult:
         written = _light(run, file)
     else:
         progress(f"export {request.kind}", 0, 2)
-        textures = bake_textures(run.avatar, request.texture_size, shown.completion)
+        # A page knows what each vertex sees.
+        occluded = request.kind != "html"
+        textures = bake_textures(run.avatar, request.texture_size, shown.completion, occluded=occluded)
         progress(f"export {request.kind}", 1, 2)
         request.out.mkdir(parents=True, exist_ok=True)
         if request.kind == "textures":
@@ -171,8 +182,10 @@ def _check_glb(request: ExportRequest) -> None:
         for option in (option for option, given in glb_only.items() if given):
             raise AvatarError(f"{option} is of GLB files", hint=f"leave it out of --format {request.kind}")
     if request.profile == "vrm" and (request.lods or request.compress):
-        raise AvatarError("glTF-Transform does not keep what VRM adds", hint="leave --lods and --compress out")
-    if request.lods or request.compress:
+        raise AvatarError(
+            "programs for VRM don't read what --lods and --compress write", hint="leave --lods and --compress out"
+        )
+    if request.lods or request.compress not in (None, "quantise"):
         gltf_transform()
 
 
@@ -202,6 +215,7 @@ def _rigged(
 
 def _glbs(file: Path, rigged: GltfAvatar, request: ExportRequest) -> list[Path]:
     """The GLB, and coarser ones after it; all of them or none."""
+    rigged = replace(rigged, quantised_morphs=request.compress == "quantise")
     names = [file.name, *(f"{file.stem}_lod{n}{file.suffix}" for n in range(1, request.lods + 1))]
     with scratch_beside(file) as scratch:
         for n, name in enumerate(names):
@@ -209,7 +223,7 @@ def _glbs(file: Path, rigged: GltfAvatar, request: ExportRequest) -> list[Path]:
             write_glb(made, replace(rigged, textures=rigged.textures.smaller(2**n)), request.texture_format)
             if n:
                 simplify(made, 0.5**n)
-            if request.compress is not None:
+            if request.compress is not None and request.compress != "quantise":
                 compress(made, request.compress)
         return [(scratch / name).replace(file.with_name(name)) for name in names]
 
@@ -236,9 +250,13 @@ def _page(
     x, y, z = (track.camera.centres()[0] - track.translation.median(0).values).tolist()
     maps = bundled_envmaps()
     half_height = 0.5 * track.camera.height / float(track.camera.intrinsics[0, 1])
+    # Specular intensity goes where occlusion would: one texture less to decode and to keep.
+    textures = replace(rigged.textures, occlusion=rigged.textures.specular, specular=None)
+    shown = replace(rigged, textures=textures, animations=clips, numbered=True, quantised_morphs=True)
     return ViewerPage(
         title=rigged.name,
-        glb=glb_bytes(replace(rigged, animations=clips), "webp"),
+        glb=glb_bytes(shown, "webp"),
+        seen=bake_seen_light(of_detail(run.avatar, request.detail), len(rigged.mesh.positions)),
         lights={
             name: maps[name].read_bytes()
             for name in sorted(maps, key=lambda name: (name != FIRST_LIGHT, "/" in name, name))

@@ -40,15 +40,17 @@ RAYS = 256
 _REGIONS = {"eyes": ("eyes",), "teeth": ("teeth",), "mouth": ("tongue", "inner_mouth"), "hair": ("scalp", "brows")}
 
 
-def bake_textures(avatar: Avatar, size: int, completion: Completion | None = None) -> PbrTextures:
+def bake_textures(
+    avatar: Avatar, size: int, completion: Completion | None = None, *, occluded: bool = True
+) -> PbrTextures:
     """Evaluate the material field at every texel that the mesh covers; gutters take the nearest covered texel.
 
-    With a `completion` what was never seen is filled in. An avatar drawn with shadows also gets the part of even
-    light that arrives.
+    With a `completion` what was never seen is filled in. If `occluded`, an avatar drawn with shadows also gets the part
+    of even light that arrives.
     """
     topology = avatar.mesh.topology
     texels, triangle, barycentric = rasterize_uv(topology.uv, topology.uv_faces, size)
-    is_shadowed = avatar.visibility is not None
+    is_shadowed = occluded and avatar.visibility is not None
     even_light = _even_light(avatar) if is_shadowed else torch.ones_like(avatar.material_positions()[:, :2])
     surface = torch.cat([avatar.material_positions(), even_light], 1)
     if completion is not None:
@@ -82,7 +84,7 @@ def bake_textures(avatar: Avatar, size: int, completion: Completion | None = Non
 
 def bake_mesh(avatar: Avatar) -> TexturedMesh:
     """The avatar at rest: no expression, zero pose."""
-    posed = _posed_by_arkit(avatar, torch.zeros(1, len(ARKIT_NAMES), device=avatar.device))
+    posed = posed_by_arkit(avatar, torch.zeros(1, len(ARKIT_NAMES), device=avatar.device))
     return _textured_mesh(avatar, posed)
 
 
@@ -115,10 +117,10 @@ def bake_rig(
     if names.talks:
         shapes |= talking_shapes()
     weights = torch.stack([torch.zeros(len(ARKIT_NAMES)), *shapes.values()]).to(avatar.device)
-    posed, fine, avatar = _posed_by_arkit(avatar, weights), avatar.mesh.topology, of_detail(avatar, detail)
+    posed, fine, avatar = posed_by_arkit(avatar, weights), avatar.mesh.topology, of_detail(avatar, detail)
     if avatar.mesh.topology is not fine:
         fine_normals = posed.normals[0]
-        posed = _with_first(_posed_by_arkit(avatar, weights), posed, len(avatar.head.template))
+        posed = _with_first(posed_by_arkit(avatar, weights), posed, len(avatar.head.template))
         finer = bake_normals(fine, fine_normals, _textured_mesh(avatar, posed), len(textures.albedo))
         textures = replace(textures, normal=finer)
     with torch.no_grad():
@@ -162,6 +164,17 @@ def bake_animation(
     )
 
 
+def posed_by_arkit(avatar: Avatar, weights: Float[Tensor, "B 52"]) -> Posed:
+    """The avatar in faces of these ARKit weights, its head at rest."""
+    arkit = avatar.head.arkit
+    with torch.no_grad():
+        return avatar.posed(
+            expression=weights @ arkit.expression,
+            pose=torch.einsum("bk,kjc->bjc", weights, arkit.pose),
+            translation=weights.new_zeros(len(weights), 3),
+        )
+
+
 @torch.no_grad()
 def _even_light(avatar: Avatar) -> Float[Tensor, "V 2"]:
     """What arrives of white light from all around at each vertex in the neutral pose, traced: summed, and openness.
@@ -172,7 +185,7 @@ def _even_light(avatar: Avatar) -> Float[Tensor, "V 2"]:
     weights = torch.zeros(1 + len(_REVEALING), len(ARKIT_NAMES), device=avatar.device)
     for row, units in enumerate(_REVEALING, 1):
         weights[row, [ARKIT_NAMES.index(unit) for unit in units]] = 1
-    posed = _posed_by_arkit(avatar, weights)
+    posed = posed_by_arkit(avatar, weights)
     traced = avatar.traced_visibility(posed, RAYS)
     white, one = even_samples(RAYS).to(avatar.device), torch.ones_like(posed.normals[0, :, :1])
     lit: list[Tensor] = []
@@ -201,16 +214,6 @@ def _parts(avatar: Avatar) -> tuple[Part, ...]:
 def _part(name: str, inside: Bool[Tensor, " F"], f0: float) -> Part:
     """The index of refraction whose reflectance at normal incidence, ((n - 1) / (n + 1))^2, is `f0`."""
     return Part(name=name, faces=torch.nonzero(inside)[:, 0].cpu().numpy(), ior=(1 + f0**0.5) / (1 - f0**0.5))
-
-
-def _posed_by_arkit(avatar: Avatar, weights: Float[Tensor, "B 52"]) -> Posed:
-    arkit = avatar.head.arkit
-    with torch.no_grad():
-        return avatar.posed(
-            expression=weights @ arkit.expression,
-            pose=torch.einsum("bk,kjc->bjc", weights, arkit.pose),
-            translation=weights.new_zeros(len(weights), 3),
-        )
 
 
 def _textured_mesh(avatar: Avatar, posed: Posed) -> TexturedMesh:

@@ -6,12 +6,14 @@ import re
 import shutil
 import stat
 import struct
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flare_cli.apps.export import ExportRequest, export
-from flare_cli.data.meshes.viewer_page import ViewerPage, write_viewer
+from flare_cli.data.meshes.viewer_page import SeenLight, ViewerPage, write_viewer
 from flare_cli.data.meshes.webcam import face_tracker
 from flare_cli.errors import AvatarError, BackendError
 from flare_cli.parallel.progress import quiet
@@ -79,6 +81,15 @@ def test_what_can_not_be_is_refused_before_the_work(small_run: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_quantised_morphs_want_no_program(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    request = ExportRequest(run=small_run, kind="glb", out=tmp_path, texture_size=64)
+    plain = export(request, quiet).file.stat().st_size
+    monkeypatch.setenv("PATH", str(tmp_path))
+    made = export(replace(request, compress="quantise"), quiet).file
+    assert header(made)["extensionsRequired"] == ["KHR_mesh_quantization"]
+    assert made.stat().st_size < 0.75 * plain
+
+
 def test_a_vrm_is_called_so(small_run: Path, tmp_path: Path):
     made = export(ExportRequest(run=small_run, kind="glb", out=tmp_path, texture_size=64, profile="vrm"), quiet)
     assert made.file.suffix == ".vrm"
@@ -96,7 +107,8 @@ def test_a_page_has_a_face_tracker_only_if_it_was_given(tmp_path: Path):
     (folder / "face_landmarker.task").write_text("t")
     tracker = face_tracker(folder)
     assert tracker.parts() == {"script": b"s", "loader": b"l", "wasm": b"w", "task": b"t"}
-    about = {"title": "me", "glb": b"", "lights": {}, "camera_position": (0.0, 0.0, 1.0), "fov_y": 20.0}
+    seen = SeenLight(shapes=(), at_rest=np.zeros((1, 9)), changes=np.zeros((0, 1, 9)))
+    about = {"seen": seen, "title": "me", "glb": b"", "lights": {}, "camera_position": (0.0, 0.0, 1.0), "fov_y": 20.0}
     for given in (None, tracker):
         write_viewer(tmp_path / "page.html", ViewerPage(**about, tracker=given))
         text = (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from flare_cli.show.envmaps import automatic_exposure, bundled_envmaps
 from flare_cli.show.track_pictures import draw_track, to_bytes
 
 SIZE = 320
-NEUTRAL_DB, LIGHT_DB = 24.0, 20.0  # a GLB has no shadows of its own
+NEUTRAL_DB, LIGHT_DB = 30.0, 28.0
 
 
 @pytest.fixture(scope="module")

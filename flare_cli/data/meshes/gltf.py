@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,15 +16,16 @@ from scipy.spatial.transform import Rotation
 from flare_cli import __version__
 from flare_cli.data.atomic import write_bytes_whole
 from flare_cli.data.meshes.tangents import corner_tangents
-from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, jpeg, png, split_at_seams, webp
+from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, divided, jpeg, png, split_at_seams, webp
 from flare_cli.data.meshes.vrm import VRM, Vrm, vrm_extension
 
-# Morph deltas below this are not worth a row: metres, a hundredth of a hair; and as normals, a tenth of a degree.
-_DELTA_FLOOR = 1e-6
-_NORMAL_FLOOR = 2e-3
+# Morph deltas below this are not worth a row: metres, half a hair; and as normals, a quarter of a degree.
+_DELTA_FLOOR = 5e-5
+_NORMAL_FLOOR = 4e-3
 _INFLUENCES = 4
 QUALITY = 92  # of JPEG and WebP
 _WEBP, _SPECULAR, _IOR = "EXT_texture_webp", "KHR_materials_specular", "KHR_materials_ior"
+_QUANTISED = "KHR_mesh_quantization"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,9 @@ class GltfAvatar:
     """What goes into the file. Morphs are changes of position and normal per vertex, by name, in order.
 
     `scene` names what holds mesh and joints; `dense_morphs` stores vertices that don't move too, for programs
-    that read no sparse ones; `vrm` makes a VRM of it.
+    that read no sparse ones; `quantised_morphs` stores them in steps of 0.03 mm, and of 0.008 of a unit normal, which
+    programs without KHR_mesh_quantization refuse; `numbered` adds the number that each vertex has in `mesh`, as the
+    attribute `_VERTEX`; `vrm` makes a VRM of it.
     """
 
     name: str
@@ -97,6 +101,8 @@ class GltfAvatar:
     animations: tuple[Animation, ...] = ()
     scene: str | None = None
     dense_morphs: bool = False
+    quantised_morphs: bool = False
+    numbered: bool = False
     vrm: Vrm | None = None
 
 
@@ -132,6 +138,8 @@ def glb_bytes(avatar: GltfAvatar, texture_format: TextureFormat) -> bytes:
 
 _COMPONENTS: dict[np.dtype[Any], int] = {
     np.dtype(np.float32): gltf.FLOAT,
+    np.dtype(np.int8): gltf.BYTE,
+    np.dtype(np.int16): gltf.SHORT,
     np.dtype(np.uint8): gltf.UNSIGNED_BYTE,
     np.dtype(np.uint16): gltf.UNSIGNED_SHORT,
     np.dtype(np.uint32): gltf.UNSIGNED_INT,
@@ -146,22 +154,29 @@ class _Store:
         self.document, self._texture_format = document, texture_format
         self._blob = bytearray()
 
-    def view(self, data: bytes, target: int | None = None) -> int:
+    def view(self, data: bytes, target: int | None = None, stride: int | None = None) -> int:
         self._blob.extend(b"\0" * (-len(self._blob) % 4))
-        view = gltf.BufferView(buffer=0, byteOffset=len(self._blob), byteLength=len(data), target=target)
+        view = gltf.BufferView(
+            buffer=0, byteOffset=len(self._blob), byteLength=len(data), byteStride=stride, target=target
+        )
         self._blob.extend(data)
         self.document.bufferViews.append(view)
         return len(self.document.bufferViews) - 1
 
     def accessor(self, values: Shaped[np.ndarray, "N ..."], target: int | None = None, bounds: bool = False) -> int:
         """Store an array; `bounds` adds the least and greatest value of each component."""
-        return self._append(values, bounds, view=self.view(np.ascontiguousarray(values).tobytes(), target))
+        rows, stride = np.ascontiguousarray(values), None
+        if target == gltf.ARRAY_BUFFER and _row_bytes(values) % 4:  # rows of vertices begin at multiples of four bytes
+            stride = _stride(values)
+            rows = np.zeros((len(values), stride), np.uint8)
+            rows[:, : _row_bytes(values)] = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+        return self._append(values, bounds, view=self.view(rows.tobytes(), target, stride))
 
-    def sparse(self, values: Float[np.ndarray, "N 3"], floor: float, bounds: bool) -> int:
+    def sparse(self, values: Shaped[np.ndarray, "N 3"], floor: float, bounds: bool) -> int:
         """Store an array that is mostly zero: only its rows above `floor`, when that is smaller."""
         rows = np.flatnonzero(np.abs(values).max(-1) > floor)
         index = rows.astype(np.uint16 if len(values) <= 0xFFFF else np.uint32)
-        if len(rows) * (index.itemsize + 12) >= len(values) * 12:
+        if len(rows) * (index.itemsize + _row_bytes(values)) >= len(values) * _stride(values):
             return self.accessor(values, gltf.ARRAY_BUFFER, bounds)
         kept = np.zeros_like(values)
         kept[rows] = values[rows]
@@ -216,6 +231,7 @@ class _Store:
         self.document.accessors.append(
             gltf.Accessor(
                 componentType=_COMPONENTS[values.dtype],
+                normalized=values.dtype.kind == "i",
                 count=len(values),
                 type=_TYPES[values.shape[1:]],
                 min=None if least is None else np.atleast_1d(least).tolist(),
@@ -228,6 +244,14 @@ class _Store:
         return len(self.document.accessors) - 1
 
 
+def _row_bytes(values: Shaped[np.ndarray, "N ..."]) -> int:
+    return values.itemsize * math.prod(values.shape[1:])
+
+
+def _stride(values: Shaped[np.ndarray, "N ..."]) -> int:
+    return -(-_row_bytes(values) // 4) * 4
+
+
 def _primitive(
     store: _Store, avatar: GltfAvatar, part: Part, material: int, tangents: Float[np.ndarray, "F 3 4"] | None
 ) -> gltf.Primitive:
@@ -236,12 +260,14 @@ def _primitive(
     source = split.position
     uv = mesh.uv[split.uv] * [1, -1] + [0, 1]  # glTF counts v downward
     joints, weights = strongest(avatar.skin.weights)
+    numbers = {"_VERTEX": store.accessor(_float32(source), gltf.ARRAY_BUFFER)} if avatar.numbered else {}
     attributes = gltf.Attributes(
         POSITION=store.accessor(_float32(mesh.positions[source]), gltf.ARRAY_BUFFER, bounds=True),
         NORMAL=store.accessor(unit_normals(mesh.normals[source]), gltf.ARRAY_BUFFER),
         TEXCOORD_0=store.accessor(_float32(uv), gltf.ARRAY_BUFFER),
         JOINTS_0=store.accessor(joints[source], gltf.ARRAY_BUFFER),
         WEIGHTS_0=store.accessor(weights[source], gltf.ARRAY_BUFFER),
+        **numbers,
     )
     if tangents is not None:
         of_vertices = np.zeros((len(source), 4), np.float32)
@@ -250,19 +276,31 @@ def _primitive(
     index_type = np.uint16 if len(source) < 0xFFFF else np.uint32
     targets: list[gltf.Attributes] = []
     for name, delta in avatar.morphs.items():
-        target = gltf.Attributes(POSITION=_morph(store, avatar, delta[source], _DELTA_FLOOR, bounds=True))
+        target = gltf.Attributes(POSITION=_morph(store, avatar, delta[source], _DELTA_FLOOR, np.int16, bounds=True))
         if avatar.morph_normals is not None:
             turned = avatar.morph_normals[name][source]
-            target.NORMAL = _morph(store, avatar, turned, _NORMAL_FLOOR, bounds=False)
+            target.NORMAL = _morph(store, avatar, turned, _NORMAL_FLOOR, np.int8, bounds=False)
         targets.append(target)
     indices = store.accessor(split.faces.reshape(-1).astype(index_type), gltf.ELEMENT_ARRAY_BUFFER)
     return gltf.Primitive(attributes=attributes, indices=indices, material=material, targets=targets)
 
 
-def _morph(store: _Store, avatar: GltfAvatar, change: Float[np.ndarray, "N 3"], floor: float, bounds: bool) -> int:
+def _morph(
+    store: _Store,
+    avatar: GltfAvatar,
+    change: Float[np.ndarray, "N 3"],
+    floor: float,
+    steps: type[np.signedinteger[Any]],
+    bounds: bool,
+) -> int:
+    values: Shaped[np.ndarray, "N 3"] = _float32(change)
+    if avatar.quantised_morphs:
+        store.require(_QUANTISED)
+        most = np.iinfo(steps).max  # stands for 1: a metre, or the length of a normal, which hardly turns farther
+        values, floor = (values.clip(-1, 1) * most).round().astype(steps), floor * most
     if avatar.dense_morphs:
-        return store.accessor(_float32(change), gltf.ARRAY_BUFFER, bounds)
-    return store.sparse(_float32(change), floor, bounds)
+        return store.accessor(values, gltf.ARRAY_BUFFER, bounds)
+    return store.sparse(values, floor, bounds)
 
 
 def strongest(
@@ -293,7 +331,10 @@ def _add_materials(store: _Store, textures: PbrTextures, parts: tuple[Part, ...]
     packed = store.texture("occlusion, roughness, metal", np.stack([occlusion, textures.roughness, zero], -1))
     specular: dict[str, Any] = {}
     if textures.specular is not None:
-        picture = store.texture("specular", np.stack([white, white, white, textures.specular], -1))
+        # Half as many texels a side: what it says is smooth, and a PNG, the only plain kind with an alpha, is large.
+        alpha = divided(textures.specular, 2)
+        opaque = np.full_like(alpha, 255)
+        picture = store.texture("specular", np.stack([opaque, opaque, opaque, alpha], -1))
         specular = {_SPECULAR: {"specularTexture": {"index": picture}}}
         store.use(_SPECULAR)
     normal = None if textures.normal is None else store.texture("normal", textures.normal)

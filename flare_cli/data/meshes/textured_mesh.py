@@ -39,16 +39,19 @@ class PbrTextures:
 
     def smaller(self, factor: int) -> PbrTextures:
         """The same, each edge divided: a texel is the mean of those that it stands for."""
-        size = max(self.albedo.shape[0] // factor, 1), max(self.albedo.shape[1] // factor, 1)
-        if factor == 1:
-            return self
-        pictures = self.pictures().items()
-        return PbrTextures(**{name: cv2.resize(p, size[::-1], interpolation=cv2.INTER_AREA) for name, p in pictures})
+        return PbrTextures(**{name: divided(picture, factor) for name, picture in self.pictures().items()})
 
     def pictures(self) -> dict[str, UInt8[np.ndarray, "H W *C"]]:
         """Those that there are, by name."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: picture for name, picture in named.items() if picture is not None}
+
+
+def divided(picture: UInt8[np.ndarray, "H W *C"], factor: int) -> UInt8[np.ndarray, "h w *C"]:
+    """A picture of edges divided by `factor`: a texel is the mean of those that it stands for."""
+    height, width = picture.shape[:2]
+    size = max(width // factor, 1), max(height // factor, 1)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True, slots=True)

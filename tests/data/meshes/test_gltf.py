@@ -18,7 +18,7 @@ from flare_cli.data.meshes.tangents import corner_tangents
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
 from flare_cli.data.meshes.vrm import Vrm
 
-KINDS = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+KINDS = {5120: np.int8, 5122: np.int16, 5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
@@ -86,9 +86,10 @@ def document(file):
 
 def view(document, index, kind, count, width, offset=0):
     where = document.bufferViews[index]
-    return np.frombuffer(document.binary_blob(), kind, count * width, (where.byteOffset or 0) + (offset or 0)).reshape(
-        count, width
-    )
+    size = np.dtype(kind).itemsize * width
+    stride, start = where.byteStride or size, (where.byteOffset or 0) + (offset or 0)
+    rows = np.frombuffer(document.binary_blob(), np.uint8, count * stride, start).reshape(count, stride)
+    return np.ascontiguousarray(rows[:, :size]).view(kind)
 
 
 def read(document, index):
@@ -183,7 +184,7 @@ def test_morphs_have_names_and_their_changes(document, source):
     origin = nearest_source(document, source)
     for target, delta in zip(mesh.primitives[0].targets, source.morphs.values(), strict=True):
         index = target["POSITION"] if isinstance(target, dict) else target.POSITION
-        np.testing.assert_allclose(read(document, index), delta[origin], atol=1.1e-6)
+        np.testing.assert_allclose(read(document, index), delta[origin], atol=5.1e-5)
 
 
 def test_sparse_morphs_keep_the_file_small(document):
@@ -241,7 +242,8 @@ def test_the_material_holds_roughness_in_green_no_metal_and_specular_in_alpha(do
     assert (rough[..., 0] == 0).all()
     assert (rough[..., 2] == source.textures.occlusion).all()
     assert material.occlusionTexture.index == surface.metallicRoughnessTexture.index
-    assert (specular[..., 3] == source.textures.specular).all()
+    halved = source.textures.specular.reshape(4, 2, 8, 2).mean((1, 3))
+    assert np.abs(specular[..., 3] - halved).max() <= 0.5
     assert surface.metallicFactor == 0
     assert material.extensions["KHR_materials_ior"] == {"ior": 1.4}
     assert document.extensionsUsed == ["KHR_materials_specular", "KHR_materials_ior"]
@@ -330,6 +332,30 @@ def test_dense_morphs_have_every_vertex(tmp_path, source):
     assert all(accessor.sparse is None and accessor.bufferView is not None for accessor in document.accessors)
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_quantised_morphs_are_the_same_to_a_fiftieth_of_a_millimetre(dense, tmp_path, source):
+    small = dataclasses.replace(source, quantised_morphs=True, dense_morphs=dense)
+    write_glb(tmp_path / "small.glb", small)
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "small.glb"))
+    assert document.extensionsRequired == ["KHR_mesh_quantization"]
+    origin = nearest_source(document, source)
+    for target, name in zip(document.meshes[0].primitives[0].targets, source.morphs, strict=True):
+        for kind, changes, step in (("POSITION", source.morphs, 32767), ("NORMAL", source.morph_normals, 127)):
+            index = target[kind] if isinstance(target, dict) else getattr(target, kind)
+            accessor = document.accessors[index]
+            assert accessor.normalized
+            if accessor.bufferView is not None:
+                assert document.bufferViews[accessor.bufferView].byteStride in (4, 8)
+            np.testing.assert_allclose(read(document, index) / step, changes[name][origin], atol=0.51 / step)
+
+
+def test_vertices_can_be_numbered(tmp_path, source):
+    write_glb(tmp_path / "numbered.glb", dataclasses.replace(source, numbered=True))
+    document = pygltflib.GLTF2().load_binary(str(tmp_path / "numbered.glb"))
+    numbers = read(document, document.meshes[0].primitives[0].attributes._VERTEX)[:, 0]
+    np.testing.assert_array_equal(numbers, nearest_source(document, source))
+
+
 def test_a_vrm_names_bones_and_faces_by_index(tmp_path, source):
     vrm = Vrm(
         bones={"hips": "root", "head": "neck"},
@@ -388,14 +414,14 @@ def test_textures_are_of_the_kind_that_was_asked_for(kind, alpha_kind, tmp_path,
     write_glb(tmp_path / "x.glb", dataclasses.replace(source, textures=textures), kind)
     document = pygltflib.GLTF2().load_binary(str(tmp_path / "x.glb"))
     assert [image.mimeType for image in document.images] == [f"image/{kind}"] * 2 + [f"image/{alpha_kind}"]
-    expected = [colour, np.dstack([255 - smooth, smooth, 0 * smooth]), smooth.T]
+    expected = [colour, np.dstack([255 - smooth, smooth, 0 * smooth]), smooth.T.reshape(32, 2, 32, 2).mean((1, 3))]
     for texture, right in zip(document.textures, expected, strict=True):
         source_index = texture.extensions["EXT_texture_webp"]["source"] if kind == "webp" else texture.source
         where = document.bufferViews[document.images[source_index].bufferView]
         data = document.binary_blob()[where.byteOffset : where.byteOffset + where.byteLength]
         got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         got = got[..., 3] if right.ndim == 2 else got[..., 2::-1]
-        assert np.abs(got.astype(int) - right).mean() < (0.1 if kind == "png" else 3)
+        assert np.abs(got.astype(int) - right).mean() < (0.5 if kind == "png" else 3)
     assert document.extensionsRequired == (["EXT_texture_webp"] if kind == "webp" else [])
 
 
@@ -406,6 +432,9 @@ def test_khronos_validator_has_nothing_to_say(tmp_path, source):
         pytest.skip("no gltf-validator in node_modules")
     for kind in ("png", "jpeg", "webp"):
         write_glb(tmp_path / f"{kind}.glb", source, kind)
+    for dense in (False, True):
+        small = dataclasses.replace(source, quantised_morphs=True, numbered=True, dense_morphs=dense)
+        write_glb(tmp_path / f"small_{dense}.glb", small)
     script = (
         "const validator = require('gltf-validator'), fs = require('fs');"
         "Promise.all(process.argv.slice(1).map(f => validator.validateBytes(new Uint8Array(fs.readFileSync(f)))))"
@@ -415,4 +444,4 @@ def test_khronos_validator_has_nothing_to_say(tmp_path, source):
     done = subprocess.run(
         ["node", "-e", script, *files], capture_output=True, check=True, env={**os.environ, "NODE_PATH": str(modules)}
     )
-    assert json.loads(done.stdout) == [[], [], []]
+    assert json.loads(done.stdout) == [[]] * 5
