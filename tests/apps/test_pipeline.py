@@ -163,8 +163,9 @@ def test_a_cut_out_is_the_picture_over_black_with_its_coverage(run: Path, tmp_pa
     inside = cut_out[..., 3] == 255
     assert 0.2 < inside.mean() < 0.9
     assert np.abs(cut_out[..., :3] - over_black)[inside].max() <= 1
-    # Coverage below half of 1/255 is stored as none, and near black sRGB multiplies it by 12.92.
-    assert over_black[cut_out[..., 3] == 0].max() <= 12.92 / 2
+    # Coverage below half of 1/255 is stored as none, and near black sRGB multiplies it by 12.92. Where the neck fades
+    # out radiance is up to a quarter above 1 here.
+    assert over_black[cut_out[..., 3] == 0].max() <= 1.25 * 12.92 / 2
 
 
 def test_the_original_background_is_the_recordings(subject: Subject, run: Path, tmp_path: Path):
