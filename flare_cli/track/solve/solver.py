@@ -36,9 +36,10 @@ FIRM_SPREAD = 0.0025
 # Frames n to n + 2 follow each other if they take no more than this many frame times, 2 where none is missing: there is
 # room for uneven time stamps and one missing frame.
 MOST_FRAME_TIMES = 3.5
-# How often points of the skin are looked for in the key frames, each time from a better track, and rounds of the solve
-# after each. More change nothing (docs/experiments.md, "Skin that is followed").
-KEY_ROUNDS, SKIN_STEPS = 2, 6
+# How often points of the skin are looked for in the key frames, each time from a better track; rounds of the solve
+# after each, and of the one of all frames. More cost more than they bring (docs/experiments.md, "Skin that is
+# followed").
+KEY_ROUNDS, KEY_STEPS, FRAME_STEPS = 2, 6, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ def solve(
     if shots is None:
         shots = torch.zeros(len(points), dtype=torch.long, device=points.device)
     priors, used = priors or Priors(), head.landmarks.face >= 0
-    steps = 2 * rounds + (0 if pictures is None else (KEY_ROUNDS + 1) * SKIN_STEPS)
+    steps = 2 * rounds + (0 if pictures is None else KEY_ROUNDS * KEY_STEPS + FRAME_STEPS)
     with one_thread_each():
         problem, now = _rigid_start(head, points, times, fps, size, principal, shots, priors)
         keys = torch.linspace(0, len(points) - 1, min(len(points), key_frames), device=points.device)
@@ -123,7 +124,7 @@ def _by_skin(
             return start
         both = with_skin(problem.frames(keys), skin, of_shared=True)
         of_keys = fitted_parameters(
-            both, of_keys, SKIN_STEPS, lambda done, k=k: progress(k * SKIN_STEPS + done), share=True
+            both, of_keys, KEY_STEPS, lambda done, k=k: progress(k * KEY_STEPS + done), share=True
         )
     now = replace(start, log_focal=of_keys.log_focal, shape=of_keys.shape)
     now = _head_kept_in_place(problem.head, start, now).with_frames(keys, of_keys)
@@ -131,7 +132,7 @@ def _by_skin(
     if skin.is_found.shape[1] == 0:
         return start
     return fitted_parameters(
-        with_skin(problem, skin), now, SKIN_STEPS, lambda done: progress(KEY_ROUNDS * SKIN_STEPS + done), share=False
+        with_skin(problem, skin), now, FRAME_STEPS, lambda done: progress(KEY_ROUNDS * KEY_STEPS + done), share=False
     )
 
 
