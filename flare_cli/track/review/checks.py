@@ -144,10 +144,10 @@ _RULES = (
     _Rule(
         name="tracking",
         measure=lambda recording: float(np.median(recording.error)),
-        good=0.02,  # the development recordings have 0.008 to 0.014
-        poor=0.04,
+        good=0.035,  # where skin is followed recordings have 0.015 and 0.017, traced people 0.025 to 0.034
+        poor=0.06,
         found="{:.1%} of the eye distance",
-        wanted="2 % or less",
+        wanted="3.5 % or less",
         advice="look at preview/overlay.mp4: hair, hands or strong side light over the face mislead the landmarks",
     ),
     _Rule(

@@ -131,7 +131,7 @@ def test_measures_are_ratios_of_the_face():
         (replace(good(), mouth=np.full(N, 0.02)), {"mouth": "poor"}),
         (replace(good(), eyes=np.full(N, 0.3)), {"blinks": "limited"}),
         (replace(good(), face_height=np.full(N, 90.0)), {"face size": "poor"}),
-        (replace(good(), error=np.full(N, 0.03)), {"tracking": "limited"}),
+        (replace(good(), error=np.full(N, 0.05)), {"tracking": "limited"}),
         (replace(good(), read=2 * N), {"usable": "poor"}),
         (with_pixels(teeth=0.0), {"teeth": "limited"}),
         (with_pixels(blur=0.03), {"sharpness": "poor"}),
