@@ -67,11 +67,12 @@ def face_chart(head: HeadModel) -> FaceChart:
     seen = choose_rasterizer(device=clip.device).rasterize(clip[None], head.faces[in_front], TEXELS, TEXELS)
 
     def region(landmarks: tuple[int, ...]) -> Bool[np.ndarray, "n n"]:
-        """Inside of the hull of some landmarks."""
+        """Inside of the hull of some landmarks, of those that the head has."""
         corners = unrolled(marks[list(landmarks)]).numpy()
         corners = (corners[np.isfinite(corners).all(1)] + 1) / 2 * TEXELS - 0.5
         inside = np.zeros((TEXELS, TEXELS), np.uint8)
-        cv2.fillConvexPoly(inside, cv2.convexHull(np.round(corners).astype(np.int32)), 1)
+        if len(corners):
+            cv2.fillConvexPoly(inside, cv2.convexHull(np.round(corners).astype(np.int32)), 1)
         return inside > 0
 
     is_skin = region(FACE_OVAL) & ~region(RIGHT_LIDS) & ~region(LEFT_LIDS) & ~region(LIPS)

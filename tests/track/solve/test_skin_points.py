@@ -160,3 +160,11 @@ def test_a_face_without_a_pattern_is_tracked_by_its_landmarks(film):
     alone = solve(film.head, exact, film.times, **given)
     followed = solve(film.head, exact, film.times, pictures=lambda: blank, **given)
     torch.testing.assert_close(followed.parameters.neck, alone.parameters.neck, rtol=0, atol=0)
+
+
+def test_a_head_without_landmarks_at_the_mouth_has_skin_there(open_head):
+    face = open_head.landmarks.face.clone()
+    face[list(LIPS)] = -1
+    without = face_chart(replace(open_head, landmarks=replace(open_head.landmarks, face=face)))
+    whole = set(face_chart(open_head).index.tolist())
+    assert whole < set(without.index.tolist())
