@@ -18,6 +18,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 LARGEST_EDGE = 16384  # pixels
 # Parts of a PNG of which libpng has nothing to say when they are whole.
 UNREMARKABLE = (b"IHDR", b"PLTE", b"tRNS", b"pHYs", b"tEXt", b"tIME", b"IDAT", b"IEND")
+# Linear light of each byte of sRGB (IEC 61966-2-1), 0..1, for those that work without torch.
+LINEAR_OF_BYTE = np.where(
+    np.arange(256) <= 0.04045 * 255, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
+)
 
 
 def read_rgb(path: Path) -> UInt8[np.ndarray, "H W 3"]:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from flare_cli.data.celebamask import Label
+from flare_cli.data.image import LINEAR_OF_BYTE
 from flare_cli.track.label.projected_head import REGION_NAMES, ProjectedFrame
 from flare_cli.track.label.segmentation import CHIN, FOREHEAD, SHOULDER_PERCENTILE, FrameView, largest
 
@@ -53,12 +54,7 @@ PERSON, NOBODY = 0.6, 0.1
 # How far outlines may be from where other frames have them, in pixels of the map: hair and turned heads.
 MAP_MARGIN = 2
 
-_STOPS = np.log2(
-    np.where(
-        np.arange(256) <= 0.04045 * 255, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
-    )
-    + STRAY
-).astype(np.float32)  # IEC 61966-2-1
+_STOPS = np.log2(LINEAR_OF_BYTE + STRAY).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

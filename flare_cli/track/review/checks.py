@@ -108,6 +108,10 @@ def _mean(name: str) -> Callable[[Recording], float]:
     return lambda recording: float(np.mean(_seen(recording, name)))
 
 
+def _median(name: str) -> Callable[[Recording], float]:
+    return lambda recording: float(np.median(_seen(recording, name)))
+
+
 def _seen(recording: Recording, name: str) -> Float[np.ndarray, "K"]:
     """A measure of pixels where there are any; NaN alone if there are nowhere."""
     values = recording.pixels[name]
@@ -234,7 +238,7 @@ _RULES = (
     ),
     _Rule(
         name="sharpness",
-        measure=lambda recording: float(np.median(_seen(recording, "blur"))),
+        measure=_median("blur"),
         good=0.01,  # 2 mm, as thick as the rim of a lid
         poor=0.02,
         found="edges blurred by {:.1%} of the face",
@@ -252,7 +256,7 @@ _RULES = (
     ),
     _Rule(
         name="brightness",
-        measure=lambda recording: float(np.median(_seen(recording, "luminance"))),
+        measure=_median("luminance"),
         good=0.04,  # skin is two to four stops darker than white: below that the camera's noise is what is seen
         poor=0.015,
         found="{:.0%} of white",
@@ -279,7 +283,7 @@ _RULES = (
     ),
     _Rule(
         name="light's colour",
-        measure=lambda recording: float(np.median(_seen(recording, "tint"))),
+        measure=_median("tint"),
         good=0.3,  # the development recordings have 0 and 0.2
         poor=0.8,
         found="{:.2f} stops from any skin in white light",
@@ -288,7 +292,7 @@ _RULES = (
     ),
     _Rule(
         name="mixed light",
-        measure=lambda recording: float(np.median(_seen(recording, "mixed"))),
+        measure=_median("mixed"),
         good=0.5,  # the development recordings have 0.02 to 0.3; daylight and a lamp from two sides make 1 or more
         poor=1.2,
         found="one side of the face is bluer by {:.2f} stops",

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from flare_cli.data.image import LINEAR_OF_BYTE
 from flare_cli.track.face.landmarks import FACE_OVAL
 
 # The inner rim of the lips in Face Mesh, all around.
@@ -34,9 +35,7 @@ NOSE_ROOT, CHIN, BETWEEN = 168, 152, 0.3
 SIDE_PIXELS = 30  # of those that have a say, for a side to have a colour
 # Where a mask is neither background nor person, in 0..255.
 UNSURE = (26, 229)
-_LINEAR = np.where(
-    np.arange(256) <= 0.04045 * 255, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
-).astype(np.float32)  # IEC 61966-2-1
+_LINEAR = LINEAR_OF_BYTE.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,19 +150,16 @@ def _places(chart: FaceChart, of_texels: Problem, now: TrackParameters) -> list[
 
 def _mean(frames: list[_Unrolled]) -> UInt8[np.ndarray, "n n"]:
     """The frames' mean contrast, then once more without what is far from it."""
-    total, weights = np.zeros((TEXELS, TEXELS), np.float32), np.full((TEXELS, TEXELS), 1e-3, np.float32)
-    for frame in frames:
-        total += (frame.contrast - np.float32(128)) * frame.is_visible
-        weights += frame.is_visible
-    first = total / weights
-    total[:], weights[:] = 0, 1e-3
-    for frame in frames:
-        contrast = frame.contrast - np.float32(128)
-        away = (contrast - first) / (HALF_WEIGHT_DIFFERENCE * BYTE_PER_DEVIATION)
-        weight = frame.is_visible / (1 + away**2)
-        total += contrast * weight
-        weights += weight
-    return _as_bytes(total / weights / BYTE_PER_DEVIATION)
+    mean = np.zeros((TEXELS, TEXELS), np.float32)
+    for half_weight in (np.inf, HALF_WEIGHT_DIFFERENCE * BYTE_PER_DEVIATION):
+        total, weights = np.zeros_like(mean), np.full_like(mean, 1e-3)
+        for frame in frames:
+            contrast = frame.contrast - np.float32(128)
+            weight = frame.is_visible / (1 + ((contrast - mean) / half_weight) ** 2)
+            total += contrast * weight
+            weights += weight
+        mean = total / weights
+    return _as_bytes(mean / BYTE_PER_DEVIATION)
 
 
 def _corners(mean: UInt8[np.ndarray, "n n"], shown: Bool[np.ndarray, "n n"]) -> Int[np.ndarray, "K 2"]:

@@ -122,7 +122,7 @@ def _by_skin(
         skin = follow_skin(chart, problem.frames(keys), of_keys, pictures_of_keys)
         if skin.is_found.shape[1] == 0:
             return start
-        both = with_skin(problem.frames(keys), skin, of_shared=True)
+        both = _with_skin(problem.frames(keys), skin, of_shared=True)
         of_keys = fitted_parameters(
             both, of_keys, KEY_STEPS, lambda done, k=k: progress(k * KEY_STEPS + done), share=True
         )
@@ -132,11 +132,11 @@ def _by_skin(
     if skin.is_found.shape[1] == 0:
         return start
     return fitted_parameters(
-        with_skin(problem, skin), now, FRAME_STEPS, lambda done: progress(KEY_ROUNDS * KEY_STEPS + done), share=False
+        _with_skin(problem, skin), now, FRAME_STEPS, lambda done: progress(KEY_ROUNDS * KEY_STEPS + done), share=False
     )
 
 
-def with_skin(problem: Problem, skin: SkinPoints, *, of_shared: bool = False) -> Problem:
+def _with_skin(problem: Problem, skin: SkinPoints, *, of_shared: bool = False) -> Problem:
     """The landmarks' problem with points of the skin among the landmarks, which then count for less.
 
     Errors of the skin's points average out over the frames: for what all frames share (`of_shared`) they don't count
