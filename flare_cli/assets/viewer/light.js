@@ -151,14 +151,7 @@ async function lightBy(file) {
   say("");
 }
 
-const stage = $("stage");
-stage.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("drop"); });
-stage.addEventListener("dragleave", () => stage.classList.remove("drop"));
-stage.addEventListener("drop", (event) => {
-  event.preventDefault();
-  stage.classList.remove("drop");
-  if (event.dataTransfer.files.length) lightBy(event.dataTransfer.files[0]);
-});
+dropping($("stage"), lightBy);
 
 // What vertices see of the light: a function c + d.b + d.M d of the direction d, held to 0..1. Its nine numbers are in
 // `settings.seen`, of the face at rest, and how they change to each of some shapes (name and weight). Between these they

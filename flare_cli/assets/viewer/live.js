@@ -206,16 +206,6 @@ async function lightBy(file) {
   }
 }
 
-function dropping(stage) {
-  stage.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("drop"); });
-  stage.addEventListener("dragleave", () => stage.classList.remove("drop"));
-  stage.addEventListener("drop", (event) => {
-    event.preventDefault();
-    stage.classList.remove("drop");
-    if (event.dataTransfer.files.length) lightBy(event.dataTransfer.files[0]);
-  });
-}
-
 // ---- textures that are painted elsewhere
 
 let stamp = null;
@@ -301,7 +291,7 @@ function controls() {
   }
   expressionSliders(units, (name, value) => { view.weights[units.indexOf(name)] = value; changed(); });
   dragging($("picture"));
-  dropping($("stage"));
+  dropping($("stage"), lightBy);
 }
 
 async function open() {

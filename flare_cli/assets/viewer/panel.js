@@ -20,6 +20,17 @@ function slider(parent, name, [least, most, step], value, changed) {
   sliders[name] = (value) => { input.value = value; show(); };
 }
 
+// What to do with a file that is dropped onto the stage.
+function dropping(stage, use) {
+  stage.addEventListener("dragover", (event) => { event.preventDefault(); stage.classList.add("drop"); });
+  stage.addEventListener("dragleave", () => stage.classList.remove("drop"));
+  stage.addEventListener("drop", (event) => {
+    event.preventDefault();
+    stage.classList.remove("drop");
+    if (event.dataTransfer.files.length) use(event.dataTransfer.files[0]);
+  });
+}
+
 // ARKit's units
 const GROUPS = {
   Brows: /^brow/, Eyes: /^eye/, Jaw: /^jaw/, Mouth: /^mouth/, "Cheeks, nose": /^(cheek|nose)/, Tongue: /^tongue/,
