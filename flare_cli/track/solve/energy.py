@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -52,6 +53,10 @@ class Priors:
     skin_noise: float = 0.004
     skin_points: float = 100.0
     beside_skin: float = 0.3
+    # How far (metres) a point of the skin is from where the head model's surface has it: no face is the model's, and a
+    # point is taken for another place of it. 1, 2 and 4 mm can't be told apart (docs/experiments.md, "Skin where it
+    # is").
+    place: float = 0.002
     # Named units, and how far they may be below 0 or above 1.
     expression: float = 0.35
     expression_bound: float = 0.03
@@ -82,7 +87,10 @@ class Priors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackParameters:
-    """Everything that is solved for. `eyes` holds pitch and yaw of the left and the right eye."""
+    """Everything that is solved for. `eyes` holds pitch and yaw of the left and the right eye.
+
+    `places` is how far the points `Problem.free` lie from where the head model has them (metres, at rest).
+    """
 
     log_focal: Float[Tensor, ""]
     shape: Float[Tensor, "S"]
@@ -92,6 +100,7 @@ class TrackParameters:
     jaw: Float[Tensor, "N 3"]
     eyes: Float[Tensor, "N 2 2"]
     translation: Float[Tensor, "N 3"]
+    places: Float[Tensor, "F 3"] = field(default_factory=partial(torch.zeros, 0, 3))
 
     def pose(self) -> Float[Tensor, "N 5 3"]:
         """The joints' axis-angles in the head model's order."""
@@ -154,6 +163,8 @@ class Problem:
 
     `neighbours` tells where frames n, n + 1 and n + 2 follow each other in time; `shots` which shot of the film each
     frame is of, None: all of one. `confidence` is how much each landmark counts in each frame, None: all alike.
+    `outlier` is from which distance on each landmark counts as wrong, None: `Priors.outlier`. `free` are the landmarks
+    whose places on the head are solved for, too.
     """
 
     head: HeadModel
@@ -167,6 +178,17 @@ class Problem:
     fps: float
     shots: Int[Tensor, "N"] | None = None
     confidence: Float[Tensor, "N L"] | None = None
+    outlier: Float[Tensor, "L"] | None = None
+    free: Int[Tensor, "F"] = field(default_factory=partial(torch.zeros, 0, dtype=torch.long))
+
+    @property
+    def cap(self) -> Float[Tensor, "L"] | float:
+        """Squared distance, in parts of the inter-ocular one, at which the robust function reaches half its height."""
+        return (self.priors.outlier if self.outlier is None else self.outlier) ** 2
+
+    def placed(self, places: Float[Tensor, "F 3"]) -> HeadModel:
+        """The head whose landmarks `free` are moved at rest."""
+        return replace(self.head, template=self.head.template.index_add(0, self.free, places))
 
     def frames(self, index: Tensor) -> Problem:
         """Some frames on their own, without ties between them."""
@@ -183,7 +205,11 @@ class Problem:
 def projected_landmarks(problem: Problem, now: TrackParameters) -> Float[Tensor, "N L 2"]:
     """The used landmarks in pixels, as the parameters place them."""
     world = pose_vertices(
-        problem.head, shape=now.shape, expression=now.expression, pose=now.pose(), translation=now.translation
+        problem.placed(now.places),
+        shape=now.shape,
+        expression=now.expression,
+        pose=now.pose(),
+        translation=now.translation,
     )
     return problem.camera_model.camera(now.log_focal).project(world)
 
@@ -192,8 +218,7 @@ def data_energy(problem: Problem, now: TrackParameters, visible: Float[Tensor, "
     """The data energy of each frame: landmark distances over their noise, by the Geman-McClure function."""
     away = (projected_landmarks(problem, now) - problem.observed) / problem.eye_distance[:, None, None]
     squared = away.square().sum(-1)
-    cap = problem.priors.outlier**2
-    robust = cap * squared / (cap + squared) / problem.priors.noise**2
+    robust = problem.cap * squared / (problem.cap + squared) / problem.priors.noise**2
     return 0.5 * problem.priors.points * (robust * visible * problem.weights).mean(1)
 
 

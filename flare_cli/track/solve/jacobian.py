@@ -19,11 +19,15 @@ from flare_cli.track.solve.energy import Problem, TrackParameters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jacobian:
-    """Pixels per unit of each parameter, in float64: `expression`, then all else of `PER_FRAME`; and `SHARED`."""
+    """Pixels per unit of each parameter, in float64: `expression`, then all else of `PER_FRAME`; and `SHARED`.
+
+    `place` is by each landmark's own place at rest.
+    """
 
     expression: Float[Tensor, "N 2 L E"]
     pose: Float[Tensor, "N 2 L _"]
     shared: Float[Tensor, "N 2 L G"]
+    place: Float[Tensor, "N 2 L 3"]
 
 
 def landmark_jacobian(head: HeadModel, posed: PosedLandmarks, scale: Float[Tensor, "N L"], *, share: bool) -> Jacobian:
@@ -39,7 +43,8 @@ def landmark_jacobian(head: HeadModel, posed: PosedLandmarks, scale: Float[Tenso
         shape = _moved(seen_at_rest, head.shape_dirs)
         _add_by_centres(shape, posed, to_pixels, head.joint_shape_dirs)
         shared = torch.cat([(posed.along_focal * scale[:, None])[..., None], shape], 3)
-    return Jacobian(expression=expression, pose=torch.cat(pose, 2).double().mT, shared=shared)
+    place = seen_at_rest.unflatten(1, (-1, 2)).permute(1, 2, 0, 3)
+    return Jacobian(expression=expression, pose=torch.cat(pose, 2).double().mT, shared=shared, place=place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,7 @@ class PosedLandmarks:
 
 def posed_landmarks(problem: Problem, now: TrackParameters) -> PosedLandmarks:
     """The same as `projected_landmarks`, with what `landmark_jacobian` needs."""
-    head, pose = problem.head, now.pose()
+    head, pose = problem.placed(now.places), now.pose()
     rest = rest_vertices(head, now.shape, now.expression, pose)
     joints = shaped_joints(head, now.shape, now.expression)
     transforms = joint_transforms(joints, pose, head.parents)[:, :, :3]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from flare_cli.parallel.threads import in_parallel
 from flare_cli.track.solve.energy import PER_FRAME, SHARED, Problem, TrackParameters, data_energy, visibility
-from flare_cli.track.solve.jacobian import landmark_jacobian, posed_landmarks
+from flare_cli.track.solve.jacobian import Jacobian, landmark_jacobian, posed_landmarks
 from flare_cli.track.solve.normal_equations import step_with_neighbours, step_with_shared
 from flare_cli.track.solve.prior_energy import (
     PriorTerm,
@@ -40,7 +40,8 @@ def fitted_parameters(
 ) -> TrackParameters:
     """The parameters of least energy near `start`, by Levenberg-Marquardt.
 
-    With `share` focal length and shape are solved for as well, and then without ties between frames.
+    With `share` focal length, shape and the places of `Problem.free` are solved for as well, and then without ties
+    between frames.
     """
     now, damping = start, FIRST_DAMPING
     visible = visibility(problem, now)
@@ -86,6 +87,8 @@ def _parts(N: int, device: torch.device) -> list[Tensor]:
 class NormalSystem:
     """The normal matrix's parts and the gradient, in float64; those of `SHARED` are empty if it isn't solved for.
 
+    What is shared also has the places, after `SHARED`.
+
     `prior_diagonal` is the part of the diagonal that comes from the priors alone.
     """
 
@@ -114,7 +117,7 @@ def normal_system(
         some = problem.frames(part)
         posed = posed_landmarks(some, now.frames(part))
         away = (posed.pixels - some.observed.mT) / some.eye_distance[:, None, None]
-        held = p.outlier**2 / (p.outlier**2 + away.square().sum(1)) / p.noise
+        held = some.cap / (some.cap + away.square().sum(1)) / p.noise
         root = held * (visible[part] * problem.weights * (p.points / (away.shape[2] * N))).sqrt()
         moved = landmark_jacobian(some.head, posed, root / some.eye_distance[:, None], share=share)
         left = (root[:, None] * away)[:, :, None].double()
@@ -122,7 +125,8 @@ def normal_system(
         # One column of `left` lies between what is each frame's and what is shared.
         D = moved.expression.shape[3] + moved.pose.shape[3]
         of_frame, of_shared = products[:, :D], products[:, D + 1 :]
-        return [of_frame[..., :D], of_frame[..., D + 1 :], of_shared[..., D + 1 :], of_frame[..., D], of_shared[..., D]]
+        parts = [of_frame[..., :D], of_frame[..., D + 1 :], of_shared[..., D + 1 :], of_frame[..., D], of_shared[..., D]]
+        return _with_places(parts, moved, left, problem.free) if len(problem.free) and share else parts
 
     sums = zip(*in_parallel(of_part, _parts(N, visible.device)), strict=True)
     blocks, cross, shared, by_frame, by_shared = (torch.cat(parts) for parts in sums)
@@ -132,8 +136,11 @@ def normal_system(
     blocks[:, eye_columns, eye_columns] += eyes.curvature().to(blocks) / N
     prior = _prior_gradient(problem, now)
     if share:
-        shared = shared + _diagonal(shared_priors(problem, now), now.columns(SHARED)).diag()
-        shared_gradient = shared_gradient + torch.cat([prior[name].reshape(-1) for name in SHARED])
+        of_places = torch.full_like(now.places.flatten(), p.place**-2).double()
+        diagonal = _diagonal(shared_priors(problem, now), now.columns(SHARED))
+        shared = shared + torch.cat([diagonal, of_places]).diag()
+        gradients = [*(prior[name].reshape(-1) for name in SHARED), of_places * now.places.flatten()]
+        shared_gradient = shared_gradient + torch.cat(gradients)
     smooth = temporal_smoothness_bands(problem, now)
     return NormalSystem(
         blocks=blocks,
@@ -158,6 +165,34 @@ def _products(parts: list[Float[Tensor, "N 2 L _"]]) -> Float[Tensor, "N T T"]:
             tiles[i][j].copy_(product)
             tiles[j][i].copy_(product.mT)
     return whole
+
+
+def _with_places(
+    parts: list[Tensor], moved: Jacobian, left: Float[Tensor, "N 2 1 L"], free: Int[Tensor, "F"]
+) -> list[Tensor]:
+    """The products of `normal_system` with places among what is shared. A place moves its own landmark alone, so that
+    the products of two are 0."""
+    blocks, cross, shared, by_frame, by_shared = parts
+    place = moved.place[:, :, free]
+    of_frame = torch.cat([moved.expression, moved.pose], 3)[:, :, free]
+
+    def by_place(columns: Float[Tensor, "N 2 F W"]) -> Float[Tensor, "N W _"]:
+        """Products of some columns with those of the places, 3 a landmark."""
+        return torch.einsum("nrfw,nrfc->nwfc", columns, place).flatten(2)
+
+    own = torch.einsum("nrfw,nrfc->nfwc", place, place)
+    # The matrix of one frame's places would be large, and only its sum is wanted.
+    places = torch.block_diag(*own.sum(0))
+    with_shared = by_place(moved.shared[:, :, free]).sum(0)
+    whole = torch.cat([torch.cat([shared.sum(0), with_shared], 1), torch.cat([with_shared.mT, places], 1)])
+    by_places = by_place(left[:, :, 0, free, None])[:, 0]
+    return [
+        blocks,
+        torch.cat([cross, by_place(of_frame)], 2),
+        whole[None],
+        by_frame,
+        torch.cat([by_shared, by_places], 1),
+    ]
 
 
 def _prior_gradient(problem: Problem, now: TrackParameters) -> dict[str, Tensor]:
@@ -196,4 +231,7 @@ def _stepped(now: TrackParameters, step: dict[str, Tensor]) -> TrackParameters:
             for name, column in now.columns(names).items():
                 value = getattr(now, name)
                 moved[name] = value + part[..., column].reshape(value.shape).to(value)
+    if "shared" in step:
+        of_places = step["shared"][-now.places.numel() :] if now.places.numel() else step["shared"][:0]
+        moved["places"] = now.places + of_places.view_as(now.places).to(now.places)
     return replace(now, **moved)

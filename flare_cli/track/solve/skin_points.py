@@ -54,6 +54,10 @@ class SkinPoints:
     observed: Float[Tensor, "N K 2"]
     is_found: Bool[Tensor, "N K"]
 
+    def frames(self, index: Int[Tensor, "n"]) -> SkinPoints:
+        """The same points in some of the frames."""
+        return replace(self, observed=self.observed[index], is_found=self.is_found[index])
+
 
 def follow_skin(
     chart: FaceChart,

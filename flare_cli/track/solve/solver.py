@@ -36,10 +36,12 @@ FIRM_SPREAD = 0.0025
 # Frames n to n + 2 follow each other if they take no more than this many frame times, 2 where none is missing: there is
 # room for uneven time stamps and one missing frame.
 MOST_FRAME_TIMES = 3.5
-# How often points of the skin are looked for in the key frames, each time from a better track; rounds of the solve
-# after each, and of the one of all frames. More cost more than they bring (docs/experiments.md, "Skin that is
-# followed").
-KEY_ROUNDS, KEY_STEPS, FRAME_STEPS = 2, 6, 3
+# Points of the skin are looked for again and again, each time from a better track: first in the key frames, then in all.
+# For each time, the distance (in parts of the inter-ocular one) from which on a point counts as wrong, which is wide
+# while the track is far off. Then steps of the solve of key frames and of all frames (docs/experiments.md, "Skin where
+# it is").
+KEY_ROUNDS, FRAME_ROUNDS = (0.04, 0.04, 0.015), (0.04, 0.015)
+KEY_STEPS, FRAME_STEPS = 6, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ def solve(
     if shots is None:
         shots = torch.zeros(len(points), dtype=torch.long, device=points.device)
     priors, used = priors or Priors(), head.landmarks.face >= 0
-    steps = 2 * rounds + (0 if pictures is None else KEY_ROUNDS * KEY_STEPS + FRAME_STEPS)
+    steps = 2 * rounds + (0 if pictures is None else len(KEY_ROUNDS) + 2 * len(FRAME_ROUNDS))
     with one_thread_each():
         problem, now = _rigid_start(head, points, times, fps, size, principal, shots, priors)
         keys = torch.linspace(0, len(points) - 1, min(len(points), key_frames), device=points.device)
@@ -116,37 +118,48 @@ def _by_skin(
 ) -> TrackParameters:
     """`start` after points of the skin: first shape, focal length and the key frames, whose mean then shows what to
     look for in all frames. Landmarks alone where there is nothing on the skin."""
-    chart, of_keys = face_chart(head), start.frames(keys)
-    pictures_of_keys = [pictures[key] for key in keys.tolist()]
-    for k in range(KEY_ROUNDS):
-        skin = follow_skin(chart, problem.frames(keys), of_keys, pictures_of_keys)
+    chart, now = face_chart(head), start
+    key_problem, key_pictures = problem.frames(keys), [pictures[key] for key in keys.tolist()]
+
+    def solved_together(
+        now: TrackParameters, skin: SkinPoints, outlier: float
+    ) -> tuple[TrackParameters, Float[Tensor, "F 3"]]:
+        """`now` with all that is shared, and the key frames, solved by their points; and the points' places."""
+        both = _with_skin(key_problem, skin, outlier, of_shared=True)
+        of_keys = replace(now.frames(keys), places=now.shape.new_zeros(len(both.free), 3))
+        of_keys = fitted_parameters(both, of_keys, KEY_STEPS, lambda done: None, share=True)
+        places, of_keys = of_keys.places, replace(of_keys, places=now.places)
+        shared = replace(now, log_focal=of_keys.log_focal, shape=of_keys.shape)
+        return _head_kept_in_place(problem.head, now, shared).with_frames(keys, of_keys), places
+
+    for k, outlier in enumerate(KEY_ROUNDS):
+        skin = follow_skin(chart, key_problem, now.frames(keys), key_pictures)
         if skin.is_found.shape[1] == 0:
             return start
-        both = _with_skin(problem.frames(keys), skin, of_shared=True)
-        of_keys = fitted_parameters(
-            both, of_keys, KEY_STEPS, lambda done, k=k: progress(k * KEY_STEPS + done), share=True
-        )
-    now = replace(start, log_focal=of_keys.log_focal, shape=of_keys.shape)
-    now = _head_kept_in_place(problem.head, start, now).with_frames(keys, of_keys)
-    skin = follow_skin(chart, problem, now, pictures, of_mean=keys)
-    if skin.is_found.shape[1] == 0:
-        return start
-    return fitted_parameters(
-        _with_skin(problem, skin), now, FRAME_STEPS, lambda done: progress(KEY_ROUNDS * KEY_STEPS + done), share=False
-    )
+        now, _ = solved_together(now, skin, outlier)
+        progress(k + 1)
+    for k, outlier in enumerate(FRAME_ROUNDS):
+        skin = follow_skin(chart, problem, now, pictures, of_mean=keys)
+        progress(len(KEY_ROUNDS) + 2 * k + 1)
+        now, places = solved_together(now, skin.frames(keys), outlier)
+        both = _with_skin(problem, skin, outlier)
+        both = replace(both, head=both.placed(places), free=both.free[:0])
+        now = fitted_parameters(both, now, FRAME_STEPS, lambda done: None, share=False)
+        progress(len(KEY_ROUNDS) + 2 * k + 2)
+    return now
 
 
-def _with_skin(problem: Problem, skin: SkinPoints, *, of_shared: bool = False) -> Problem:
+def _with_skin(problem: Problem, skin: SkinPoints, outlier: float, *, of_shared: bool = False) -> Problem:
     """The landmarks' problem with points of the skin among the landmarks, which then count for less.
 
     Errors of the skin's points average out over the frames: for what all frames share (`of_shared`) they don't count
-    for less, as landmarks do.
+    for less, as landmarks do. From the distance `outlier` on they count as wrong.
     """
     p, L, K = problem.priors, len(problem.weights), skin.is_found.shape[1]
     landmarks = p.beside_skin * (p.shared_points / p.points if of_shared else 1.0)
     # `data_energy` takes the mean over all points, with the landmarks' noise and number.
     of_skin = (p.skin_points / p.points) * (p.noise / p.skin_noise) ** 2
-    weights = [problem.weights * landmarks / L, problem.weights.new_full((K,), of_skin / K)]
+    weights = [problem.weights * landmarks / L, problem.weights.new_full((K,), of_skin / max(K, 1))]
     found = skin.is_found.to(problem.weights)
     return replace(
         problem,
@@ -155,6 +168,8 @@ def _with_skin(problem: Problem, skin: SkinPoints, *, of_shared: bool = False) -
         weights=(L + K) * torch.cat(weights),
         observed=torch.cat([problem.observed, skin.observed], 1),
         confidence=torch.cat([torch.ones_like(problem.observed[..., 0]), found], 1),
+        outlier=torch.cat([torch.full_like(problem.weights, p.outlier), found.new_full((K,), outlier)]),
+        free=torch.arange(L, L + K, device=found.device),
     )
 
 
