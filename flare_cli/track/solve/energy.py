@@ -55,8 +55,12 @@ class Priors:
     beside_skin: float = 0.3
     # How far (metres) a point of the skin is from where the head model's surface has it: no face is the model's, and a
     # point is taken for another place of it. 1, 2 and 4 mm can't be told apart (docs/experiments.md, "Skin where it
-    # is").
-    place: float = 0.002
+    # is, and the torso").
+    skin_place: float = 0.002
+    # The same of the torso, which is of cloth, and how many of the skin's points a frame's are worth. Where cloth has no
+    # pattern what is found slides, so they may not count for much (there, too).
+    torso_place: float = 0.01
+    torso_points: float = 8.0
     # Named units, and how far they may be below 0 or above 1.
     expression: float = 0.35
     expression_bound: float = 0.03
@@ -164,7 +168,7 @@ class Problem:
     `neighbours` tells where frames n, n + 1 and n + 2 follow each other in time; `shots` which shot of the film each
     frame is of, None: all of one. `confidence` is how much each landmark counts in each frame, None: all alike.
     `outlier` is from which distance on each landmark counts as wrong, None: `Priors.outlier`. `free` are the landmarks
-    whose places on the head are solved for, too.
+    whose places on the head are solved for, too, and `place` how far (metres) they may be from the model's.
     """
 
     head: HeadModel
@@ -180,6 +184,7 @@ class Problem:
     confidence: Float[Tensor, "N L"] | None = None
     outlier: Float[Tensor, "L"] | None = None
     free: Int[Tensor, "F"] = field(default_factory=partial(torch.zeros, 0, dtype=torch.long))
+    place: Float[Tensor, "F"] = field(default_factory=partial(torch.zeros, 0))
 
     @property
     def cap(self) -> Float[Tensor, "L"] | float:

@@ -125,7 +125,13 @@ def normal_system(
         # One column of `left` lies between what is each frame's and what is shared.
         D = moved.expression.shape[3] + moved.pose.shape[3]
         of_frame, of_shared = products[:, :D], products[:, D + 1 :]
-        parts = [of_frame[..., :D], of_frame[..., D + 1 :], of_shared[..., D + 1 :], of_frame[..., D], of_shared[..., D]]
+        parts = [
+            of_frame[..., :D],
+            of_frame[..., D + 1 :],
+            of_shared[..., D + 1 :],
+            of_frame[..., D],
+            of_shared[..., D],
+        ]
         return _with_places(parts, moved, left, problem.free) if len(problem.free) and share else parts
 
     sums = zip(*in_parallel(of_part, _parts(N, visible.device)), strict=True)
@@ -136,7 +142,7 @@ def normal_system(
     blocks[:, eye_columns, eye_columns] += eyes.curvature().to(blocks) / N
     prior = _prior_gradient(problem, now)
     if share:
-        of_places = torch.full_like(now.places.flatten(), p.place**-2).double()
+        of_places = (problem.place.double() ** -2).repeat_interleave(3)
         diagonal = _diagonal(shared_priors(problem, now), now.columns(SHARED))
         shared = shared + torch.cat([diagonal, of_places]).diag()
         gradients = [*(prior[name].reshape(-1) for name in SHARED), of_places * now.places.flatten()]

@@ -127,7 +127,7 @@ def prior_energy(problem: Problem, now: TrackParameters) -> Float[Tensor, ""]:
     """The prior energy, per frame: how unlikely the parameters are in themselves."""
     once = [term.energy() for term in shared_priors(problem, now)]
     per_frame = [term.energy() for term in [*frame_priors(problem, now), eyes_apart(problem, now)]]
-    places = half_square(now.places, problem.priors.place).sum()
+    places = half_square(now.places, problem.place[: len(now.places), None]).sum()
     return reduce(add, once) + reduce(add, per_frame).mean() + places + temporal_smoothness_energy(problem, now)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -24,12 +25,12 @@ from flare_cli.head.skinning import joined_points, pose_vertices
 from flare_cli.parallel.library_threads import one_thread_each
 from flare_cli.render.camera import OPENCV_FROM_OPENGL, OPENGL_FROM_OPENCV, Cameras
 from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from flare_cli.track.solve.chart import face_chart, torso_chart
 from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters, landmark_error
-from flare_cli.track.solve.face_chart import face_chart
 from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.solve.levenberg_marquardt import fitted_parameters
 from flare_cli.track.solve.lids import with_closed_lids
-from flare_cli.track.solve.skin_points import SkinPoints, follow_skin
+from flare_cli.track.solve.surface_points import SurfacePoints, follow_surface
 
 # Landmarks that slide less than this (metres) over the skin are firm enough for PnP. Chosen by eye.
 FIRM_SPREAD = 0.0025
@@ -38,8 +39,8 @@ FIRM_SPREAD = 0.0025
 MOST_FRAME_TIMES = 3.5
 # Points of the skin are looked for again and again, each time from a better track: first in the key frames, then in all.
 # For each time, the distance (in parts of the inter-ocular one) from which on a point counts as wrong, which is wide
-# while the track is far off. Then steps of the solve of key frames and of all frames (docs/experiments.md, "Skin where
-# it is").
+# while the track is far off; twice as far on the torso. Then steps of the solve of key frames and of all frames
+# (docs/experiments.md, "Skin where it is, and the torso").
 KEY_ROUNDS, FRAME_ROUNDS = (0.04, 0.04, 0.015), (0.04, 0.015)
 KEY_STEPS, FRAME_STEPS = 6, 3
 
@@ -89,7 +90,7 @@ def solve(
         now = _with_neighbours_of(keys, of_keys, problem, now)
         now = fitted_parameters(problem, now, rounds, lambda done: progress(rounds + done, steps), share=False)
         if pictures is not None:
-            now = _by_skin(head, problem, now, keys, pictures(), lambda done: progress(2 * rounds + done, steps))
+            now = _by_surface(head, problem, now, keys, pictures(), lambda done: progress(2 * rounds + done, steps))
         now = with_closed_lids(problem, now, points, used)
     camera = problem.camera_model.camera(now.log_focal)
     return Solution(parameters=now, camera=camera, error=landmark_error(problem, now))
@@ -108,7 +109,7 @@ def _with_neighbours_of(
     return _head_kept_in_place(problem.head, start, everything)
 
 
-def _by_skin(
+def _by_surface(
     head: HeadModel,
     problem: Problem,
     start: TrackParameters,
@@ -116,16 +117,16 @@ def _by_skin(
     pictures: Sequence[UInt8[np.ndarray, "S S"]],
     progress: Callable[[int], None],
 ) -> TrackParameters:
-    """`start` after points of the skin: first shape, focal length and the key frames, whose mean then shows what to
-    look for in all frames. Landmarks alone where there is nothing on the skin."""
-    chart, now = face_chart(head), start
-    key_problem, key_pictures = problem.frames(keys), [pictures[key] for key in keys.tolist()]
+    """`start` after points of skin and torso: first shape, focal length and the key frames, whose mean then shows what
+    to look for in all frames. Landmarks alone where there is nothing on the skin."""
+    charts = [chart for chart in (face_chart(head), torso_chart(head)) if chart is not None]
+    key_problem, key_pictures, now = problem.frames(keys), [pictures[key] for key in keys.tolist()], start
 
     def solved_together(
-        now: TrackParameters, skin: SkinPoints, outlier: float
+        now: TrackParameters, points: list[SurfacePoints], outlier: float
     ) -> tuple[TrackParameters, Float[Tensor, "F 3"]]:
         """`now` with all that is shared, and the key frames, solved by their points; and the points' places."""
-        both = _with_skin(key_problem, skin, outlier, of_shared=True)
+        both = _with_surface(key_problem, points, outlier, of_shared=True)
         of_keys = replace(now.frames(keys), places=now.shape.new_zeros(len(both.free), 3))
         of_keys = fitted_parameters(both, of_keys, KEY_STEPS, lambda done: None, share=True)
         places, of_keys = of_keys.places, replace(of_keys, places=now.places)
@@ -133,43 +134,54 @@ def _by_skin(
         return _head_kept_in_place(problem.head, now, shared).with_frames(keys, of_keys), places
 
     for k, outlier in enumerate(KEY_ROUNDS):
-        skin = follow_skin(chart, key_problem, now.frames(keys), key_pictures)
-        if skin.is_found.shape[1] == 0:
+        points = [follow_surface(chart, key_problem, now.frames(keys), key_pictures) for chart in charts]
+        if points[0].is_found.shape[1] == 0:
             return start
-        now, _ = solved_together(now, skin, outlier)
+        now, _ = solved_together(now, points, outlier)
         progress(k + 1)
     for k, outlier in enumerate(FRAME_ROUNDS):
-        skin = follow_skin(chart, problem, now, pictures, of_mean=keys)
+        points = [follow_surface(chart, problem, now, pictures, of_mean=keys) for chart in charts]
         progress(len(KEY_ROUNDS) + 2 * k + 1)
-        now, places = solved_together(now, skin.frames(keys), outlier)
-        both = _with_skin(problem, skin, outlier)
-        both = replace(both, head=both.placed(places), free=both.free[:0])
+        now, places = solved_together(now, [some.frames(keys) for some in points], outlier)
+        both = _with_surface(problem, points, outlier)
+        both = replace(both, head=both.placed(places), free=both.free[:0], place=both.place[:0])
         now = fitted_parameters(both, now, FRAME_STEPS, lambda done: None, share=False)
         progress(len(KEY_ROUNDS) + 2 * k + 2)
     return now
 
 
-def _with_skin(problem: Problem, skin: SkinPoints, outlier: float, *, of_shared: bool = False) -> Problem:
-    """The landmarks' problem with points of the skin among the landmarks, which then count for less.
+def _with_surface(
+    problem: Problem, points: Sequence[SurfacePoints], outlier: float, *, of_shared: bool = False
+) -> Problem:
+    """The landmarks' problem with points of the skin, and maybe of the torso, among the landmarks, which then count for
+    less.
 
-    Errors of the skin's points average out over the frames: for what all frames share (`of_shared`) they don't count
-    for less, as landmarks do. From the distance `outlier` on they count as wrong.
+    Errors of followed points average out over the frames: for what all frames share (`of_shared`) they don't count for
+    less, as landmarks do. From the distance `outlier` on those of the skin count as wrong.
     """
-    p, L, K = problem.priors, len(problem.weights), skin.is_found.shape[1]
-    landmarks = p.beside_skin * (p.shared_points / p.points if of_shared else 1.0)
+    p, L = problem.priors, len(problem.weights)
     # `data_energy` takes the mean over all points, with the landmarks' noise and number.
-    of_skin = (p.skin_points / p.points) * (p.noise / p.skin_noise) ** 2
-    weights = [problem.weights * landmarks / L, problem.weights.new_full((K,), of_skin / max(K, 1))]
-    found = skin.is_found.to(problem.weights)
+    each = (p.noise / p.skin_noise) ** 2 / p.points
+    beliefs = ((p.skin_points, p.skin_place, outlier), (p.torso_points, p.torso_place, 2 * outlier))
+    weights = [problem.weights * (p.beside_skin * (p.shared_points / p.points if of_shared else 1.0) / L)]
+    outliers, places = [torch.full_like(problem.weights, p.outlier)], []
+    for some, (worth, place, far) in zip(points, beliefs, strict=False):  # there may be no torso
+        K = some.is_found.shape[1]
+        weights.append(problem.weights.new_full((K,), each * worth / max(K, 1)))
+        outliers.append(problem.weights.new_full((K,), far))
+        places.append(problem.weights.new_full((K,), place))
+    joined = torch.cat(weights)
+    found = [some.is_found.to(problem.weights) for some in points]
     return replace(
         problem,
-        head=joined_points(problem.head, skin.head),
-        normals=torch.cat([problem.normals, skin.normals]),
-        weights=(L + K) * torch.cat(weights),
-        observed=torch.cat([problem.observed, skin.observed], 1),
-        confidence=torch.cat([torch.ones_like(problem.observed[..., 0]), found], 1),
-        outlier=torch.cat([torch.full_like(problem.weights, p.outlier), found.new_full((K,), outlier)]),
-        free=torch.arange(L, L + K, device=found.device),
+        head=reduce(joined_points, [some.head for some in points], problem.head),
+        normals=torch.cat([problem.normals, *(some.normals for some in points)]),
+        weights=len(joined) * joined,
+        observed=torch.cat([problem.observed, *(some.observed for some in points)], 1),
+        confidence=torch.cat([torch.ones_like(problem.observed[..., 0]), *found], 1),
+        outlier=torch.cat(outliers),
+        free=torch.arange(L, len(joined), device=joined.device),
+        place=torch.cat(places),
     )
 
 

@@ -11,10 +11,10 @@ from flare_cli.head.skinning import landmark_points, pose_vertices
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import Cameras
 from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_LIDS, LIPS, RIGHT_LIDS
+from flare_cli.track.solve.chart import TEXELS, face_chart
 from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters, projected_landmarks
-from flare_cli.track.solve.face_chart import TEXELS, face_chart
-from flare_cli.track.solve.skin_points import follow_skin
 from flare_cli.track.solve.solver import solve
+from flare_cli.track.solve.surface_points import follow_surface
 
 N, SIZE, FPS = 12, 192, 30.0
 CAMERA = CameraModel(size=SIZE, principal=(96.0, 96.0), focal=400.0, depth=0.7)
@@ -115,7 +115,7 @@ def test_points_are_found_where_they_are_from_a_track_that_is_off(film):
         translation=film.true.translation + 0.001,
     )
     chart = face_chart(film.head)
-    skin = follow_skin(chart, film.problem(film.head), off, film.pictures)
+    skin = follow_surface(chart, film.problem(film.head), off, film.pictures)
     true = film.places(skin.head)
     before = (film.places(skin.head, off) - true).norm(dim=-1)[skin.is_found]
     # The mean is of pictures that are off: what all share can't be seen, so the mean of each point's error goes.

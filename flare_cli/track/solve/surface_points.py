@@ -22,8 +22,8 @@ from torch import Tensor
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import some_points
 from flare_cli.parallel.threads import in_parallel
+from flare_cli.track.solve.chart import TEXELS, Chart
 from flare_cli.track.solve.energy import Problem, TrackParameters, projected_landmarks, visibility
-from flare_cli.track.solve.face_chart import TEXELS, FaceChart
 
 # Frames that a thread unrolls at once: the head's directions are laid out once for all of them.
 CHUNK = 16
@@ -46,7 +46,7 @@ MOST_ASIDE = TEXELS / 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SkinPoints:
+class SurfacePoints:
     """K points of the skin as a head's vertices, where each was found (pixels), and whether it was."""
 
     head: HeadModel
@@ -54,19 +54,19 @@ class SkinPoints:
     observed: Float[Tensor, "N K 2"]
     is_found: Bool[Tensor, "N K"]
 
-    def frames(self, index: Int[Tensor, "n"]) -> SkinPoints:
+    def frames(self, index: Int[Tensor, "n"]) -> SurfacePoints:
         """The same points in some of the frames."""
         return replace(self, observed=self.observed[index], is_found=self.is_found[index])
 
 
-def follow_skin(
-    chart: FaceChart,
+def follow_surface(
+    chart: Chart,
     problem: Problem,
     now: TrackParameters,
     pictures: Sequence[UInt8[np.ndarray, "S S"]],
     *,
     of_mean: Int[Tensor, "K"] | None = None,
-) -> SkinPoints:
+) -> SurfacePoints:
     """Find points of the skin in all frames' grey `pictures`, which may be of another size, from the track `now`.
 
     The mean, of which the points are corners, is that of the frames `of_mean`; None: of all.
@@ -81,7 +81,7 @@ def follow_skin(
     find = partial(_found, chart, of_texels, now, mean, points, unrolled)
     found = list(chain.from_iterable(in_parallel(find, chunks)))
     chosen = torch.from_numpy(np.searchsorted(chart.index, points[:, 1] * TEXELS + points[:, 0]))
-    return SkinPoints(
+    return SurfacePoints(
         head=some_points(chart.head, chosen),
         normals=chart.normals[chosen],
         observed=torch.from_numpy(np.stack([places for places, _ in found])).to(problem.observed),
@@ -89,7 +89,7 @@ def follow_skin(
     )
 
 
-def _surface(chart: FaceChart, problem: Problem) -> Problem:
+def _surface(chart: Chart, problem: Problem) -> Problem:
     """A problem whose landmarks are the texels, not observed anywhere: what asks for places and visibility needs it."""
     N, T = len(problem.observed), len(chart.index)
     return replace(
@@ -111,7 +111,7 @@ class _Unrolled:
 
 
 def _unrolled(
-    chart: FaceChart,
+    chart: Chart,
     of_texels: Problem,
     now: TrackParameters,
     pictures: Sequence[UInt8[np.ndarray, "S S"]],
@@ -147,7 +147,7 @@ def _as_bytes(contrast: Float[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
     return np.clip(contrast * BYTE_PER_DEVIATION + 128, 0, 255).astype(np.uint8)
 
 
-def _places(chart: FaceChart, of_texels: Problem, now: TrackParameters) -> list[Float[np.ndarray, "n n 2"]]:
+def _places(chart: Chart, of_texels: Problem, now: TrackParameters) -> list[Float[np.ndarray, "n n 2"]]:
     """Where the texels are in each frame's picture (pixels; -1 without skin)."""
     return [chart.square(places, elsewhere=-1) for places in projected_landmarks(of_texels, now).numpy()]
 
@@ -184,7 +184,7 @@ def _searched(
 
 
 def _found(
-    chart: FaceChart,
+    chart: Chart,
     of_texels: Problem,
     now: TrackParameters,
     mean: UInt8[np.ndarray, "n n"],
