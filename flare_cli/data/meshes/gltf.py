@@ -20,9 +20,9 @@ from flare_cli.data.meshes.tangents import corner_tangents
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, divided, jpeg, png, split_at_seams, webp
 from flare_cli.data.meshes.vrm import VRM, Vrm, vrm_extension
 
-# Morph deltas below this are not worth a row: metres, half a hair; and as normals, a quarter of a degree.
+# Morph deltas below this are not worth a row: metres, half a hair; and as normals, a third of a degree.
 _DELTA_FLOOR = 5e-5
-_NORMAL_FLOOR = 4e-3
+_NORMAL_FLOOR = 6e-3
 _INFLUENCES = 4
 QUALITY = 92  # of JPEG and WebP
 _WEBP, _SPECULAR, _IOR = "EXT_texture_webp", "KHR_materials_specular", "KHR_materials_ior"
