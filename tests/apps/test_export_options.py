@@ -8,10 +8,13 @@ import stat
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from support.validator import INFORMATION, issues
 
 from flare_cli.apps.export import ExportRequest, export
+from flare_cli.avatar.profiles import Profile
 from flare_cli.data.meshes.seen_light import light_module
 from flare_cli.data.meshes.viewer_page import ViewerPage, write_viewer
 from flare_cli.data.meshes.webcam import face_tracker
@@ -137,6 +140,20 @@ def test_a_page_has_a_face_tracker_only_if_it_was_given(tmp_path: Path):
         inside = json.loads(re.search(r'<script id="tracker"[^>]*>(.*?)</script>', text)[1])
         assert set(inside) == (set() if given is None else set(tracker.parts()))
         assert ("wasm-unsafe-eval" in text) == (given is not None)
+
+
+@pytest.mark.slow
+def test_khronos_validator_warns_of_no_profile(small_run: Path, tmp_path: Path):
+    variants = [{"profile": profile} for profile in get_args(Profile)]
+    variants += [{"profile": "rpm", "compress": "quantise", "driver": Path("blink")}, {"shadows": True, "bust": "open"}]
+    files = [
+        export(
+            ExportRequest(run=small_run, kind="glb", out=tmp_path, texture_size=64, name=str(i), **options), quiet
+        ).file
+        for i, options in enumerate(variants)
+    ]
+    told = [[message for message in messages if message["severity"] < INFORMATION] for messages in issues(files)]
+    assert told == [[]] * len(files)
 
 
 @pytest.mark.slow
