@@ -94,7 +94,10 @@ def test_quantised_morphs_want_no_program(small_run: Path, tmp_path: Path, monke
     assert made.stat().st_size < 0.75 * plain
 
 
-def test_shadows_come_with_the_script_that_draws_them(small_run: Path, tmp_path: Path, program: Path):
+def test_shadows_come_with_the_script_that_draws_them(
+    small_run: Path, tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("flare_cli.avatar.seen_light.CHANGE_RAYS", 8)  # what they are is not looked at
     request = ExportRequest(
         run=small_run,
         kind="glb",
