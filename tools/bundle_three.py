@@ -12,9 +12,8 @@ from pathlib import Path
 VIEWER = Path(__file__).parents[1] / "flare_cli" / "assets" / "viewer"
 PARTS = """
 export {
-  AnimationMixer, Color, DataTexture, DataUtils, DirectionalLight, EquirectangularReflectionMapping, LinearFilter,
-  LinearSRGBColorSpace, LoopRepeat, PCFShadowMap, PerspectiveCamera, PMREMGenerator, RGBAFormat, Scene, ShaderMaterial,
-  VSMShadowMap, WebGLRenderer, WebGLRenderTarget,
+  AnimationMixer, Color, DataTexture, DataUtils, EquirectangularReflectionMapping, FloatType, HalfFloatType,
+  PerspectiveCamera, RGBAFormat, Scene, ShaderMaterial, WebGLRenderer, WebGLRenderTarget,
 } from "three";
 export { OrbitControls } from "three/addons/controls/OrbitControls.js";
 export { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";

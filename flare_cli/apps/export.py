@@ -19,7 +19,7 @@ from flare_cli.avatar.bake import (
     of_detail,
 )
 from flare_cli.avatar.bust import presented
-from flare_cli.avatar.profiles import Profile
+from flare_cli.avatar.profiles import Profile, naming
 from flare_cli.avatar.seen_light import bake_seen_light
 from flare_cli.data.atomic import scratch_beside
 from flare_cli.data.exr import exr_package, write_exr
@@ -28,6 +28,7 @@ from flare_cli.data.meshes.gltf import Animation, GltfAvatar, TextureFormat, glb
 from flare_cli.data.meshes.gltf_transform import Compression, compress, gltf_transform, simplify
 from flare_cli.data.meshes.obj import write_obj, write_obj_sequence
 from flare_cli.data.meshes.ply import write_ply_sequence
+from flare_cli.data.meshes.seen_light import MODULE, SeenLight, light_module
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, write_textures
 from flare_cli.data.meshes.usd import usd_package, write_usd, write_usdz
 from flare_cli.data.meshes.viewer_page import ViewerPage, write_viewer
@@ -72,8 +73,9 @@ class ExportRequest:
     `driver` is anything that `drivers.load_driver` takes: a GLB or USD gets it as a clip, a page beside the presets, a
     sequence is of it. `texture_format` is a GLB's: a page has WebP, all else PNG. `profile` is a GLB's or USD's,
     `detail` theirs and a page's. `lods` further GLBs have half as many vertices each, and textures half as large. They
-    want glTF-Transform, and so does `compress`, but for "quantise": morphs in steps. `webcam` is a folder with
-    MediaPipe's face tracker, for a page. The files are called `name`, or as the run. `bust` is how the mesh ends below.
+    want glTF-Transform, and so does `compress`, but for "quantise": morphs in steps. With `shadows` a GLB knows what
+    its vertices see of the light, and a script for three.js is put beside it. `webcam` is a folder with MediaPipe's
+    face tracker, for a page. The files are called `name`, or as the run. `bust` is how the mesh ends below.
     """
 
     kind: str
@@ -85,6 +87,7 @@ class ExportRequest:
     detail: Detail = "light"
     lods: int = 0
     compress: Compression | Literal["quantise"] | None = None
+    shadows: bool = False
     webcam: Path | None = None
     driver: Path | None = None
     name: str | None = None
@@ -178,7 +181,8 @@ def _check(request: ExportRequest) -> None:
 def _check_glb(request: ExportRequest) -> None:
     """As `_check`, what only GLB files have."""
     if request.kind != "glb":
-        glb_only = {"--lods": request.lods, "--compress": request.compress, "--profile vrm": request.profile == "vrm"}
+        glb_only = {"--lods": request.lods, "--compress": request.compress, "--shadows": request.shadows}
+        glb_only |= {"--profile vrm": request.profile == "vrm"}
         for option in (option for option, given in glb_only.items() if given):
             raise AvatarError(f"{option} is of GLB files", hint=f"leave it out of --format {request.kind}")
     if request.profile == "vrm" and (request.lods or request.compress):
@@ -207,14 +211,15 @@ def _rigged(
         clips = () if request.driver is None else (_clip(run, rigged, request.driver, request.out / CACHE, progress),)
         rigged = replace(rigged, animations=clips)
         if request.kind == "glb":
-            files = _glbs(file, rigged, request)
+            seen = _seen(run, rigged, request.detail, profile) if request.shadows else None
+            files = _glbs(file, replace(rigged, seen=seen), request)
         else:
             files = (write_usd if request.kind == "usd" else write_usdz)(file, rigged)
     return _Written(files=files, mesh=rigged.mesh, morph_targets=len(rigged.morphs))
 
 
 def _glbs(file: Path, rigged: GltfAvatar, request: ExportRequest) -> list[Path]:
-    """The GLB, and coarser ones after it; all of them or none."""
+    """The GLB, coarser ones after it, and the script that lights them; all of them or none."""
     rigged = replace(rigged, quantised_morphs=request.compress == "quantise")
     names = [file.name, *(f"{file.stem}_lod{n}{file.suffix}" for n in range(1, request.lods + 1))]
     with scratch_beside(file) as scratch:
@@ -225,6 +230,9 @@ def _glbs(file: Path, rigged: GltfAvatar, request: ExportRequest) -> list[Path]:
                 simplify(made, 0.5**n)
             if request.compress is not None and request.compress != "quantise":
                 compress(made, request.compress)
+        if request.shadows:
+            names.append(MODULE)
+            (scratch / MODULE).write_text(light_module(), encoding="utf-8")
         return [(scratch / name).replace(file.with_name(name)) for name in names]
 
 
@@ -252,11 +260,11 @@ def _page(
     half_height = 0.5 * track.camera.height / float(track.camera.intrinsics[0, 1])
     # Specular intensity goes where occlusion would: one texture less to decode and to keep.
     textures = replace(rigged.textures, occlusion=rigged.textures.specular, specular=None)
-    shown = replace(rigged, textures=textures, animations=clips, numbered=True, quantised_morphs=True)
+    seen = _seen(run, rigged, request.detail, "arkit")
+    shown = replace(rigged, textures=textures, animations=clips, seen=seen, quantised_morphs=True)
     return ViewerPage(
         title=rigged.name,
         glb=glb_bytes(shown, "webp"),
-        seen=bake_seen_light(of_detail(run.avatar, request.detail), len(rigged.mesh.positions)),
         lights={
             name: maps[name].read_bytes()
             for name in sorted(maps, key=lambda name: (name != FIRST_LIGHT, "/" in name, name))
@@ -265,6 +273,13 @@ def _page(
         fov_y=2 * math.degrees(math.atan(half_height)),
         tracker=tracker,
     )
+
+
+def _seen(run: Run, rigged: GltfAvatar, detail: Detail, profile: Profile) -> SeenLight:
+    """What the rig's vertices see of the light, by the names that its morphs have."""
+    seen = bake_seen_light(of_detail(run.avatar, detail), len(rigged.mesh.positions))
+    name = naming(profile).morph
+    return replace(seen, shapes=tuple((name(unit), weight) for unit, weight in seen.shapes))
 
 
 def _clip(run: Run, rigged: GltfAvatar, driver: Path, cache: Path, progress: ProgressCallback) -> Animation:

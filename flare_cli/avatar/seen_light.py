@@ -1,4 +1,4 @@
-"""What each vertex of an avatar sees of the light, at rest and in shapes that change it: for the exported page."""
+"""What each vertex of an avatar sees of the light, at rest and in shapes that change it: for GLB files and the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import MOUTH_OPEN, Avatar
 from flare_cli.avatar.bake import RAYS, posed_by_arkit
-from flare_cli.data.meshes.viewer_page import SeenLight
+from flare_cli.data.meshes.seen_light import SeenLight
 from flare_cli.head.arkit import ARKIT_NAMES, JAW_OPEN
 from flare_cli.render.light.sphere import ONE
 

@@ -16,6 +16,7 @@ from flare_cli.cli.results import show
 EXAMPLES = examples(
     "flare export runs/me --driver talk -o out",
     "flare export runs/me --profile unreal --lods 2 -o out",
+    "flare export runs/me --shadows --textures webp -o public",
     "flare export runs/me --format html --webcam mediapipe -o out",
     "flare export runs/me --format usdz --driver me2.mp4 -o out",
     "flare export runs/me --format ply-sequence --driver capture.csv -o out",
@@ -97,6 +98,14 @@ Compress = Annotated[
         " of the size, draco, ktx2 textures: for programs that read them (want gltf-transform)"
     ),
 ]
+Shadows = Annotated[
+    bool,
+    typer.Option(
+        "--shadows",
+        help="GLB: what each vertex sees of the light too, and flare_light.js beside it, by which your own three.js"
+        " page lights the avatar as `flare relight` does; other programs pass over it",
+    ),
+]
 Driver = Annotated[
     Path | None,
     typer.Option(help="a performance to play in GLB, USD or page, or of a sequence: whatever `flare animate` takes"),
@@ -122,6 +131,7 @@ def export(
     mesh: Mesh = MeshDetail.LIGHT,
     lods: Lods = 0,
     compress: Compress = None,
+    shadows: Shadows = False,
     driver: Driver = None,
     webcam: Webcam = None,
     fill: Fill = True,
@@ -135,8 +145,8 @@ def export(
 
     request = ExportRequest(
         run=run, kind=kind, out=out, texture_size=texture_size, texture_format=textures.value, profile=profile.value,
-        detail=mesh.value, lods=lods, compress=None if compress is None else compress.value, driver=driver,
-        webcam=webcam, fill=fill, bust=bust.value, device=device,
+        detail=mesh.value, lods=lods, compress=None if compress is None else compress.value, shadows=shadows,
+        driver=driver, webcam=webcam, fill=fill, bust=bust.value, device=device,
     )  # fmt: skip
     with console.progress_bars() as progress:
         result = run_export(request, progress)

@@ -8,12 +8,15 @@ import stat
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-import numpy as np
 import pytest
+from support.validator import INFORMATION, issues
 
 from flare_cli.apps.export import ExportRequest, export
-from flare_cli.data.meshes.viewer_page import SeenLight, ViewerPage, write_viewer
+from flare_cli.avatar.profiles import Profile
+from flare_cli.data.meshes.seen_light import light_module
+from flare_cli.data.meshes.viewer_page import ViewerPage, write_viewer
 from flare_cli.data.meshes.webcam import face_tracker
 from flare_cli.errors import AvatarError, BackendError
 from flare_cli.parallel.progress import quiet
@@ -69,6 +72,7 @@ def test_what_can_not_be_is_refused_before_the_work(small_run: Path, tmp_path: P
         ({"kind": "usd", "profile": "vrm"}, "--profile vrm"),
         ({"kind": "obj", "lods": 1}, "--lods"),
         ({"kind": "html", "compress": "draco"}, "--compress"),
+        ({"kind": "usd", "shadows": True}, "--shadows"),
         ({"kind": "glb", "profile": "vrm", "compress": "draco"}, "VRM"),
         ({"kind": "glb", "webcam": tmp_path}, "--webcam"),
         ({"kind": "html", "webcam": tmp_path / "nothing"}, "not a folder"),
@@ -90,6 +94,31 @@ def test_quantised_morphs_want_no_program(small_run: Path, tmp_path: Path, monke
     assert made.stat().st_size < 0.75 * plain
 
 
+def test_shadows_come_with_the_script_that_draws_them(
+    small_run: Path, tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("flare_cli.avatar.seen_light.CHANGE_RAYS", 8)  # what they are is not looked at
+    request = ExportRequest(
+        run=small_run,
+        kind="glb",
+        out=tmp_path / "out",
+        texture_size=64,
+        shadows=True,
+        lods=1,
+        profile="unreal",
+        name="me",
+    )
+    written = export(request, quiet)
+    assert [file.name for file in written.files] == ["me.glb", "me_lod1.glb", "flare_light.js"]
+    assert written.files[2].read_text(encoding="utf-8") == light_module()
+    for file in written.files[:2]:
+        mesh = header(file)["meshes"][0]
+        seen = mesh["extras"]["flare_seen"]
+        assert seen["vertices"] == written.vertices
+        assert {name for name, _ in seen["shapes"]} < set(mesh["extras"]["targetNames"])  # as the profile writes them
+        assert all("_VERTEX" in primitive["attributes"] for primitive in mesh["primitives"])
+
+
 def test_a_vrm_is_called_so(small_run: Path, tmp_path: Path):
     made = export(ExportRequest(run=small_run, kind="glb", out=tmp_path, texture_size=64, profile="vrm"), quiet)
     assert made.file.suffix == ".vrm"
@@ -107,14 +136,27 @@ def test_a_page_has_a_face_tracker_only_if_it_was_given(tmp_path: Path):
     (folder / "face_landmarker.task").write_text("t")
     tracker = face_tracker(folder)
     assert tracker.parts() == {"script": b"s", "loader": b"l", "wasm": b"w", "task": b"t"}
-    seen = SeenLight(shapes=(), at_rest=np.zeros((1, 9)), changes=np.zeros((0, 1, 9)))
-    about = {"seen": seen, "title": "me", "glb": b"", "lights": {}, "camera_position": (0.0, 0.0, 1.0), "fov_y": 20.0}
+    about = {"title": "me", "glb": b"", "lights": {}, "camera_position": (0.0, 0.0, 1.0), "fov_y": 20.0}
     for given in (None, tracker):
         write_viewer(tmp_path / "page.html", ViewerPage(**about, tracker=given))
         text = (tmp_path / "page.html").read_text(encoding="utf-8")
         inside = json.loads(re.search(r'<script id="tracker"[^>]*>(.*?)</script>', text)[1])
         assert set(inside) == (set() if given is None else set(tracker.parts()))
         assert ("wasm-unsafe-eval" in text) == (given is not None)
+
+
+@pytest.mark.slow
+def test_khronos_validator_warns_of_no_profile(small_run: Path, tmp_path: Path):
+    variants = [{"profile": profile} for profile in get_args(Profile)]
+    variants += [{"profile": "rpm", "compress": "quantise", "driver": Path("blink")}, {"shadows": True, "bust": "open"}]
+    files = [
+        export(
+            ExportRequest(run=small_run, kind="glb", out=tmp_path, texture_size=64, name=str(i), **options), quiet
+        ).file
+        for i, options in enumerate(variants)
+    ]
+    told = [[message for message in messages if message["severity"] < INFORMATION] for messages in issues(files)]
+    assert told == [[]] * len(files)
 
 
 @pytest.mark.slow

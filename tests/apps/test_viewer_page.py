@@ -1,11 +1,18 @@
-"""The page that shows an avatar: alone in its file, and in a real browser as `flare relight` draws it."""
+"""In a real browser as `flare relight` draws it: the page that shows an avatar, and a GLB in a page of one's own."""
 
 import json
 import math
 import re
+import shutil
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -105,6 +112,94 @@ def test_the_page_shows_what_relight_draws_and_asks_nobody_for_anything(
         assert decibels(seen, expected) > LIGHT_DB
         assert decibels(seen, expected) > decibels(neutral, expected) + 3
     assert all(request.startswith(("file:", "blob:", "data:")) for request in browser.requests)
+
+
+# As docs/import/threejs.md has it, but for where three.js comes from.
+OWN_PAGE = """<!doctype html><style>body { margin: 0 }</style>
+<script src="three.min.js"></script>
+<script type="importmap">{"imports": {"three": "./three.js"}}</script>
+<script type="module">
+import { relightable } from "./flare_light.js";
+const renderer = new THREE.WebGLRenderer({ antialias: true }), scene = new THREE.Scene();
+renderer.setSize(innerWidth, innerHeight);
+document.body.append(renderer.domElement);
+const camera = new THREE.PerspectiveCamera({{FOV}}, 1, 0.02, 20);
+camera.position.set(...{{POSITION}});
+camera.lookAt(0, 0, 0);
+const { scene: head } = await new THREE.GLTFLoader().loadAsync("me.glb"), avatar = await relightable(head), faces = [];
+head.traverse((node) => { if (node.isMesh) faces.push(node); });
+scene.add(head);
+window.show = async (light, options, weights) => {
+  avatar.light(await new THREE.HDRLoader().loadAsync(light), options);
+  for (const { morphTargetDictionary: index, morphTargetInfluences: now } of faces) {
+    for (const name in index) now[index[name]] = weights[name] ?? 0;
+  }
+};
+window.placed = (scale, degrees) => {  // the avatar elsewhere, and the camera and the light with it
+  head.scale.setScalar(scale);
+  head.rotation.y = (degrees * Math.PI) / 180;
+  camera.position.set(...{{POSITION}}).multiplyScalar(scale).applyEuler(head.rotation);
+  camera.lookAt(0, 0, 0);
+};
+renderer.setAnimationLoop(() => { avatar.update(); renderer.render(scene, camera); });
+document.body.dataset.drawn = "yes";
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def own_page(small_run: Path, page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page that somebody wrote around a GLB."""
+    folder = tmp_path_factory.mktemp("own")
+    export(ExportRequest(run=small_run, kind="glb", out=folder, texture_size=256, shadows=True, name="me"), quiet)
+    for name in ("studio", "sunset", "overcast"):
+        shutil.copy(bundled_envmaps()[name], folder / f"{name}.hdr")
+    bundle = files("flare_cli") / "assets" / "viewer" / "three.min.js"
+    (folder / "three.min.js").write_text(bundle.read_text(encoding="utf-8"), encoding="utf-8")
+    names = "DataTexture, DataUtils, FloatType, HalfFloatType, RGBAFormat"
+    (folder / "three.js").write_text(f"export const {{ {names} }} = globalThis.THREE;")
+    camera = settings_of(page)["camera"]
+    filled = OWN_PAGE.replace("{{FOV}}", str(camera["fov"])).replace("{{POSITION}}", str(camera["position"]))
+    (folder / "index.html").write_text(filled)
+
+    class Handler(SimpleHTTPRequestHandler):
+        extensions_map: ClassVar = {**SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_glb_in_a_page_of_ones_own_is_lit_as_relight_lights(
+    browser: Browser, small_run: Path, page: Path, own_page: str
+):
+    browser.visit(own_page)
+    for light, degrees, weights in (
+        ("studio", 0.0, {}),
+        ("sunset", 60.0, {}),
+        ("overcast", 0.0, {"jawOpen": 0.6}),
+        ("studio", 0.0, {"jawOpen": 1.0}),
+    ):
+        browser.run(f"show('{light}.hdr', {{rotate: {degrees}}}, {json.dumps(weights)})")
+        expected = drawn_by_flare(small_run, page, light, degrees, **weights)
+        assert decibels(browser.picture(), expected) > LIGHT_DB, (light, weights)
+    brighter = browser.picture().astype(int)
+    browser.run("show('studio.hdr', {exposure: -1}, {jawOpen: 1})")
+    assert browser.picture().mean() < 0.8 * brighter.mean()
+
+
+@pytest.mark.slow
+def test_an_avatar_that_is_placed_elsewhere_has_its_shadows_with_it(browser: Browser, own_page: str):
+    browser.visit(own_page)
+    browser.run("show('studio.hdr', {rotate: 40}, {jawOpen: 0.5})")
+    upright = browser.picture()
+    browser.run("placed(2, 75)")
+    browser.run("show('studio.hdr', {rotate: 40 + 75}, {jawOpen: 0.5})")
+    assert decibels(browser.picture(), upright) > 40
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What vertices see of the light, as the exported page gets it."""
+"""What vertices see of the light, as exported files get it."""
 
 import base64
 import gzip
@@ -11,7 +11,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.bake import posed_by_arkit
 from flare_cli.avatar.seen_light import SHAPES, bake_seen_light, quadratic
 from flare_cli.config.loading import load_config
-from flare_cli.data.meshes.viewer_page import SeenLight
+from flare_cli.data.meshes.seen_light import SeenLight
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.model import HeadModel
@@ -78,9 +78,9 @@ def test_all_is_seen_of_an_avatar_without_shadows(open_head: HeadModel):
     torch.testing.assert_close(values(torch.from_numpy(seen.at_rest), directions), torch.ones(7, 16))
 
 
-def test_the_page_gets_each_row_to_a_step_of_its_own_scale(seen: SeenLight):
-    settings = seen.settings()
-    data = np.frombuffer(gzip.decompress(base64.b64decode(str(settings["data"]))), np.int8)
-    rows = data.reshape(-1, settings["vertices"], 9) * np.array(settings["scales"])[:, None, None]
+def test_a_file_gets_each_row_to_a_step_of_its_own_scale(seen: SeenLight):
+    extras = seen.extras()
+    data = np.frombuffer(gzip.decompress(base64.b64decode(str(extras["data"]))), np.int8)
+    rows = data.reshape(-1, extras["vertices"], 9) * np.array(extras["scales"])[:, None, None]
     for row, expected in zip(rows, [seen.at_rest, *seen.changes], strict=True):
         assert np.abs(row - expected).max() <= 0.51 / 127 * np.abs(expected).max()

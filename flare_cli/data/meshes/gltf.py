@@ -15,13 +15,14 @@ from scipy.spatial.transform import Rotation
 
 from flare_cli import __version__
 from flare_cli.data.atomic import write_bytes_whole
+from flare_cli.data.meshes.seen_light import SeenLight
 from flare_cli.data.meshes.tangents import corner_tangents
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh, divided, jpeg, png, split_at_seams, webp
 from flare_cli.data.meshes.vrm import VRM, Vrm, vrm_extension
 
-# Morph deltas below this are not worth a row: metres, half a hair; and as normals, a quarter of a degree.
+# Morph deltas below this are not worth a row: metres, half a hair; and as normals, a third of a degree.
 _DELTA_FLOOR = 5e-5
-_NORMAL_FLOOR = 4e-3
+_NORMAL_FLOOR = 6e-3
 _INFLUENCES = 4
 QUALITY = 92  # of JPEG and WebP
 _WEBP, _SPECULAR, _IOR = "EXT_texture_webp", "KHR_materials_specular", "KHR_materials_ior"
@@ -87,8 +88,8 @@ class GltfAvatar:
 
     `scene` names what holds mesh and joints; `dense_morphs` stores vertices that don't move too, for programs
     that read no sparse ones; `quantised_morphs` stores them in steps of 0.03 mm, and of 0.008 of a unit normal, which
-    programs without KHR_mesh_quantization refuse; `numbered` adds the number that each vertex has in `mesh`, as the
-    attribute `_VERTEX`; `vrm` makes a VRM of it.
+    programs without KHR_mesh_quantization refuse; `seen` is put into the mesh's extras, for `flare_light.js`, with the
+    number that each vertex has in `mesh` as the attribute `_VERTEX`; `vrm` makes a VRM of it.
     """
 
     name: str
@@ -102,7 +103,7 @@ class GltfAvatar:
     scene: str | None = None
     dense_morphs: bool = False
     quantised_morphs: bool = False
-    numbered: bool = False
+    seen: SeenLight | None = None
     vrm: Vrm | None = None
 
 
@@ -122,9 +123,12 @@ def glb_bytes(avatar: GltfAvatar, texture_format: TextureFormat) -> bytes:
     store = _Store(document, texture_format)
     tangents = None if avatar.textures.normal is None else corner_tangents(avatar.mesh)
     primitives = [_primitive(store, avatar, part, material, tangents) for material, part in enumerate(avatar.parts)]
-    mesh = gltf.Mesh(name=avatar.name, primitives=primitives)
+    extras: dict[str, Any] = {"targetNames": list(avatar.morphs)} if avatar.morphs else {}
+    if avatar.seen is not None:
+        extras["flare_seen"] = avatar.seen.extras()
+    mesh = gltf.Mesh(name=avatar.name, primitives=primitives, extras=extras)
     if avatar.morphs:
-        mesh.weights, mesh.extras = [0.0] * len(avatar.morphs), {"targetNames": list(avatar.morphs)}
+        mesh.weights = [0.0] * len(avatar.morphs)
     document.meshes.append(mesh)
     _add_materials(store, avatar.textures, avatar.parts)
     _add_skeleton(store, avatar)
@@ -260,7 +264,7 @@ def _primitive(
     source = split.position
     uv = mesh.uv[split.uv] * [1, -1] + [0, 1]  # glTF counts v downward
     joints, weights = strongest(avatar.skin.weights)
-    numbers = {"_VERTEX": store.accessor(_float32(source), gltf.ARRAY_BUFFER)} if avatar.numbered else {}
+    numbers = {"_VERTEX": store.accessor(_float32(source), gltf.ARRAY_BUFFER)} if avatar.seen is not None else {}
     attributes = gltf.Attributes(
         POSITION=store.accessor(_float32(mesh.positions[source]), gltf.ARRAY_BUFFER, bounds=True),
         NORMAL=store.accessor(unit_normals(mesh.normals[source]), gltf.ARRAY_BUFFER),
