@@ -1,0 +1,58 @@
+"""The surface where nobody saw it: ears of the head model's shape, hair as thick as where it was seen.
+
+A fit's smoothness drags offsets along as vectors: what lifts the hair on top pushes the back of the head up along
+itself. And what pulls at the outline of an ear, seen from the front alone, folds it.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.unseen.over_surface import filled_over_surface
+from flare_cli.avatar.unseen.scalp import find_scalp
+from flare_cli.render.geometry import mesh_edges, vertex_normals
+
+# Squarest view (`confidence.Shown`) from which on a vertex of an ear counts as seen; and the part of an ear that was,
+# up to which nothing of the shape that was fitted is kept, and from which on all of it is. From the front 0.4 is seen.
+SQUARE, NOTHING_OF_EAR, ALL_OF_EAR = 0.4, 0.6, 0.9
+# How strongly offsets hold to what they were where they were seen, and on an ear that was half seen; and how stiff what
+# goes on from there is, against stretching (not on ears) and against bending. By eye: with a fifth of HALF_SEEN, ears
+# that stick out were pulled in by 4 mm.
+HELD, HALF_SEEN, TENSION, BENDING = 100.0, 5e-3, 0.05, 1.0
+# Metres above the hairline from which on hair is lifted off the skull, and below which offsets go on as vectors.
+THIN, THICK = -0.04, 0.05
+
+
+def mended(avatar: Avatar, offsets: Float[Tensor, "V 3"], seen: Float[Tensor, "V 1"]) -> Float[Tensor, "V 3"]:
+    """Offsets (metres) that go on smoothly where they were not `seen` (0..1): over the skull, and on ears.
+
+    Worked out at the head model's own vertices; those between them follow. Others stay, to the bit.
+    """
+    scalp, own = find_scalp(avatar), len(avatar.head.template)
+    squarely = avatar.confidence if avatar.squarest is None else avatar.squarest
+    if scalp is None or squarely is None:
+        return offsets
+    given, seen, growth = offsets[:own], seen[:own], scalp.growth[:own]
+    on_skull = ((growth - THIN) / (THICK - THIN)).clamp(0, 1)
+    kept = 1 - on_skull * (1 - seen)
+    share = HELD * kept
+    ears, x = avatar.head.regions["ears"], avatar.head.template[:, 0]
+    for ear in (ears & (x > 0), ears & (x < 0)):
+        part = (squarely[ear] > SQUARE).float().mean()
+        kept[ear] = ((part - NOTHING_OF_EAR) / (ALL_OF_EAR - NOTHING_OF_EAR)).clamp(0, 1)
+        share[ear] = HELD * kept[ear] + HALF_SEEN * (seen * squarely)[ear]
+    normals = vertex_normals((avatar.neutral_vertices() - avatar.mesh.offsets)[None, :own], avatar.head.faces)[0]
+    thickness = (given * normals).sum(1, keepdim=True)
+    edges = mesh_edges(avatar.head.faces)
+    smooth, lift = filled_over_surface(
+        torch.cat([given, thickness], 1), share, edges, TENSION, (~ears[edges].any(1, keepdim=True)).float(), BENDING
+    ).split([3, 1], 1)
+    there = (on_skull * seen)[:, 0] > 0.5
+    if there.any():  # what goes on does not go beyond
+        lift = lift.clamp(float(thickness[there].min()), float(thickness[there].max()))
+    on_skull = on_skull * ~ears[:, None]
+    change = (1 - kept) * (smooth.lerp(lift * normals, on_skull) - given)
+    return offsets + avatar.mesh.topology.carried(change)
