@@ -2,8 +2,9 @@
 
 A fit leaves there what its networks happen to say and what smoothness drags along. Each vertex shares itself out: its
 own part is how well it was seen (`confidence`), of the rest the mirrored vertex takes the part that that was seen, and
-what is left is filled smoothly over the surface, hair or a cap over that (`unseen/covering.py`). Teeth, tongue and the inside of the mouth always get the material that
-such things have: the little light in there leaves their own open, and what moves there is not tracked.
+what is left is filled smoothly over the surface, hair or a cap over that (`unseen/covering.py`). Teeth, tongue and the
+inside of the mouth always get the material that such things have: the little light in there leaves their own open, and
+what moves there is not tracked.
 """
 
 from __future__ import annotations
