@@ -23,15 +23,17 @@ SOFT, RAGGED, BELOW = 0.024, 0.010, 0.03
 # Metres above the hairline up to which what was seen doesn't say whether the rest is covered, for everybody's own
 # hairline differs; and from which on it does. Before the ears there is much skin up to the first.
 PERHAPS_BARE, WELL_ABOVE = 0.03, 0.05
-# How strongly neighbours pull where it gets its colour.
-SMOOTHNESS = 1.0
+# How strongly neighbours pull where it is decided, and where the covering gets its colour. A fifth of a fifth, and one
+# wrong label at the rim makes a patch; five times as much, and a forehead counts for the back of the head.
+DECIDING, SMOOTHNESS = 0.2, 1.0
 # From which to which part of what was seen around that is covered the rest begins to be, and is. Not tuned.
 NOT_COVERED, COVERED = 0.35, 0.65
 # The share of the mean colour of what was seen: with a tenth of it the rim alone would tell.
 USUAL_SHARE = 0.03
-# A fit draws the roughness of hair to 1 and leaves skin at a half (`loss.fibre_gloss`): this power of it tells them
-# apart in an avatar that does not know what it was shown. Of a bald one it is the same all over. Not tuned.
-HAIR_IS_MATTE = 8
+# Where an avatar does not know what it was shown: presets draw the roughness of hair to 1 and leave skin at a half
+# (`loss.fibre_gloss`), and this power of it tells them apart. Where they do not, colour does: by up to so much of its
+# logarithm the face's own differs, and from so much on something else does. By eye, on two such avatars.
+HAIR_IS_MATT, LIKE_SKIN, UNLIKE_SKIN = 8, 0.4, 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +63,28 @@ class Covering:
 
 def coverings_of(avatar: Avatar, scalp: Scalp | None) -> Float[Tensor, "V 2"]:
     """How much hair was seen at each vertex of the skull, and how much of what is worn: shares of what was seen."""
-    if scalp is None:
+    if scalp is None or avatar.confidence is None:
         return torch.zeros_like(avatar.material_positions()[:, :2])
-    coverings = avatar.coverings
-    if coverings is None:  # an avatar of before
-        own = avatar.material_positions()[: len(avatar.head.template)].contiguous()
-        matte = avatar.material(own).roughness ** HAIR_IS_MATTE
-        coverings = torch.cat([matte, torch.zeros_like(matte)], 1)
-    return (scalp.growth > 0) * avatar.mesh.topology.carried(coverings)
+    coverings, carried = avatar.coverings, avatar.mesh.topology.carried
+    if coverings is None:
+        unlike = _unlike_skin(avatar)
+        coverings = torch.cat([unlike, torch.zeros_like(unlike)], 1)
+    # Between a vertex that was seen and one that was not there is what the first showed.
+    shown = carried(avatar.confidence * coverings) / carried(avatar.confidence).clamp(min=1e-9)
+    return (scalp.growth > 0) * shown
+
+
+def _unlike_skin(avatar: Avatar) -> Float[Tensor, "V0 1"]:
+    """How matt an avatar is, or how far from the face's colour (0..1): hair or a cap, as far as it can know."""
+    own, regions, confidence = len(avatar.head.template), avatar.head.regions, avatar.confidence
+    assert confidence is not None
+    material = avatar.material(avatar.material_positions()[:own].contiguous())
+    face = confidence * regions["face"][:, None]
+    logarithm = material.albedo.log()
+    usual = (face * logarithm).sum(0) / face.sum().clamp(min=1e-6)
+    apart = (logarithm - usual).abs().mean(1, keepdim=True)
+    of_other_colour = ((apart - LIKE_SKIN) / (UNLIKE_SKIN - LIKE_SKIN)).clamp(0, 1)
+    return torch.maximum(material.roughness**HAIR_IS_MATT, of_other_colour)
 
 
 def covering_of(
@@ -91,7 +107,7 @@ def covering_of(
     near = edges[(scalp.growth > -BELOW)[edges, 0].all(1)]
     covered = known.sum(1, keepdim=True).clamp(max=1)
     well_above = ((scalp.growth - PERHAPS_BARE) / (WELL_ABOVE - PERHAPS_BARE)).clamp(0, 1)
-    around = filled_over_surface(covered, either * well_above, near)
+    around = filled_over_surface(covered, either * well_above, near, DECIDING)
     share = ((around - NOT_COVERED) / (COVERED - NOT_COVERED)).clamp(0, 1)
     # Colours, and which part is hair, in one: from where they are known, and else of the mean.
     seen = shown.sum(1, keepdim=True)

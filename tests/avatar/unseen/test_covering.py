@@ -32,7 +32,7 @@ def is_hair(place: Float[Tensor, "*batch 3"]) -> Tensor:
 class Painted(nn.Module):
     """Hair of stripes that run down and back, skin, and what no camera saw is green."""
 
-    def __init__(self, avatar: Avatar, hair: tuple[float, float, float]) -> None:
+    def __init__(self, avatar: Avatar, hair: tuple[float, float, float], roughness: float = HAIR_ROUGHNESS) -> None:
         super().__init__()
         template, canonical = avatar.head.template, avatar.material_positions()[: len(avatar.head.template)]
         skull = avatar.head.regions["scalp"]  # does not move with the jaw
@@ -40,7 +40,7 @@ class Painted(nn.Module):
             (template[skull] - template[skull][0]).norm() / (canonical[skull] - canonical[skull][0]).norm()
         )
         self.shift = template[skull][0] - self.scale * canonical[skull][0]
-        self.hair = hair
+        self.hair, self.roughness = hair, roughness
 
     def forward(self, position: Float[Tensor, "P 3"]) -> Material:
         place = self.scale * position + self.shift
@@ -48,15 +48,20 @@ class Painted(nn.Module):
         hair = is_hair(place)[:, None]
         albedo = torch.where(hair, place.new_tensor(self.hair) * stripes, place.new_tensor(SKIN))
         albedo = torch.where(place[:, 2:] < SEEN_FROM, place.new_tensor(UNSEEN), albedo)
-        roughness = torch.where(hair, HAIR_ROUGHNESS, SKIN_ROUGHNESS)
+        roughness = torch.where(hair, self.roughness, SKIN_ROUGHNESS)
         return Material(albedo, roughness, torch.full_like(roughness, 0.3))
 
 
-def seen_from_the_front(head: HeadModel, covering: int | None, hair: tuple[float, float, float] = HAIR) -> Avatar:
+def seen_from_the_front(
+    head: HeadModel,
+    covering: int | None,
+    hair: tuple[float, float, float] = HAIR,
+    roughness: float = HAIR_ROUGHNESS,
+) -> Avatar:
     """`covering` is the column of what is where there is hair: 0 hair, 1 a cap, None bare."""
     config = load_config("demo", ["material.log2_entries=10"])
     avatar = Avatar(head, torch.zeros(head.n_shape), stage_spec(config, config.stage[0])).requires_grad_(False)
-    avatar.material = Painted(avatar, hair)
+    avatar.material = Painted(avatar, hair, roughness)
     seen = (head.template[:, 2:] > SEEN_FROM).float()
     coverings = torch.zeros(len(seen), 2)
     if covering is not None:
@@ -162,11 +167,33 @@ def test_a_head_that_was_seen_all_around_is_left_alone(open_head: HeadModel):
     torch.testing.assert_close(mixed.in_columns(), own.in_columns(), atol=1e-6, rtol=0)
 
 
-def test_an_avatar_of_before_knows_hair_by_its_being_matt(open_head: HeadModel):
-    avatar = seen_from_the_front(open_head, 0)
+@pytest.mark.parametrize(("colour", "roughness"), [(HAIR, SKIN_ROUGHNESS), ((0.4, 0.3, 0.2), HAIR_ROUGHNESS)])
+def test_an_avatar_of_before_knows_hair_by_its_colour_or_by_its_being_matt(
+    open_head: HeadModel, colour: tuple[float, float, float], roughness: float
+):
+    avatar = seen_from_the_front(open_head, 0, colour, roughness)
     avatar.coverings = avatar.squarest = None
     material, _ = points_in(avatar, unseen_skull(avatar))
-    assert (material.albedo / torch.tensor(HAIR)).log().mean(0).abs().max() < 0.1
+    assert (material.albedo / torch.tensor(colour)).log().mean(0).abs().max() < 0.1
+
+
+def test_a_divided_mesh_has_hair_too(open_head: HeadModel):
+    """New vertices between one that was seen and one that was not are no bare ones."""
+    avatar = seen_from_the_front(open_head, 0)
+    avatar.subdivide_mesh()
+    completion = completion_of(avatar)
+    assert completion.covering is not None
+    well_above = completion.covering.scalp.growth > 0.03
+    assert completion.covering.share[well_above & (completion.own == 0)].min() == 1
+
+
+def test_who_is_bald_on_top_has_hair_below_alone(open_head: HeadModel):
+    avatar = seen_from_the_front(open_head, 0)
+    avatar.coverings[open_head.template[:, 1] > 0.05] = 0
+    covering = completion_of(avatar).covering
+    growth, (_, y, z) = covering.scalp.growth[:, 0], open_head.template.T
+    assert covering.share[(z < -0.04) & (y < 0.0) & (growth > 0.01)].mean() > 0.5
+    assert covering.share[(z < SEEN_FROM) & (y > 0.09) & (growth > 0)].max() < 0.1
 
 
 def test_combed_hair_has_longer_locks_than_curls(open_head: HeadModel):
