@@ -31,7 +31,7 @@ from flare_cli.render.geometry import mesh_edges
 NOTHING_KEPT, ALL_KEPT = 0.3, 0.65
 # The same of the squarest view (`confidence.Shown`) of hair and hats: at their outline is what is behind them, too. And
 # of views that their colours are taken from: nearer to the outline those of three recordings were twice as light.
-RIM, SQUARELY = (0.2, 0.5), (0.3, 0.6)
+RIM, SQUARELY = (0.1, 0.4), (0.3, 0.6)
 # How strongly neighbours pull where the surface is mirrored, against a vertex of full share.
 SEAM_SMOOTHNESS = 2.0
 # Up to so far above the cut (metres) colours run around the neck, as collars do, not up it: neighbours pull by a

@@ -12,6 +12,7 @@ from flare_cli.avatar.completion import Completion, completed, completion_of, va
 from flare_cli.avatar.material import Material
 from flare_cli.avatar.unseen.locks import locks_like, samples_of
 from flare_cli.avatar.unseen.scalp import find_scalp
+from flare_cli.avatar.unseen.shape import BEYOND
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.model import HeadModel
@@ -255,12 +256,13 @@ def test_hair_is_as_thick_behind_as_where_it_was_seen(open_head: HeadModel):
     avatar.mesh.offsets.copy_(offsets)
     moved = completed(avatar, completion_of(avatar)).mesh.offsets
     assert torch.equal(moved[seen & skull], offsets[seen & skull])
-    high = skull & ~seen & (open_head.template[:, 1] > 0.085)
+    behind = skull & (open_head.template[:, 2] < SEEN_FROM - 1.2 * BEYOND)
     thick = (moved * normals).sum(1)
-    torch.testing.assert_close(thick[high], torch.full_like(thick[high], 0.015), atol=0.006, rtol=0)
-    assert thick[skull & ~seen].min() > 0
+    assert thick[behind & (open_head.template[:, 1] > 0.08)].min() > 0.007
+    assert thick[behind].min() > 0
     assert thick.max() < 0.015 + 1e-4
-    assert (moved - thick[:, None] * normals)[high].norm(dim=1).max() < 1e-4
+    assert (moved - thick[:, None] * normals)[behind].norm(dim=1).max() < 1e-4
+    assert (offsets * normals).sum(1)[behind].min() < -0.001
 
 
 def test_an_ear_that_was_not_seen_squarely_moves_as_a_whole(open_head: HeadModel):
@@ -275,5 +277,5 @@ def test_an_ear_that_was_not_seen_squarely_moves_as_a_whole(open_head: HeadModel
     avatar.mesh.offsets.copy_(offsets)
     moved = completed(avatar, completion_of(avatar)).mesh.offsets
     assert torch.equal(moved[ears & (x < 0)], offsets[ears & (x < 0)])
-    assert (moved - shift)[ears & (x > 0)].norm(dim=1).max() < 0.004
+    assert (moved - shift)[ears & (x > 0)].norm(dim=1).max() < 0.007
     assert (moved - shift)[ears & (x > 0)].norm(dim=1).mean() < 0.001
