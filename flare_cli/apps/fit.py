@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,7 +22,7 @@ from flare_cli.fit.loop import FitProgress, fit_avatar
 from flare_cli.fit.memory import limit_vram, within_vram
 from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.fit.run_folder import AVATAR_FILE, TRACK_FOLDER, save_refined_track
-from flare_cli.fit.seen import seen_confidence
+from flare_cli.fit.seen import shown_by
 from flare_cli.fit.track.calibration import calibrated
 from flare_cli.head.library import load_head
 from flare_cli.head.model import HeadModel
@@ -126,7 +126,7 @@ def fit(request: FitRequest, progress: ProgressCallback, on_open: OnOpen | None 
             resume=not request.fresh,
         )
         last = previews.draw(fitted.avatar, fitted.track, "final")
-        fitted.avatar.confidence = seen_confidence(fitted.avatar, replace(frames, track=fitted.track), rasterizer)
+        fitted.avatar.remember(**asdict(shown_by(replace(frames, track=fitted.track), fitted.avatar, rasterizer)))
         track = _write_track(request, subject, head, fitted.track if config.track.refine else None)
         save_avatar(finished, fitted.avatar, {**header, "config": config_to_dict(config), "seconds": fitted.seconds})
     (folder / CHECKPOINT).unlink(missing_ok=True)

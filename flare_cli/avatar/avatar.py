@@ -26,6 +26,8 @@ from flare_cli.render.light.visibility import trace_visibility
 # Room around the head in the cube on which materials live, as a part of its longest side: more than the jitter of
 # positions (0.01) in the smoothness term reaches. Not tuned.
 MARGIN = 0.15
+# Names of what an avatar may know of its recording, and how many numbers each has a vertex (`confidence.Shown`).
+SHOWN = {"confidence": 1, "squarest": 1, "coverings": 2}
 # Of ARKit's `jawOpen`: where visibility is traced beside the moments of a track.
 MOUTH_OPEN = (0.25, 0.5, 1.0)
 
@@ -113,9 +115,12 @@ class Avatar(nn.Module):
         ).to(device)
         self.restart_appearance(spec.material)
         self.visibility = _new_visibility(head, spec)
-        # How well the recording showed the head's own vertices (`vertex_confidence`); None: it is not known.
+        # What the recording showed of the head's own vertices (`confidence.Shown`); None: it is not known.
         self.confidence: Tensor | None
-        self.register_buffer("confidence", None)
+        self.squarest: Tensor | None
+        self.coverings: Tensor | None
+        for name in SHOWN:
+            self.register_buffer(name, None)
         self._template = head.template + head.shape_dirs @ self.shape
         self._directions = torch.cat([head.expression_dirs, head.pose_dirs], 2).flatten(0, 1)
         # The addend keeps the logarithm of a zero weight finite, and small enough for the network to raise. Not tuned.
@@ -134,6 +139,12 @@ class Avatar(nn.Module):
         self.material = MaterialField(material, device=device)
         self.light = new_light(self.spec.light, device)
         self.spec = replace(self.spec, material=material)
+
+    def remember(
+        self, *, confidence: Float[Tensor, "V0 1"], squarest: Float[Tensor, "V0 1"], coverings: Float[Tensor, "V0 2"]
+    ) -> None:
+        """Keep what the recording showed of the head's own vertices (`confidence.Shown`)."""
+        self.confidence, self.squarest, self.coverings = confidence, squarest, coverings
 
     def with_mesh(self, mesh: CanonicalMesh) -> Avatar:
         """The same avatar, all else of it shared, with another mesh over the same head."""

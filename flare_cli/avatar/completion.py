@@ -1,20 +1,19 @@
-"""What the recording never showed, filled in for export: from the other side of the head, else from around it.
+"""What the recording never showed, filled in for people to see: from the other side of the head, else from around it.
 
 A fit leaves there what its networks happen to say and what smoothness drags along. Each vertex shares itself out: its
 own part is how well it was seen (`confidence`), of the rest the mirrored vertex takes the part that that was seen, and
-what is left is filled smoothly over the surface. Teeth, tongue and the inside of the mouth always get the material that
-such things have: the little light in there leaves their own open, and what moves there is not tracked.
+what is left is filled smoothly over the surface, hair or a cap over that (`unseen/covering.py`). Teeth, tongue and the
+inside of the mouth always get the material that such things have: the little light in there leaves their own open, and
+what moves there is not tracked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy import sparse
-from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -22,23 +21,27 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.cut import distance_from_cut
 from flare_cli.avatar.material import Material
 from flare_cli.avatar.mesh import Underside
+from flare_cli.avatar.unseen.covering import Covering, covering_of, coverings_of
+from flare_cli.avatar.unseen.over_surface import filled_over_surface
+from flare_cli.avatar.unseen.scalp import find_scalp
+from flare_cli.avatar.unseen.shape import mended
 from flare_cli.render.geometry import mesh_edges
 
 # Confidence up to which nothing of the vertex's own is kept, and from which on all of it is.
 NOTHING_KEPT, ALL_KEPT = 0.3, 0.65
-# How strongly neighbours pull, against a vertex of full share: for colours, and for where the surface is mirrored.
-SMOOTHNESS, SEAM_SMOOTHNESS = 0.02, 2.0
+# The same of the squarest view (`confidence.Shown`) of hair and hats: at their outline is what is behind them, too. And
+# of views that their colours are taken from: nearer to the outline those of three recordings were twice as light.
+RIM, SQUARELY = (0.1, 0.4), (0.3, 0.6)
+# How strongly neighbours pull where the surface is mirrored, against a vertex of full share.
+SEAM_SMOOTHNESS = 2.0
 # Up to so far above the cut (metres) colours run around the neck, as collars do, not up it: neighbours pull by a
 # Gaussian, of this deviation, of how steeply one goes away from the cut between them: by this at least, or what nothing
 # level with it shows would stay empty. Chosen by eye on a white collar under a suit.
 COLLAR, STEEPNESS, LEAST_PULL = 0.08, 0.2, 1e-4
-# How strongly neighbours of what was filled in are smoothed, so that the hairline at the nape is no saw.
+# How strongly neighbours of what was filled in are smoothed.
 SOFT = 0.2
-# The share of the mean colour of the face where skin was not seen, and of the hair that was where hair was not.
+# The share of the mean colour of the face where skin was not seen.
 USUAL_SHARE = 0.003
-# A fit draws the roughness of hair to 1 and leaves skin at a half (`loss.fibre_gloss`): this power of it tells the hair
-# of a scalp from its skin. Of a bald one it is the same all over. Not tuned.
-HAIR_IS_MATTE = 8
 # Linear albedo, roughness and specular intensity of what is inside a mouth: enamel and mucosa as photographed.
 HIDDEN = {
     "teeth": (0.58, 0.52, 0.43, 0.35, 0.5),
@@ -52,21 +55,28 @@ class Completion:
     """How each vertex of the avatar's mesh is made up, and what fills the gaps.
 
     `own` and `mirrored` are shares in 0..1, `mirror` is the vertex on the other side. `filling` is material (albedo,
-    roughness, specular) for what neither has.
+    roughness, specular) for what neither has, and over it lies the `covering`, of those vertices that come first.
     """
 
     own: Float[Tensor, "V 1"]
     mirrored: Float[Tensor, "V 1"]
     mirror: Int[Tensor, " V"]
     filling: Float[Tensor, "V 5"]
+    covering: Covering | None = None
 
-    def at_vertices(self, avatar: Avatar) -> Float[Tensor, "V 10"]:
-        """What is interpolated over the avatar's mesh: the mirrored vertex's place, both shares, and the filling."""
-        return torch.cat([avatar.material_positions()[self.mirror], self.own, self.mirrored, self.filling], 1)
+    def at_vertices(self, avatar: Avatar) -> Float[Tensor, "V K"]:
+        """What is interpolated over the avatar's mesh: the mirrored vertex's place, both shares, and what fills."""
+        parts = [avatar.material_positions()[self.mirror], self.own, self.mirrored, self.filling]
+        if self.covering is not None:
+            covering = self.covering.at_vertices()
+            below = covering.new_zeros(len(self.own) - len(covering), covering.shape[1])
+            parts.append(torch.cat([covering, below]))
+        return torch.cat(parts, 1)
 
     def carried(self, underside: Underside) -> Completion:
         """The same for a mesh that is closed below."""
-        return Completion(
+        return replace(
+            self,
             own=underside.carried(self.own),
             mirrored=underside.carried(self.mirrored),
             mirror=torch.cat([self.mirror, self.mirror[underside.source]]),
@@ -84,15 +94,36 @@ class Completion:
             filling=nothing.expand(-1, 5),
         )
 
-    @staticmethod
-    def mixed(at: Float[Tensor, "P 10"], own: Material, avatar: Avatar) -> Material:
+    def mixed(self, at: Float[Tensor, "P K"], own: Material, avatar: Avatar) -> Material:
         """The material of points: their own, the avatar's at the mirrored places, and the filling, by their shares."""
-        place, share, other, filling = at.split([3, 1, 1, 5], 1)
-        mirrored = avatar.material(place.contiguous())
-        both = (torch.cat([m.albedo, m.roughness, m.specular], 1) for m in (own, mirrored))
-        values = share * next(both) + other * next(both) + (1 - share - other) * filling
-        albedo, roughness, specular = values.split([3, 1, 1], 1)
-        return Material(albedo=albedo, roughness=roughness, specular=specular)
+        place, share, other, filling, covering = at.split([3, 1, 1, 5, at.shape[1] - 10], 1)
+        if self.covering is not None:
+            filling = self.covering.over(filling, covering)
+        mirrored = avatar.material(place.contiguous()).in_columns()
+        return Material.of_columns(share * own.in_columns() + other * mirrored + (1 - share - other) * filling)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """What each vertex was seen of, itself or on the other side."""
+
+    own: Float[Tensor, "V 1"]
+    mirror: Int[Tensor, " V"]
+
+    @property
+    def mirrored(self) -> Float[Tensor, "V 1"]:
+        """The mirrored vertex's part: of what is left."""
+        return (1 - self.own) * self.own[self.mirror]
+
+    @property
+    def either(self) -> Float[Tensor, "V 1"]:
+        """Both parts."""
+        return self.own + self.mirrored
+
+    def known(self, values: Float[Tensor, "V C"]) -> Float[Tensor, "V C"]:
+        """The mean of both vertices' values, by these shares."""
+        total = self.own * values + self.mirrored * values[self.mirror]
+        return total / torch.where(self.either > 0, self.either, 1)
 
 
 @torch.no_grad()
@@ -102,38 +133,60 @@ def completion_of(avatar: Avatar) -> Completion | None:
         return None
     topology = avatar.mesh.topology
     hidden, colours = _inside_of_mouth(avatar)
-    kept = ((avatar.confidence - NOTHING_KEPT) / (ALL_KEPT - NOTHING_KEPT)).clamp(0, 1)
-    own = topology.carried(kept) * (1 - hidden)
+    edges, scalp = mesh_edges(topology.faces), find_scalp(avatar)
+    coverings, squarely = coverings_of(avatar, scalp), torch.ones_like(hidden)
     mirror = mirrored_vertices(topology.carried(avatar.head.template))
-    mirrored = (1 - own) * own[mirror]
-    material = avatar.material(avatar.material_positions())
-    values = torch.cat([material.albedo, material.roughness, material.specular], 1)
-    either = own + mirrored
-    known = (own * values + mirrored * values[mirror]) / torch.where(either > 0, either, 1)
-    # What nothing near shows is of the face's colour, and not of the collar's; on the scalp of the hair's, and not of
-    # the rim's, where hair and what was behind it met.
-    scalp = avatar.region_mask(("scalp",))
-    usual, is_known = torch.zeros_like(values), torch.zeros_like(own)
-    hairy = scalp * values[:, 3:4] ** HAIR_IS_MATTE
-    for region, where in ((avatar.region_mask(("face",)), 1 - scalp), (hairy, scalp)):
-        seen = region * own
-        usual += where * ((seen * values).sum(0) / seen.sum().clamp(min=1e-6))
-        is_known += where * (seen.sum() > 0)
+    seen = kept = _Shares((1 - hidden) * _confident(avatar), mirror)
+    if avatar.squarest is not None:
+        squarely = topology.carried(_between(avatar.squarest, *SQUARELY))
+        at_rim = coverings.sum(1, keepdim=True) * (1 - topology.carried(_between(avatar.squarest, *RIM)))
+        kept = _Shares(seen.own * (1 - at_rim), mirror)
+    bare = (1 - kept.known(coverings).sum(1, keepdim=True)).clamp(0, 1)
+    filling = _filled_skin(avatar, kept, bare, 1 - hidden, edges)
+    covering = None
+    if scalp is not None:
+        shown = squarely * seen.own * coverings
+        covering = covering_of(avatar, scalp, shown=shown, known=seen.known(coverings), either=seen.either, edges=edges)
+    return Completion(
+        own=kept.own, mirrored=kept.mirrored, mirror=mirror, filling=filling.lerp(colours, hidden), covering=covering
+    )
+
+
+def _filled_skin(
+    avatar: Avatar,
+    kept: _Shares,
+    bare: Float[Tensor, "V 1"],
+    outside: Float[Tensor, "V 1"],
+    edges: Int[Tensor, "N 2"],
+) -> Float[Tensor, "V 5"]:
+    """Skin and clothes that go on where they were not seen; what covers the skull (1 - `bare`) has no part in it."""
+    values = avatar.material(avatar.material_positions()).in_columns()
+    # What nothing near shows is of the face's colour, and not of the collar's.
+    face = avatar.region_mask(("face",)) * kept.own * bare
+    usual = (face * values).sum(0) / face.sum().clamp(min=1e-6)
     distance = distance_from_cut(avatar)
-    above = torch.full_like(own, COLLAR) if distance is None else distance.clamp(max=COLLAR)
-    prior = USUAL_SHARE * (1 - either) * (1 - hidden) * is_known * (above >= COLLAR)
-    known = (either * known + prior * usual) / (either + prior).clamp(min=1e-9)
-    # Hair's colour doesn't run into the neck, nor skin's into the hair.
-    edges, on_scalp = mesh_edges(topology.faces), scalp[:, 0] > 0.5
-    within = on_scalp[edges[:, 0]] == on_scalp[edges[:, 1]]
-    (start, end), places = edges.unbind(1), topology.carried(avatar.head.template)
+    above = torch.full_like(bare, COLLAR) if distance is None else distance.clamp(max=COLLAR)
+    share = kept.either * bare.square() * outside
+    prior = USUAL_SHARE * (outside - share) * (face.sum() > 0) * (above >= COLLAR)
+    (start, end), places = edges.unbind(1), avatar.mesh.topology.carried(avatar.head.template)
     steepness = (above[start] - above[end]) / (places[start] - places[end]).norm(dim=1, keepdim=True).clamp(min=1e-9)
     pull = torch.exp(-0.5 * (steepness / STEEPNESS).square()).clamp(min=LEAST_PULL)
-    filling = filled_over_surface(known, (1 - hidden) * either + prior, edges[within], pull=pull[within])
+    wanted = (share * kept.known(values) + prior * usual) / (share + prior).clamp(min=1e-9)
+    filling = filled_over_surface(wanted, share + prior, edges, pull=pull)
     # But where the one ends and the other begins triangles would show.
-    soft = filled_over_surface(filling, torch.ones_like(own), edges, SOFT, pull)
-    filling = filling.lerp(soft, 1 - either)
-    return Completion(own=own, mirrored=mirrored, mirror=mirror, filling=filling.lerp(colours, hidden))
+    soft = filled_over_surface(filling, torch.ones_like(bare), edges, SOFT, pull)
+    return filling.lerp(soft, 1 - kept.either)
+
+
+def _confident(avatar: Avatar) -> Float[Tensor, "V 1"]:
+    """Which part of each vertex of the mesh was seen."""
+    assert avatar.confidence is not None
+    return avatar.mesh.topology.carried(_between(avatar.confidence, NOTHING_KEPT, ALL_KEPT))
+
+
+def _between(values: Float[Tensor, "*batch 1"], low: float, high: float) -> Float[Tensor, "*batch 1"]:
+    """From 0 at `low` to 1 at `high`."""
+    return ((values - low) / (high - low)).clamp(0, 1)
 
 
 def _inside_of_mouth(avatar: Avatar) -> tuple[Float[Tensor, "V 1"], Float[Tensor, "V 5"]]:
@@ -149,7 +202,7 @@ def _inside_of_mouth(avatar: Avatar) -> tuple[Float[Tensor, "V 1"], Float[Tensor
 
 @torch.no_grad()
 def completed(avatar: Avatar, completion: Completion | None) -> Avatar:
-    """A copy whose surface is the other side's, mirrored, where only that was seen. Where neither was, it stays."""
+    """A copy whose surface is the other side's, mirrored, where only that was seen; where neither was, `mended`."""
     if completion is None:
         return avatar
     offsets = avatar.mesh.offsets
@@ -160,6 +213,8 @@ def completed(avatar: Avatar, completion: Completion | None) -> Avatar:
         completion.mirrored, everywhere, mesh_edges(avatar.mesh.topology.faces), smoothness=SEAM_SMOOTHNESS
     )
     moved = offsets.lerp(flipped, share.clamp(0, 1) * (1 - completion.own))
+    # An outline tells where the surface is, if not its colour.
+    moved = mended(avatar, moved, torch.maximum(completion.own + completion.mirrored, _confident(avatar)))
     return avatar.with_mesh(avatar.mesh.over(avatar.mesh.topology, moved))
 
 
@@ -167,8 +222,7 @@ def completed(avatar: Avatar, completion: Completion | None) -> Avatar:
 def values_at_vertices(avatar: Avatar, completion: Completion) -> Float[Tensor, "V 5"]:
     """Albedo, roughness and specular intensity of each vertex, filled in."""
     at = completion.at_vertices(avatar)
-    material = completion.mixed(at, avatar.material(avatar.material_positions()), avatar)
-    return torch.cat([material.albedo, material.roughness, material.specular], 1)
+    return completion.mixed(at, avatar.material(avatar.material_positions()), avatar).in_columns()
 
 
 def mirrored_vertices(template: Float[Tensor, "V 3"]) -> Int[Tensor, " V"]:
@@ -176,28 +230,3 @@ def mirrored_vertices(template: Float[Tensor, "V 3"]) -> Int[Tensor, " V"]:
     places = template.cpu().double().numpy()
     _, nearest = KDTree(places).query(places * [-1, 1, 1])
     return torch.from_numpy(np.asarray(nearest)).to(template.device)
-
-
-def filled_over_surface(
-    values: Float[Tensor, "V C"],
-    share: Float[Tensor, "V 1"],
-    edges: Int[Tensor, "N 2"],
-    smoothness: float = SMOOTHNESS,
-    pull: Float[Tensor, "N 1"] | None = None,
-) -> Float[Tensor, "V C"]:
-    """The values x that minimise sum share (x - values)^2 + `smoothness` x `pull` x (differences along edges)^2.
-
-    Each edge pulls by 1 unless `pull` says otherwise.
-    Where the share is 0 they are the mean of their neighbours; a part of the mesh without any share stays as it is.
-    """
-    n = len(values)
-    one, other = edges.cpu().numpy().T
-    pulls = np.ones(len(one)) if pull is None else pull[:, 0].cpu().double().numpy()
-    links = sparse.coo_matrix((pulls, (one, other)), shape=(n, n))
-    links = links + links.T
-    graph = sparse.diags(np.asarray(links.sum(1)).ravel()) - links
-    weight = share.cpu().double().numpy()
-    weight = weight + 1e-9
-    system = sparse.diags(weight[:, 0]) + smoothness * graph
-    solved = splu(system.tocsc()).solve(weight * values.cpu().double().numpy())
-    return torch.from_numpy(solved).to(values)

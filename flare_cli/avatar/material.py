@@ -28,6 +28,15 @@ class Material:
     roughness: Float[Tensor, "P 1"]
     specular: Float[Tensor, "P 1"]
 
+    def in_columns(self) -> Float[Tensor, "P 5"]:
+        """Albedo, roughness and specular intensity side by side."""
+        return torch.cat([self.albedo, self.roughness, self.specular], 1)
+
+    @staticmethod
+    def of_columns(values: Float[Tensor, "P 5"]) -> Material:
+        """The other way."""
+        return Material(*values.split([3, 1, 1], 1))
+
 
 @final
 class FrequencyEncoding(nn.Module):

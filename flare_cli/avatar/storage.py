@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flare_cli.avatar.avatar import Avatar
+from flare_cli.avatar.avatar import SHOWN, Avatar
 from flare_cli.avatar.spec import (
     AvatarSpec,
     spec_from_dict,
@@ -26,8 +26,8 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.open_head import EARLIER
 
 # 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. 4: a light for each video; may hold
-# `confidence`. Older files are still read.
-AVATAR_VERSION = 4
+# `confidence`. 5: may hold `squarest` and `coverings`. Older files are still read.
+AVATAR_VERSION = 5
 
 
 def avatar_header(avatar: Avatar, extra: dict[str, Any]) -> dict[str, Any]:
@@ -66,8 +66,8 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
             tensors = _of_version_4(tensors)
         _check_sizes(spec, head, tensors, path)
         avatar = Avatar(head.to(device), tensors["shape"], spec)
-        if "confidence" in tensors:
-            avatar.confidence = torch.zeros(len(head.template), 1, device=avatar.device)
+        for name in SHOWN.keys() & tensors.keys():
+            setattr(avatar, name, torch.zeros(len(head.template), SHOWN[name], device=avatar.device))
         avatar.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = shorten(str(error), 300, placeholder=" …")

@@ -11,7 +11,6 @@ from flare_cli.avatar.completion import (
     Completion,
     completed,
     completion_of,
-    filled_over_surface,
     mirrored_vertices,
 )
 from flare_cli.avatar.picture import draw
@@ -43,15 +42,6 @@ def avatar(open_head: HeadModel) -> Avatar:
 def test_the_head_is_its_own_mirror_image(open_head: HeadModel):
     mirror = mirrored_vertices(open_head.template)
     assert (mirror[mirror] == torch.arange(len(mirror))).float().mean() > 0.99
-
-
-def test_gaps_are_filled_in_a_straight_line():
-    """Along a chain with ends of 1 and 5 that are held, what lies between has even steps."""
-    chain = torch.stack([torch.arange(8), torch.arange(1, 9)], 1)
-    values = torch.tensor([[1.0], *[[99.0]] * 7, [5.0]])
-    share = torch.tensor([[1e6], *[[0.0]] * 7, [1e6]])
-    filled = filled_over_surface(values, share, chain)
-    torch.testing.assert_close(filled[:, 0], torch.linspace(1, 5, 9), atol=1e-4, rtol=0)
 
 
 def test_the_unseen_side_takes_the_seen_ones_shape_and_the_seen_one_stays(avatar: Avatar):

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.confidence import HALF_CONFIDENCE, LEAST_FACING, vertex_confidence
+from flare_cli.avatar.confidence import HALF_CONFIDENCE, LEAST_FACING, Moment, Shown, what_was_shown
 from flare_cli.config.loading import load_config
+from flare_cli.data.celebamask import Label
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.seen import seen_confidence
+from flare_cli.fit.seen import shown_by
 from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import Cameras, look_at
@@ -33,13 +34,19 @@ def camera_at(yaw: float) -> Cameras:
     return look_at(eye, torch.zeros(1, 3), fov_y=0.13, height=SIZE, width=SIZE)
 
 
-def seen_from(avatar: Avatar, yaw: float, *, mask: int = 255, stands_for: float = 1.0) -> torch.Tensor:
+def shown_from(
+    avatar: Avatar, *yaws: float, mask: int = 255, labels: torch.Tensor | None = None, stands_for: float = 1.0
+) -> Shown:
     none = torch.zeros(1, avatar.head.n_expression)
     posed = avatar.posed(expression=none, pose=torch.zeros(1, 5, 3), translation=torch.zeros(1, 3))
     masks = torch.full((1, SIZE, SIZE), mask, dtype=torch.uint8)
-    return vertex_confidence(
-        avatar, [(posed, camera_at(yaw), masks)], choose_rasterizer("auto", "cpu"), stands_for=stands_for
-    )[:, 0]
+    labels = torch.full_like(masks, Label.SKIN) if labels is None else labels
+    moments = [Moment(posed=posed, cameras=camera_at(yaw), masks=masks, labels=labels) for yaw in yaws]
+    return what_was_shown(avatar, moments, choose_rasterizer("auto", "cpu"), stands_for=stands_for)
+
+
+def seen_from(avatar: Avatar, yaw: float, *, mask: int = 255, stands_for: float = 1.0) -> torch.Tensor:
+    return shown_from(avatar, yaw, mask=mask, stands_for=stands_for).confidence[:, 0]
 
 
 def test_what_faces_the_camera_is_seen_and_what_is_behind_is_not(avatar: Avatar):
@@ -69,9 +76,44 @@ def test_nothing_is_seen_outside_the_mask(avatar: Avatar):
     assert seen_from(avatar, 0, mask=0).max() == 0
 
 
+def test_the_squarest_view_is_the_cosine_of_the_nearest_camera(avatar: Avatar):
+    """Three metres away all rays are nearly parallel: the cosine is that of the normal and the camera's direction."""
+    template = avatar.head.template
+    normal = vertex_normals(avatar.neutral_vertices()[None], avatar.head.faces)[0]
+    nose = avatar.head.faces[avatar.head.landmarks.face[NOSE]]
+    shown = shown_from(avatar, 0, 40)
+    assert shown.squarest.shape == (len(template), 1)
+    cosines = torch.stack(
+        [normal @ torch.tensor([math.sin(a), 0.0, math.cos(a)]) for a in (0.0, math.radians(40))]
+    ).amax(0)
+    expected = (cosines - LEAST_FACING) / (1 - LEAST_FACING)
+    torch.testing.assert_close(shown.squarest[nose, 0], expected[nose], atol=0.03, rtol=0)
+    torch.testing.assert_close(shown_from(avatar, 0, 0).squarest, shown_from(avatar, 0).squarest)
+
+
+def test_coverings_are_the_labels_where_vertices_are_seen(avatar: Avatar):
+    """Hair in the upper half of the picture, cloth in the lower: the camera looks at the origin."""
+    labels = torch.full((1, SIZE, SIZE), Label.CLOTH, dtype=torch.uint8)
+    labels[:, : SIZE // 2] = Label.HAIR
+    shown, y = shown_from(avatar, 0, labels=labels), avatar.head.template[:, 1]
+    seen = shown.confidence[:, 0] > 0
+    expected = torch.tensor([1.0, 0.0]).expand(int((seen & (y > 0.01)).sum()), 2)
+    torch.testing.assert_close(shown.coverings[seen & (y > 0.01)], expected)
+    assert (shown.coverings[seen & (y < -0.01)] == torch.tensor([0.0, 1.0])).all()
+    assert shown.coverings[~seen].max() == 0
+    assert shown_from(avatar, 0).coverings.max() == 0
+
+
+def test_what_lies_beside_the_person_does_not_count_as_bare(avatar: Avatar):
+    labels = torch.full((1, SIZE, SIZE), Label.HAIR, dtype=torch.uint8)
+    labels[:, :, : SIZE // 2] = Label.BACKGROUND
+    shown = shown_from(avatar, 0, 10, labels=labels)
+    assert set(shown.coverings[:, 0].tolist()) == {0.0, 1.0}
+
+
 def test_a_fit_measures_it_by_its_frames(toy_frames: Frames, avatar: Avatar):
-    shown = seen_confidence(avatar, toy_frames, choose_rasterizer("auto", "cpu"))
+    shown = shown_by(toy_frames, avatar, choose_rasterizer("auto", "cpu"))
     blind = replace(toy_frames, pictures=replace(toy_frames.pictures, mask=torch.zeros_like(toy_frames.pictures.mask)))
-    assert shown.shape == (len(avatar.head.template), 1)
-    assert 0.3 < shown.max() < 1
-    assert seen_confidence(avatar, blind, choose_rasterizer("auto", "cpu")).max() == 0
+    assert shown.confidence.shape == (len(avatar.head.template), 1)
+    assert 0.3 < shown.confidence.max() < 1
+    assert shown_by(blind, avatar, choose_rasterizer("auto", "cpu")).confidence.max() == 0
