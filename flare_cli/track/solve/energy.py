@@ -57,8 +57,8 @@ class Priors:
     # point is taken for another place of it. 1, 2 and 4 mm can't be told apart (docs/experiments.md, "Skin where it
     # is, and the torso").
     skin_place: float = 0.002
-    # The same of the torso, which is of cloth, and how many of the skin's points a frame's are worth. Where cloth has no
-    # pattern what is found slides, so they may not count for much (there, too).
+    # The same of the torso, which is of cloth, and how many of the skin's points a frame's are worth. Where cloth has
+    # no pattern what is found slides, so they may not count for much (there, too).
     torso_place: float = 0.01
     torso_points: float = 8.0
     # Named units, and how far they may be below 0 or above 1.
@@ -193,6 +193,8 @@ class Problem:
 
     def placed(self, places: Float[Tensor, "F 3"]) -> HeadModel:
         """The head whose landmarks `free` are moved at rest."""
+        if len(self.free) == 0:
+            return self.head
         return replace(self.head, template=self.head.template.index_add(0, self.free, places))
 
     def frames(self, index: Tensor) -> Problem:

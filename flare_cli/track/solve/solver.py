@@ -37,9 +37,9 @@ FIRM_SPREAD = 0.0025
 # Frames n to n + 2 follow each other if they take no more than this many frame times, 2 where none is missing: there is
 # room for uneven time stamps and one missing frame.
 MOST_FRAME_TIMES = 3.5
-# Points of the skin are looked for again and again, each time from a better track: first in the key frames, then in all.
-# For each time, the distance (in parts of the inter-ocular one) from which on a point counts as wrong, which is wide
-# while the track is far off; twice as far on the torso. Then steps of the solve of key frames and of all frames
+# Points of the skin are looked for again and again, each time from a better track: first in the key frames, then in
+# all. For each time, the distance (in parts of the inter-ocular one) from which on a point counts as wrong: wide while
+# the track is far off, twice as wide on the torso. Then steps of the solve of key frames and of all frames
 # (docs/experiments.md, "Skin where it is, and the torso").
 KEY_ROUNDS, FRAME_ROUNDS = (0.04, 0.04, 0.015), (0.04, 0.015)
 KEY_STEPS, FRAME_STEPS = 6, 3
