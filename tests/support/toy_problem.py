@@ -61,16 +61,25 @@ def state_of(head: HeadModel, scale: float, n: int = N) -> TrackParameters:
     )
 
 
+def with_places(problem: Problem, now: TrackParameters) -> tuple[Problem, TrackParameters]:
+    """The same with some landmarks whose places are solved for too, each sure in its own way."""
+    free = torch.tensor([1, 3, 8])
+    place = torch.tensor([0.001, 0.002, 0.01], dtype=torch.float64)
+    places = 0.003 * torch.randn(3, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return replace(problem, free=free, place=place), replace(now, places=places)
+
+
 def exact_curvature(energy: Callable[[TrackParameters], torch.Tensor], now: TrackParameters) -> torch.Tensor:
     """All second derivatives by automatic differentiation, of frame after frame and then of what they share."""
-    n = len(now.root)
+    n, together = len(now.root), (*SHARED, "places")
     frames = torch.cat([getattr(now, name).reshape(n, -1) for name in PER_FRAME], 1)
-    shared = torch.cat([getattr(now, name).reshape(-1) for name in SHARED])
+    shared = torch.cat([getattr(now, name).reshape(-1) for name in together])
 
     def of_row(row: torch.Tensor) -> torch.Tensor:
         parts = row[: frames.numel()].view_as(frames).split([getattr(now, x)[0].numel() for x in PER_FRAME], 1)
         moved = dict(zip(PER_FRAME, parts, strict=True))
-        moved |= dict(zip(SHARED, row[frames.numel() :].split([getattr(now, x).numel() for x in SHARED]), strict=True))
+        rest = row[frames.numel() :].split([getattr(now, x).numel() for x in together])
+        moved |= dict(zip(together, rest, strict=True))
         return energy(replace(now, **{name: value.reshape(getattr(now, name).shape) for name, value in moved.items()}))
 
     return torch.func.hessian(of_row)(torch.cat([frames.flatten(), shared]))

@@ -127,7 +127,9 @@ def _unrolled(
         # OpenCV counts from pixel centres, we count from pixel corners.
         x, y = np.moveaxis(places * np.float32(len(picture) / some.camera_model.size) - np.float32(0.5), 2, 0)
         grey = cv2.remap(picture, x, y, cv2.INTER_LINEAR).astype(np.float32)
-        unrolled.append(_with_contrast(grey, chart.square(is_visible, elsewhere=False)))
+        # The picture's border is no pattern of what it cuts off.
+        inside = (np.minimum(x, y) >= 0) & (np.maximum(x, y) <= len(picture) - 1)
+        unrolled.append(_with_contrast(grey, chart.square(is_visible, elsewhere=False) & inside))
     return unrolled
 
 

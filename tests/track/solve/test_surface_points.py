@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from flare_cli.head.joints import Joint
 from flare_cli.head.skinning import landmark_points, pose_vertices
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import Cameras
 from flare_cli.track.face.landmarks import FACE_OVAL, LEFT_LIDS, LIPS, RIGHT_LIDS
-from flare_cli.track.solve.chart import TEXELS, face_chart
+from flare_cli.track.solve.chart import TEXELS, face_chart, torso_chart
 from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters, projected_landmarks
 from flare_cli.track.solve.solver import solve
 from flare_cli.track.solve.surface_points import follow_surface
@@ -23,7 +24,7 @@ CAMERA = CameraModel(size=SIZE, principal=(96.0, 96.0), focal=400.0, depth=0.7)
 class Film:
     """A head that turns and nods and smiles, grey values at random on its vertices."""
 
-    def __init__(self, head):
+    def __init__(self, head, torso: float = 0.0):
         self.head, self.times = head, torch.arange(N) / FPS
         random = torch.Generator().manual_seed(1)
         wave = torch.sin(
@@ -36,7 +37,7 @@ class Film:
             log_focal=torch.tensor(math.log(400.0)),
             shape=0.5 * torch.randn(head.n_shape, generator=random),
             expression=expression,
-            root=still,
+            root=torch.linspace(-torso, torso, N)[:, None] * torch.tensor([0.0, 1.0, 0.3]),
             neck=wave * torch.tensor([0.1, 0.35, 0.05]),
             jaw=still,
             eyes=torch.zeros(N, 2, 2),
@@ -168,3 +169,37 @@ def test_a_head_without_landmarks_at_the_mouth_has_skin_there(open_head):
     without = face_chart(replace(open_head, landmarks=replace(open_head.landmarks, face=face)))
     whole = set(face_chart(open_head).index.tolist())
     assert whole < set(without.index.tolist())
+
+
+@pytest.mark.parametrize("which", ["open_head", "flame_head"])
+def test_the_torsos_chart_shows_what_hangs_on_the_root_from_the_front(which, request):
+    head = request.getfixturevalue(which)
+    chart = torso_chart(head)
+    torso = head.template[head.faces[(head.weights[:, Joint.ROOT] > 0.5)[head.faces].all(1)].unique()]
+    scale = TEXELS / 2 / torso[:, 0].abs().max()
+    column, row = torch.from_numpy(chart.index % TEXELS), torch.from_numpy(chart.index // TEXELS)
+    assert (chart.head.template[:, 0] * scale + TEXELS / 2 - 0.5 - column).abs().max() < 0.1
+    assert ((torso[:, 1].max() - chart.head.template[:, 1]) * scale - 0.5 - row).abs().max() < 0.1
+    assert chart.head.weights[:, Joint.ROOT].min() > 0.5
+
+
+def test_a_head_of_which_nothing_hangs_on_the_root_has_no_torso(open_head):
+    weights = open_head.weights.clone()
+    weights[:, Joint.NECK] += weights[:, Joint.ROOT]
+    weights[:, Joint.ROOT] = 0
+    assert torso_chart(replace(open_head, weights=weights)) is None
+
+
+def test_a_torso_that_turns_is_followed(open_head):
+    film = Film(open_head, torso=0.08)
+    points = film.camera.project(landmark_points(film.head, film.vertices)).nan_to_num()
+    given = {"fps": FPS, "size": SIZE, "principal": (96.0, 96.0), "rounds": 10, "key_frames": 8}
+    alone = solve(film.head, points, film.times, **given)
+    followed = solve(film.head, points, film.times, pictures=lambda: film.pictures, **given)
+
+    def wrong(solution):
+        """Of the torso's turn, but for its mean, which the shape of the torso can stand for."""
+        off = solution.parameters.root - film.true.root
+        return (off - off.mean(0)).square().sum(-1).mean().sqrt()
+
+    assert wrong(followed) < 0.4 * wrong(alone)
