@@ -1,4 +1,4 @@
-"""Points of the skin, followed through the film by what they look like.
+"""Points of skin and torso, followed through the film by what they look like.
 
 Landmarks are guesses of a network that errs alike in all frames and slides over the skin as a head turns. What a place
 of the skin looks like stays: every frame is unrolled by the track as it is, all are compared with their mean, and where
@@ -47,7 +47,7 @@ MOST_ASIDE = TEXELS / 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurfacePoints:
-    """K points of the skin as a head's vertices, where each was found (pixels), and whether it was."""
+    """K points of the surface as a head's vertices, where each was found (pixels), and whether it was."""
 
     head: HeadModel
     normals: Float[Tensor, "K 3"]
@@ -67,7 +67,7 @@ def follow_surface(
     *,
     of_mean: Int[Tensor, "K"] | None = None,
 ) -> SurfacePoints:
-    """Find points of the skin in all frames' grey `pictures`, which may be of another size, from the track `now`.
+    """Find points of a chart's surface in all frames' grey `pictures`, which may be of another size, from the track `now`.
 
     The mean, of which the points are corners, is that of the frames `of_mean`; None: of all.
     """
