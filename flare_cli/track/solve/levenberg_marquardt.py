@@ -238,6 +238,6 @@ def _stepped(now: TrackParameters, step: dict[str, Tensor]) -> TrackParameters:
                 value = getattr(now, name)
                 moved[name] = value + part[..., column].reshape(value.shape).to(value)
     if "shared" in step:
-        of_places = step["shared"][-now.places.numel() :] if now.places.numel() else step["shared"][:0]
+        of_places = step["shared"][len(step["shared"]) - now.places.numel() :]
         moved["places"] = now.places + of_places.view_as(now.places).to(now.places)
     return replace(now, **moved)

@@ -67,7 +67,7 @@ def follow_surface(
     *,
     of_mean: Int[Tensor, "K"] | None = None,
 ) -> SurfacePoints:
-    """Find points of a chart's surface in all frames' grey `pictures`, which may be of another size, from the track `now`.
+    """Find points of a chart in all frames' grey `pictures`, which may be of another size, from the track `now`.
 
     The mean, of which the points are corners, is that of the frames `of_mean`; None: of all.
     """
