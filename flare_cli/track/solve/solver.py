@@ -78,7 +78,7 @@ def solve(
     if shots is None:
         shots = torch.zeros(len(points), dtype=torch.long, device=points.device)
     priors, used = priors or Priors(), head.landmarks.face >= 0
-    steps = 2 * rounds + (0 if pictures is None else len(KEY_ROUNDS) + 2 * len(FRAME_ROUNDS))
+    steps = 2 * rounds + (0 if pictures is None else KEY_STEPS * (len(KEY_ROUNDS) + 2 * len(FRAME_ROUNDS)))
     with one_thread_each():
         problem, now = _rigid_start(head, points, times, fps, size, principal, shots, priors)
         keys = torch.linspace(0, len(points) - 1, min(len(points), key_frames), device=points.device)
@@ -90,7 +90,9 @@ def solve(
         now = _with_neighbours_of(keys, of_keys, problem, now)
         now = fitted_parameters(problem, now, rounds, lambda done: progress(rounds + done, steps), share=False)
         if pictures is not None:
-            now = _by_surface(head, problem, now, keys, pictures(), lambda done: progress(2 * rounds + done, steps))
+            now = _by_surface(
+                head, problem, now, keys, pictures(), lambda done: progress(2 * rounds + KEY_STEPS * done, steps)
+            )
         now = with_closed_lids(problem, now, points, used)
     camera = problem.camera_model.camera(now.log_focal)
     return Solution(parameters=now, camera=camera, error=landmark_error(problem, now))
