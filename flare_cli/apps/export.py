@@ -181,8 +181,12 @@ def _check(request: ExportRequest) -> None:
 def _check_glb(request: ExportRequest) -> None:
     """As `_check`, what only GLB files have."""
     if request.kind != "glb":
-        glb_only = {"--lods": request.lods, "--compress": request.compress, "--shadows": request.shadows}
-        glb_only |= {"--profile vrm": request.profile == "vrm"}
+        glb_only = {
+            "--lods": request.lods,
+            "--compress": request.compress,
+            "--shadows": request.shadows,
+            "--profile vrm": request.profile == "vrm",
+        }
         for option in (option for option, given in glb_only.items() if given):
             raise AvatarError(f"{option} is of GLB files", hint=f"leave it out of --format {request.kind}")
     if request.profile == "vrm" and (request.lods or request.compress):

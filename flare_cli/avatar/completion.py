@@ -23,6 +23,7 @@ from flare_cli.avatar.material import Material
 from flare_cli.avatar.mesh import Underside
 from flare_cli.avatar.unseen.covering import Covering, covering_of, coverings_of
 from flare_cli.avatar.unseen.over_surface import filled_over_surface
+from flare_cli.avatar.unseen.ramp import ramp
 from flare_cli.avatar.unseen.scalp import find_scalp
 from flare_cli.avatar.unseen.shape import mended
 from flare_cli.render.geometry import mesh_edges
@@ -138,8 +139,8 @@ def completion_of(avatar: Avatar) -> Completion | None:
     mirror = mirrored_vertices(topology.carried(avatar.head.template))
     seen = kept = _Shares((1 - hidden) * _confident(avatar), mirror)
     if avatar.squarest is not None:
-        squarely = topology.carried(_between(avatar.squarest, *SQUARELY))
-        at_rim = coverings.sum(1, keepdim=True) * (1 - topology.carried(_between(avatar.squarest, *RIM)))
+        squarely = topology.carried(ramp(avatar.squarest, *SQUARELY))
+        at_rim = coverings.sum(1, keepdim=True) * (1 - topology.carried(ramp(avatar.squarest, *RIM)))
         kept = _Shares(seen.own * (1 - at_rim), mirror)
     bare = (1 - kept.known(coverings).sum(1, keepdim=True)).clamp(0, 1)
     filling = _filled_skin(avatar, kept, bare, 1 - hidden, edges)
@@ -181,12 +182,7 @@ def _filled_skin(
 def _confident(avatar: Avatar) -> Float[Tensor, "V 1"]:
     """Which part of each vertex of the mesh was seen."""
     assert avatar.confidence is not None
-    return avatar.mesh.topology.carried(_between(avatar.confidence, NOTHING_KEPT, ALL_KEPT))
-
-
-def _between(values: Float[Tensor, "*batch 1"], low: float, high: float) -> Float[Tensor, "*batch 1"]:
-    """From 0 at `low` to 1 at `high`."""
-    return ((values - low) / (high - low)).clamp(0, 1)
+    return avatar.mesh.topology.carried(ramp(avatar.confidence, NOTHING_KEPT, ALL_KEPT))
 
 
 def _inside_of_mouth(avatar: Avatar) -> tuple[Float[Tensor, "V 1"], Float[Tensor, "V 5"]]:

@@ -83,9 +83,7 @@ def test_a_config_says_what_it_said(name: str, tmp_path: Path):
     assert (config.data.size, config.deformer.width, config.stage[0].steps, config.stage[0].trains) == (
         32, 8, 6, ("material", "light"),
     )  # fmt: skip
-    assert config.light.kind == (
-        "explicit" if name in (LAST, RELEASE, NOW) else "neural"
-    )  # the first versions knew no other
+    assert config.light.kind == ("neural" if name in (FIRST, BEFORE) else "explicit")  # the first knew no other
 
 
 @pytest.mark.parametrize("name", [BEFORE, LAST, RELEASE, NOW])

@@ -15,6 +15,7 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.unseen.locks import Locks, locks_like, samples_of
 from flare_cli.avatar.unseen.over_surface import filled_over_surface
+from flare_cli.avatar.unseen.ramp import ramp
 from flare_cli.avatar.unseen.scalp import Scalp
 
 # Metres, by eye: how soft the hairline is, how far strands reach over it or fall short of it, and how far below it
@@ -83,7 +84,7 @@ def _unlike_skin(avatar: Avatar) -> Float[Tensor, "V0 1"]:
     logarithm = material.albedo.log()
     usual = (face * logarithm).sum(0) / face.sum().clamp(min=1e-6)
     apart = (logarithm - usual).abs().mean(1, keepdim=True)
-    of_other_colour = ((apart - LIKE_SKIN) / (UNLIKE_SKIN - LIKE_SKIN)).clamp(0, 1)
+    of_other_colour = ramp(apart, LIKE_SKIN, UNLIKE_SKIN)
     return torch.maximum(material.roughness**HAIR_IS_MATT, of_other_colour)
 
 
@@ -106,9 +107,9 @@ def covering_of(
         return None
     near = edges[(scalp.growth > -BELOW)[edges, 0].all(1)]
     covered = known.sum(1, keepdim=True).clamp(max=1)
-    well_above = ((scalp.growth - PERHAPS_BARE) / (WELL_ABOVE - PERHAPS_BARE)).clamp(0, 1)
+    well_above = ramp(scalp.growth, PERHAPS_BARE, WELL_ABOVE)
     around = filled_over_surface(covered, either * well_above, near, DECIDING)
-    share = ((around - NOT_COVERED) / (COVERED - NOT_COVERED)).clamp(0, 1)
+    share = ramp(around, NOT_COVERED, COVERED)
     # Colours, and which part is hair, in one: from where they are known, and else of the mean.
     seen = shown.sum(1, keepdim=True)
     hairy = known[:, :1] / covered.clamp(min=1e-6)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.unseen.over_surface import filled_over_surface
+from flare_cli.avatar.unseen.ramp import ramp
 from flare_cli.avatar.unseen.scalp import find_scalp
 from flare_cli.render.geometry import mesh_edges, vertex_normals
 
@@ -40,13 +41,13 @@ def mended(avatar: Avatar, offsets: Float[Tensor, "V 3"], seen: Float[Tensor, "V
     if scalp is None or squarely is None:
         return offsets
     given, seen, growth = offsets[:own], seen[:own], scalp.growth[:own]
-    on_skull = ((growth - THIN) / (THICK - THIN)).clamp(0, 1)
+    on_skull = ramp(growth, THIN, THICK)
     kept = 1 - on_skull * (1 - _near_seen(avatar.head.template, seen))
     share = HELD * kept
     ears, x = avatar.head.regions["ears"], avatar.head.template[:, 0]
     for ear in (ears & (x > 0), ears & (x < 0)):
         part = (squarely[ear] > SQUARE).float().mean()
-        kept[ear] = ((part - NOTHING_OF_EAR) / (ALL_OF_EAR - NOTHING_OF_EAR)).clamp(0, 1)
+        kept[ear] = ramp(part, NOTHING_OF_EAR, ALL_OF_EAR)
         share[ear] = HELD * kept[ear] + HALF_SEEN * seen[ear]
     normals = vertex_normals((avatar.neutral_vertices() - avatar.mesh.offsets)[None, :own], avatar.head.faces)[0]
     thickness = (given * normals).sum(1, keepdim=True)
@@ -68,4 +69,4 @@ def _near_seen(places: Float[Tensor, "V 3"], seen: Float[Tensor, "V 1"]) -> Floa
     if not len(known):
         return seen
     distance = torch.from_numpy(KDTree(known).query(places.cpu().numpy())[0]).to(places)[:, None]
-    return torch.maximum(seen, ((BEYOND - distance) / (BEYOND - OUTLINE)).clamp(0, 1))
+    return torch.maximum(seen, ramp(distance, BEYOND, OUTLINE))

@@ -88,7 +88,6 @@ class NormalSystem:
     """The normal matrix's parts and the gradient, in float64; those of `SHARED` are empty if it isn't solved for.
 
     What is shared also has the places, after `SHARED`.
-
     `prior_diagonal` is the part of the diagonal that comes from the priors alone.
     """
 

@@ -74,7 +74,7 @@ def test_the_robust_functions_weights_are_held(open_head):
 def test_points_that_lie_elsewhere_than_on_the_model_are_put_there_and_the_pose_is_exact(open_head):
     n = 12
     problem, truth = problem_of(open_head, n), state_of(open_head, 0.2, n)
-    truth = replace(truth, shape=0 * truth.shape, expression=0 * truth.expression.abs())
+    truth = replace(truth, shape=torch.zeros_like(truth.shape), expression=torch.zeros_like(truth.expression))
     L = len(problem.weights)
     random = torch.Generator().manual_seed(6)
     moved = 0.004 * torch.randn(L - 2, 3, generator=random, dtype=torch.float64)
