@@ -15,7 +15,7 @@ from flare_cli.avatar.light import new_light
 from flare_cli.avatar.material import MaterialField
 from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.avatar.spec import AvatarSpec, MaterialSpec
-from flare_cli.avatar.visibility import PosedVisibility
+from flare_cli.avatar.visibility import Eyeball, PosedVisibility
 from flare_cli.head.arkit import ARKIT_NAMES, JAW_OPEN
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
@@ -218,7 +218,17 @@ class Avatar(nn.Module):
             self.traced_visibility(self.move(chosen[i : i + 1], corrections), rays, own)
             for i in range(len(chosen.factors))
         ]
-        self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.cat(traced))
+        self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.cat(traced), self._eyeballs(chosen))
+
+    def _eyeballs(self, motion: Motion) -> list[Eyeball]:
+        """The parts that turn with an eye joint, and where they look in the head's frame."""
+        balls: list[Eyeball] = []
+        for joint in (Joint.EYE_LEFT, Joint.EYE_RIGHT):
+            vertices = torch.nonzero(self.head.weights[:, joint] > 0.5)[:, 0]
+            rest = torch.nn.functional.normalize(self._template[vertices] - self.joints()[joint], dim=-1)
+            turn = motion.head_rotation().transpose(1, 2) @ motion.transforms[:, joint, :, :3]
+            balls.append(Eyeball(vertices, rest, rest @ turn.transpose(1, 2)))
+        return balls
 
     def _mouth_opened(self, motion: Motion) -> Motion:
         """A track's mean expression, head upright, with ARKit's `jawOpen` at each of `MOUTH_OPEN`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -9,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flare_cli.head.joints import Joint
-from flare_cli.render.light.sphere import ONE, turned_harmonics
+from flare_cli.render.light.sphere import ONE, harmonics, turned_harmonics
 
 # Factors besides expressions: 1, and the turn of neck and jaw about three axes each.
 FIXED_FACTORS = 7
@@ -17,6 +19,31 @@ FIXED_FACTORS = 7
 RIDGE = 0.01
 # Of its deviation over the track below which a factor is left out, in radians or in metres: nothing moves.
 LEAST_DEVIATION = 1e-4
+LEAST_GAPE = 1e-6  # keeps an eye that is shut in all poses solvable
+
+
+@dataclass(frozen=True, slots=True)
+class Eyeball:
+    """The n vertices of an eyeball, their directions from its centre at rest, and in N poses in the head's frame."""
+
+    vertices: Int[Tensor, " n"]
+    rest: Float[Tensor, "n 3"]
+    turned: Float[Tensor, "N n 3"]
+
+    def between_lids(self, traced: Float[Tensor, "N n 9"]) -> Float[Tensor, "n 9"]:
+        """What each vertex sees when it lies between the lids: linear in the direction, as that is found where they gape.
+
+        A ball turns under its lids: what a gaze brings forth was hidden in all poses that were traced, and black.
+        """
+        ahead = (traced * harmonics(self.turned.to(traced))).sum(-1, keepdim=True)
+        gape = ahead.clamp(0, 1).square().flatten(0, 1)
+        inputs = torch.cat([torch.ones_like(self.turned[..., :1]), self.turned], -1).flatten(0, 1).to(traced)
+        normal = inputs.T @ (gape * inputs)
+        normal += RIDGE * gape.sum() * torch.diag(normal.new_tensor([0, 1, 1, 1])) + LEAST_GAPE * torch.eye(4).to(
+            normal
+        )
+        linear = torch.linalg.solve(normal, inputs.T @ (gape * traced.flatten(0, 1)))
+        return linear[0] + self.rest.to(linear) @ linear[1:]
 
 
 @final
@@ -78,14 +105,24 @@ class PosedVisibility(nn.Module):
         return torch.tensor(chosen, device=motion.device)
 
     @torch.no_grad()
-    def learn(self, motion: Float[Tensor, "N K"], head: Float[Tensor, "N 3 3"], traced: Float[Tensor, "N V 9"]) -> None:
+    def learn(
+        self,
+        motion: Float[Tensor, "N K"],
+        head: Float[Tensor, "N 3 3"],
+        traced: Float[Tensor, "N V 9"],
+        eyeballs: Sequence[Eyeball] = (),
+    ) -> None:
         """Take over what was traced (world space) in these poses: ridge least squares at each vertex."""
         local = (traced @ turned_harmonics(head.transpose(1, 2))).flatten(1).double()
         factors = self._factors(motion).double()
         ridge = RIDGE * len(motion) * torch.eye(factors.shape[1]).to(factors)
         ridge[0, 0] = 0
         solved = torch.linalg.solve(factors.T @ factors + ridge, factors.T @ local)
-        self.coefficients.copy_(solved.unflatten(1, (-1, 9)))
+        solved = solved.unflatten(1, (-1, 9))
+        for ball in eyeballs:
+            solved[:, ball.vertices] = 0
+            solved[0, ball.vertices] = ball.between_lids(local.unflatten(1, (-1, 9))[:, ball.vertices])
+        self.coefficients.copy_(solved)
 
     def _factors(self, motion: Float[Tensor, "B K"]) -> Float[Tensor, "B F"]:
         values = torch.clamp((motion - self.centre) @ self.basis, self.reach[0], self.reach[1])

@@ -7,6 +7,7 @@ import torch
 from flare_cli.avatar.avatar import Avatar, Motion
 from flare_cli.avatar.storage import load_avatar, save_avatar
 from flare_cli.fit.avatar_spec import stage_spec
+from flare_cli.head.joints import Joint
 from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.render.light.sphere import ONE, even_directions, harmonics
 from flare_cli.render.light.visibility import trace_visibility
@@ -45,6 +46,10 @@ def difference(ours: torch.Tensor, truth: torch.Tensor, normals: torch.Tensor) -
     return ((weight * squared).sum() / weight.sum()).sqrt().item()
 
 
+def off_eyeballs(head) -> torch.Tensor:
+    return head.weights[:, [Joint.EYE_LEFT, Joint.EYE_RIGHT]].sum(1) < 0.5
+
+
 def test_a_new_avatar_sees_everything(open_head, tiny_config, performance):
     avatar = make(open_head, tiny_config)
     visibility = avatar.posed(**{name: values[:2] for name, values in performance.items()}).visibility
@@ -56,12 +61,29 @@ def test_one_traced_pose_is_repeated_and_turns_with_the_head(open_head, tiny_con
     avatar = make(open_head, tiny_config)
     motion = avatar.motion(**{name: values[20:21] for name, values in performance.items()})
     avatar.learn_visibility(motion, poses=1, rays=96)
-    truth = traced(avatar, motion)
+    truth, off = traced(avatar, motion), off_eyeballs(open_head)
     ours = avatar.move(motion, avatar.corrections())
-    assert difference(ours.visibility[0], truth, ours.normals[0]) < 2e-3  # half floats
+    assert difference(ours.visibility[0][off], truth[off], ours.normals[0][off]) < 2e-3  # half floats
     turned = motion.turned(rotation_from_axis_angle(torch.tensor([[0.3, 1.2, -0.4]])))
-    ours = avatar.move(turned, avatar.corrections())
-    assert difference(ours.visibility[0], traced(avatar, turned, rays=512), ours.normals[0]) < 0.04  # other rays
+    ours, truth = avatar.move(turned, avatar.corrections()), traced(avatar, turned, rays=512)
+    assert difference(ours.visibility[0][off], truth[off], ours.normals[0][off]) < 0.06  # other rays
+
+
+def test_an_eye_that_turns_is_lit_as_it_lies_between_the_lids(open_head, tiny_config):
+    """All that was traced looks ahead. What a gaze brings forth from behind the lids was black in every pose."""
+    avatar = make(open_head, tiny_config)
+    pose = torch.zeros(3, 5, 3)
+    pose[1:, [Joint.EYE_LEFT, Joint.EYE_RIGHT], 1] = torch.tensor([[0.45], [-0.45]])
+    motion = avatar.motion(expression=torch.zeros(3, open_head.n_expression), pose=pose, translation=torch.zeros(3, 3))
+    avatar.learn_visibility(motion[:1], poses=1, rays=96)
+    for aside in (motion[1:2], motion[2:3]):
+        ours, truth = avatar.move(aside, avatar.corrections()), traced(avatar, aside)
+        ahead = (truth * harmonics(ours.normals[0])).sum(-1)
+        between_lids = ~off_eyeballs(open_head) & (ahead > 0.8)
+        assert between_lids.sum() > 30
+        seen = ours.visibility[0][between_lids]
+        assert difference(seen, truth[between_lids], ours.normals[0][between_lids]) < 0.2
+        assert (seen * harmonics(ours.normals[0][between_lids])).sum(-1).min() > 0.7
 
 
 def test_poses_that_were_not_traced_are_met(open_head, tiny_config, performance):
@@ -72,8 +94,8 @@ def test_poses_that_were_not_traced_are_met(open_head, tiny_config, performance)
     for moment in (5, 30, 50, 56):  # the last two are of a part that was not seen
         one = motion[moment : moment + 1]
         ours = avatar.move(one, avatar.corrections())
-        still = ours.visibility[0].clone()
-        assert difference(still, traced(avatar, one), ours.normals[0]) < 0.09
+        off, truth = off_eyeballs(open_head), traced(avatar, one)
+        assert difference(ours.visibility[0][off], truth[off], ours.normals[0][off]) < 0.09
 
 
 def test_a_motion_beyond_the_track_counts_as_the_end_of_the_track(open_head, tiny_config, performance):
@@ -85,7 +107,7 @@ def test_a_motion_beyond_the_track_counts_as_the_end_of_the_track(open_head, tin
     torch.testing.assert_close(
         avatar.visibility(far.factors, far.head_rotation()), avatar.visibility(farther.factors, far.head_rotation())
     )
-    assert avatar.visibility(far.factors, far.head_rotation()).abs().max() < 3 * ONE
+    assert avatar.visibility(far.factors, far.head_rotation()).abs().max() < 6 * ONE
 
 
 def test_a_mouth_that_opens_wider_than_on_the_track_is_lit_as_traced(open_head, tiny_config, performance):
@@ -113,9 +135,10 @@ def test_still_frames_teach_one_constant(open_head, tiny_config):
     turned = 1 + 3 + 0
     assert {int(k) for k in avatar.visibility.coefficients.flatten(1).any(1).nonzero()} == {0, turned}
     ours, truth = avatar.move(motion[:1], avatar.corrections()), traced(avatar, motion[:1], 64)
-    above = open_head.template[:, 1] > 0.03  # where no jaw throws a shadow: that is not linear in its turn
+    off = off_eyeballs(open_head)
+    above = off & (open_head.template[:, 1] > 0.03)  # where no jaw throws a shadow: that is not linear in its turn
     assert difference(ours.visibility[0][above], truth[above], ours.normals[0][above]) < 2e-3
-    assert difference(ours.visibility[0], truth, ours.normals[0]) < 0.03
+    assert difference(ours.visibility[0][off], truth[off], ours.normals[0][off]) < 0.03
 
 
 def test_spread_out_poses_are_farther_apart_than_evenly_spaced_ones(open_head, tiny_config, performance):
