@@ -31,7 +31,7 @@ class Eyeball:
     turned: Float[Tensor, "N n 3"]
 
     def between_lids(self, traced: Float[Tensor, "N n 9"]) -> Float[Tensor, "n 9"]:
-        """What each vertex sees when it lies between the lids: linear in the direction, as that is found where they gape.
+        """What each vertex sees when it lies between the lids: linear in its direction, as found where they gape.
 
         A ball turns under its lids: what a gaze brings forth was hidden in all poses that were traced, and black.
         """

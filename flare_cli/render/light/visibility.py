@@ -19,7 +19,7 @@ OFF_SURFACE = 5e-4
 FAR = 2.0  # metres that rays reach: more than a head and its shoulders
 # How much light along the surface counts in the nine numbers, beside a matte surface's n.l; how hard they are held to
 # "all is seen" where the directions above the horizon leave them open; how often they are solved again without what
-# the clamp cuts off. On the outer vertices of two fitted heads these leave 0.16 of each direction's visibility, weighted
+# the clamp cuts off. On outer vertices of two fitted heads these leave 0.16 of each direction's visibility, weighted
 # by n.l, and 1 % of irradiance wrong; in open mouths 0.4 % of what comes from behind the head gets in (1e-2 and 3
 # rounds: 0.17, 1 and 1.5 %; docs/experiments.md, "Eighteen recordings").
 GRAZING, RIDGE, ROUNDS = 0.2, 1e-3, 8

@@ -29,7 +29,7 @@ from flare_cli.track.solve.chart import face_chart, torso_chart
 from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters, landmark_error
 from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
 from flare_cli.track.solve.levenberg_marquardt import fitted_parameters
-from flare_cli.track.solve.lids import with_closed_lids
+from flare_cli.track.solve.lids import with_lids_as_seen
 from flare_cli.track.solve.surface_points import SurfacePoints, follow_surface
 
 # Landmarks that slide less than this (metres) over the skin are firm enough for PnP. Chosen by eye.
@@ -93,7 +93,7 @@ def solve(
             now = _by_surface(
                 head, problem, now, keys, pictures(), lambda done: progress(2 * rounds + KEY_STEPS * done, steps)
             )
-        now = with_closed_lids(problem, now, points, used)
+        now = with_lids_as_seen(problem, now, points, used)
     camera = problem.camera_model.camera(now.log_focal)
     return Solution(parameters=now, camera=camera, error=landmark_error(problem, now))
 

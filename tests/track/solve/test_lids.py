@@ -1,4 +1,4 @@
-"""Lids that close when the eye does."""
+"""Lids that close and open when the eye does."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import landmark_points, pose_vertices
 from flare_cli.track.solve.energy import CameraModel, Priors, Problem, TrackParameters
 from flare_cli.track.solve.landmark_head import landmark_head, landmark_normals, landmark_weights
-from flare_cli.track.solve.lids import EYES, SHUT, lid_gap, with_closed_lids
+from flare_cli.track.solve.lids import EYES, SHUT, lid_gap, with_lids_as_seen
 
 N = 12
 BLINKS = torch.tensor([0, 0, 0, 0.2, 0.5, 0.78, 0.78, 0.5, 0.2, 0, 0, 0])
@@ -64,7 +64,7 @@ def test_blinks_that_the_solve_left_half_open_are_closed(open_head: HeadModel, p
     truth = truth_of(open_head)
     points = seen_of(open_head, problem, truth)
     solved = replace(truth, expression=0.5 * truth.expression)
-    closed = with_closed_lids(problem, solved, points, open_head.landmarks.face >= 0)
+    closed = with_lids_as_seen(problem, solved, points, open_head.landmarks.face >= 0)
     for name in BLINK:
         found = closed.expression[:, open_head.expression_names.index(name)]
         torch.testing.assert_close(found[BLINKS >= 0.5], BLINKS[BLINKS >= 0.5], atol=0.06, rtol=0)
@@ -73,11 +73,28 @@ def test_blinks_that_the_solve_left_half_open_are_closed(open_head: HeadModel, p
     torch.testing.assert_close(closed.expression[:, others], solved.expression[:, others])
 
 
+def test_eyes_that_are_torn_open_are_drawn_so(open_head: HeadModel, problem: Problem):
+    truth = truth_of(open_head)
+    columns = [open_head.expression_names.index(name) for name in ("eyeWideLeft", "eyeWideRight")]
+    amount = torch.linspace(0, 1, N)
+    wide = replace(truth, expression=torch.zeros_like(truth.expression).index_copy(
+        1, torch.tensor(columns), amount[:, None].expand(N, 2)
+    ))  # fmt: skip
+    points = seen_of(open_head, problem, wide)
+    solved = replace(wide, expression=0.2 * wide.expression)
+    opened = with_lids_as_seen(problem, solved, points, open_head.landmarks.face >= 0)
+    for column in columns:
+        torch.testing.assert_close(opened.expression[amount > 0.7, column], amount[amount > 0.7], atol=0.06, rtol=0)
+        assert (opened.expression[:, column] <= amount + 0.06).all()
+    others = [i for i in range(open_head.n_expression) if i not in columns]
+    torch.testing.assert_close(opened.expression[:, others], solved.expression[:, others])
+
+
 def test_eyes_that_stay_open_are_left_alone(open_head: HeadModel, problem: Problem):
     truth = truth_of(open_head)
     awake = replace(truth, expression=torch.zeros_like(truth.expression))
     points = seen_of(open_head, problem, awake)
-    same = with_closed_lids(problem, awake, points, open_head.landmarks.face >= 0)
+    same = with_lids_as_seen(problem, awake, points, open_head.landmarks.face >= 0)
     torch.testing.assert_close(same.expression, awake.expression)
 
 
@@ -85,7 +102,7 @@ def test_a_head_without_named_units_is_left_as_it_is(open_head: HeadModel, probl
     unnamed = replace(problem.head, expression_names=tuple(f"c{i}" for i in range(open_head.n_expression)))
     truth = truth_of(open_head)
     points = seen_of(open_head, problem, truth)
-    assert with_closed_lids(replace(problem, head=unnamed), truth, points, open_head.landmarks.face >= 0) is truth
+    assert with_lids_as_seen(replace(problem, head=unnamed), truth, points, open_head.landmarks.face >= 0) is truth
 
 
 def test_the_gap_is_square_to_the_eye_and_in_its_widths():
