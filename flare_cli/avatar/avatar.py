@@ -218,14 +218,16 @@ class Avatar(nn.Module):
             self.traced_visibility(self.move(chosen[i : i + 1], corrections), rays, own)
             for i in range(len(chosen.factors))
         ]
-        self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.cat(traced), self._eyeballs(chosen))
+        self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.cat(traced), self.eyeballs(chosen, own))
 
-    def _eyeballs(self, motion: Motion) -> list[Eyeball]:
-        """The parts that turn with an eye joint, and where they look in the head's frame."""
+    def eyeballs(self, motion: Motion, n: int) -> list[Eyeball]:
+        """The parts of the first `n` vertices that turn with an eye, and where they look in the head's frame."""
         balls: list[Eyeball] = []
+        carried, joints = self.mesh.topology.carried, self.joints()
+        weights, places = carried(self.head.weights)[:n], carried(self._template)[:n]
         for joint in (Joint.EYE_LEFT, Joint.EYE_RIGHT):
-            vertices = torch.nonzero(self.head.weights[:, joint] > 0.5)[:, 0]
-            rest = torch.nn.functional.normalize(self._template[vertices] - self.joints()[joint], dim=-1)
+            vertices = torch.nonzero(weights[:, joint] > 0.5)[:, 0]
+            rest = torch.nn.functional.normalize(places[vertices] - joints[joint], dim=-1)
             turn = motion.head_rotation().transpose(1, 2) @ motion.transforms[:, joint, :, :3]
             balls.append(Eyeball(vertices, rest, rest @ turn.transpose(1, 2)))
         return balls

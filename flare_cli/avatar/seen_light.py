@@ -37,14 +37,23 @@ def bake_seen_light(avatar: Avatar, vertices: int, shapes: tuple[tuple[str, floa
     for row, (name, weight) in zip(weights, shapes, strict=True):
         row[ARKIT_NAMES.index(name)] = weight
     rest = posed_by_arkit(avatar, torch.zeros_like(weights[:1]))
+    still = avatar.motion(
+        expression=avatar.shape.new_zeros(1, avatar.head.n_expression),
+        pose=avatar.shape.new_zeros(1, len(avatar.head.parents), 3),
+        translation=avatar.shape.new_zeros(1, 3),
+    )
     before = avatar.traced_visibility(rest, CHANGE_RAYS, vertices)
     changes = [
         avatar.traced_visibility(posed_by_arkit(avatar, row[None]), CHANGE_RAYS, vertices) - before for row in weights
     ]
+    at_rest, changed = avatar.traced_visibility(rest, RAYS, vertices), torch.cat(changes)
+    for ball in avatar.eyeballs(still, vertices):  # a gaze brings forth what is behind the lids here
+        at_rest[0, ball.vertices] = ball.between_lids(at_rest[:, ball.vertices])
+        changed[:, ball.vertices] = 0
     return SeenLight(
         shapes=shapes,
-        at_rest=quadratic(avatar.traced_visibility(rest, RAYS, vertices)[0]).cpu().numpy(),
-        changes=quadratic(torch.cat(changes)).cpu().numpy(),
+        at_rest=quadratic(at_rest[0]).cpu().numpy(),
+        changes=quadratic(changed).cpu().numpy(),
     )
 
 
