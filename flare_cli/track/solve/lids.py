@@ -28,8 +28,8 @@ EYES = (
 SHUT = 0.06
 # Parts of the way from usual to shut up to which the solve is believed, and from which on the gap is.
 BELIEVED, DECIDED = 0.2, 0.4
-# The same of how much wider the seen gap is than the solved one, in its parts: heads and eyes at rest differ by 0.1.
-WIDE_BELIEVED, WIDE_DECIDED = 0.1, 0.25
+# The same of the seen gap over its usual one and over the solved one: some eyes are always seen too wide.
+WIDE_BELIEVED, WIDE_DECIDED = 1.1, 1.25
 # A unit that closes an eye less than this (widths) is not seen: the eye is turned away.
 LEAST_EFFECT = 0.15
 LEAST_WIDENING = 0.05  # the same of a unit that opens it: 0.16 from the front
@@ -40,7 +40,7 @@ def with_lids_as_seen(
 ) -> TrackParameters:
     """`fitted` with blinks that close the drawn eye by the part of its usual gap that the seen one has closed.
 
-    Where the seen gap is far wider than the drawn one, the eye is opened as far as that.
+    Eyes are opened that are seen far wider than usual, and than they are drawn: as far as both say.
 
     `used` tells which of the landmarks `points` are the vertices of the problem's head. Heads without named units are
     left as they are.
@@ -77,10 +77,12 @@ def with_lids_as_seen(
 
         column = names.index(wide)
         gap, opens = drawn(expression), effect(column, expression)
-        wanted = expression[:, column] + (seen - gap) / opens.clamp(min=LEAST_WIDENING)
-        lack = seen / gap.clamp(min=SHUT) - 1
-        belief = ((lack - WIDE_BELIEVED) / (WIDE_DECIDED - WIDE_BELIEVED)).clamp(0, 1) * (opens > LEAST_WIDENING)
-        expression[:, column] = expression[:, column].lerp(wanted.clamp(0, 1), (belief * (1 - shut)).nan_to_num())
+        lack = torch.minimum(seen, solved.median() * seen / usual) - gap
+        wanted = expression[:, column] + lack.clamp(min=0) / opens.clamp(min=LEAST_WIDENING)
+        wider = torch.minimum(seen / turned / usual, seen / gap.clamp(min=SHUT))
+        belief = ((wider - WIDE_BELIEVED) / (WIDE_DECIDED - WIDE_BELIEVED)).clamp(0, 1)
+        belief = belief * (1 - shut) * (opens > LEAST_WIDENING)
+        expression[:, column] = expression[:, column].lerp(wanted.clamp(0, 1), belief.nan_to_num())
     return replace(fitted, expression=expression)
 
 
