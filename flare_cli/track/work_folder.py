@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
-from flare_cli.data.array_file import read_npz
+from flare_cli.data.array_file import DAMAGED_ARCHIVE, read_npz
 from flare_cli.data.atomic import replace_whole
 from flare_cli.data.json_file import MAKE_AGAIN, read_json, write_json
 from flare_cli.errors import SubjectError
@@ -45,7 +46,21 @@ class WorkFolder:
 
     def picture(self, kind: str, number: int) -> Path:
         """The file of a frame's picture: crop, matte, image, mask or semantic."""
-        return self.folder / kind / f"{number}.png"
+        return self.folder / kind / f"{number}.{'npy' if kind == 'crop' else 'png'}"
+
+    def save_crop(self, number: int, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Keep a frame's head crop as plain numbers: a PNG would take 9 ms to write, and 5 each time it is read."""
+        with replace_whole(self.picture("crop", number)) as partial, partial.open("wb") as file:
+            np.save(file, rgb)
+
+    def crop(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
+        """A frame's head crop. One that is damaged is removed, so that the next run makes it; raises `SubjectError`."""
+        path = self.picture("crop", number)
+        try:
+            return np.load(path, allow_pickle=False)
+        except DAMAGED_ARCHIVE as reason:
+            path.unlink(missing_ok=True)
+            raise SubjectError(f"{path} can't be read: {reason}", hint=MAKE_AGAIN) from reason
 
     def has(self, kind: str, number: int) -> bool:
         """Whether a frame's picture is written."""

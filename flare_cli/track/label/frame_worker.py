@@ -36,7 +36,7 @@ class FrameReader:
 
     def picture(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
         """The head crop of a frame, as recorded."""
-        return read_rgb(self.work_folder.picture("crop", number))
+        return self.work_folder.crop(number)
 
     def __call__(self, frame: ProjectedFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
         """A frame, its picture `rgb`, and its matte."""

@@ -32,7 +32,7 @@ def crop_pictures(
         number, frame = item
         if number in missing:
             rgb = crop.cropped(frame.rgb)
-            write_png(work_folder.picture("crop", number), rgb)
+            work_folder.save_crop(number, rgb)
             write_png(work_folder.picture("matte", number), matte_of()(rgb))
         return number
 
