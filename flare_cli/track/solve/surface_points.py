@@ -7,7 +7,7 @@ a place is found aside, the track is off (docs/experiments.md, "Skin that is fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -71,15 +71,14 @@ def follow_surface(
 
     The mean, of which the points are corners, is that of the frames `of_mean`; None: of all.
     """
-    of_texels = _surface(chart, problem)
-    chunks = torch.arange(len(pictures)).split(CHUNK)
-    unroll = partial(_unrolled, chart, of_texels, now, pictures)
-    unrolled = list(chain.from_iterable(in_parallel(unroll, chunks)))
-    averaged = unrolled if of_mean is None else [unrolled[frame] for frame in of_mean.tolist()]
+    everywhere = torch.arange(len(pictures))
+    unroll = partial(_unrolled, chart, _surface(chart, problem), now, pictures)
+    averaged = list(chain.from_iterable(in_parallel(unroll, (everywhere if of_mean is None else of_mean).split(CHUNK))))
     mean = _mean(averaged)
     points = _corners(mean, np.mean([frame.is_visible for frame in averaged], 0) > LEAST_SHOWN)
-    find = partial(_found, chart, of_texels, now, mean, points, unrolled)
-    found = list(chain.from_iterable(in_parallel(find, chunks)))
+    # Frames are unrolled again rather than kept: places of a minute's would fill the memory.
+    find = partial(_found, chart, mean, points, unroll)
+    found = list(chain.from_iterable(in_parallel(find, everywhere.split(CHUNK))))
     chosen = torch.from_numpy(np.searchsorted(chart.index, points[:, 1] * TEXELS + points[:, 0]))
     return SurfacePoints(
         head=some_points(chart.head, chosen),
@@ -104,8 +103,12 @@ def _surface(chart: Chart, problem: Problem) -> Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Unrolled:
-    """A frame's local contrast on the chart, 128 in the middle and where nothing is visible."""
+    """A frame's local contrast on the chart, 128 in the middle and where nothing is visible.
 
+    `places` is where the texels are in its picture (pixels; -1 without skin).
+    """
+
+    places: Float[np.ndarray, "n n 2"]
     contrast: UInt8[np.ndarray, "n n"]
     is_visible: Bool[np.ndarray, "n n"]
 
@@ -117,23 +120,24 @@ def _unrolled(
     pictures: Sequence[UInt8[np.ndarray, "S S"]],
     frames: Int[Tensor, "N"],
 ) -> list[_Unrolled]:
-    some = of_texels.frames(frames)
-    visible = visibility(some, now.frames(frames)).numpy() > LEAST_VISIBLE
+    some, now = of_texels.frames(frames), now.frames(frames)
+    visible = visibility(some, now).numpy() > LEAST_VISIBLE
     unrolled: list[_Unrolled] = []
-    for frame, places, is_visible in zip(
-        frames.tolist(), _places(chart, some, now.frames(frames)), visible, strict=True
-    ):
-        picture = pictures[frame]
+    of_frames = zip(frames.tolist(), projected_landmarks(some, now).numpy(), visible, strict=True)
+    for frame, of_texel, is_visible in of_frames:
+        picture, places = pictures[frame], chart.square(of_texel, elsewhere=-1)
         # OpenCV counts from pixel centres, we count from pixel corners.
-        x, y = np.moveaxis(places * np.float32(len(picture) / some.camera_model.size) - np.float32(0.5), 2, 0)
+        in_picture = places * np.float32(len(picture) / some.camera_model.size) - np.float32(0.5)
+        x, y = cv2.split(in_picture)
         grey = cv2.remap(picture, x, y, cv2.INTER_LINEAR).astype(np.float32)
         # The picture's border is no pattern of what it cuts off.
         inside = (np.minimum(x, y) >= 0) & (np.maximum(x, y) <= len(picture) - 1)
-        unrolled.append(_with_contrast(grey, chart.square(is_visible, elsewhere=False) & inside))
+        shown = chart.square(is_visible, elsewhere=False) & inside
+        unrolled.append(_Unrolled(places, _local_contrast(grey, shown), shown))
     return unrolled
 
 
-def _with_contrast(grey: Float[np.ndarray, "n n"], is_visible: Bool[np.ndarray, "n n"]) -> _Unrolled:
+def _local_contrast(grey: Float[np.ndarray, "n n"], is_visible: Bool[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
     weight = is_visible.astype(np.float32)
     around = np.maximum(cv2.GaussianBlur(weight, (0, 0), CONTRAST), 1e-3)
 
@@ -142,16 +146,11 @@ def _with_contrast(grey: Float[np.ndarray, "n n"], is_visible: Bool[np.ndarray, 
 
     less_mean = grey - blurred(grey)
     contrast = less_mean / np.sqrt(blurred(less_mean**2) + DEVIATION_FLOOR**2)
-    return _Unrolled(_as_bytes(np.where(is_visible, contrast, 0)), is_visible)
+    return _as_bytes(np.where(is_visible, contrast, 0))
 
 
 def _as_bytes(contrast: Float[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
     return np.clip(contrast * BYTE_PER_DEVIATION + 128, 0, 255).astype(np.uint8)
-
-
-def _places(chart: Chart, of_texels: Problem, now: TrackParameters) -> list[Float[np.ndarray, "n n 2"]]:
-    """Where the texels are in each frame's picture (pixels; -1 without skin)."""
-    return [chart.square(places, elsewhere=-1) for places in projected_landmarks(of_texels, now).numpy()]
 
 
 def _mean(frames: list[_Unrolled]) -> UInt8[np.ndarray, "n n"]:
@@ -187,11 +186,9 @@ def _searched(
 
 def _found(
     chart: Chart,
-    of_texels: Problem,
-    now: TrackParameters,
     mean: UInt8[np.ndarray, "n n"],
     points: Int[np.ndarray, "K 2"],
-    unrolled: Sequence[_Unrolled],
+    unroll: Callable[[Int[Tensor, "N"]], list[_Unrolled]],
     frames: Int[Tensor, "N"],
 ) -> list[tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]]:
     """Where the pictures of some frames show the points (pixels), and whether that is to be believed."""
@@ -199,10 +196,8 @@ def _found(
         return [(np.zeros((0, 2), np.float32), np.zeros(0, bool))] * len(frames)
     start, is_skin = points.astype(np.float32), chart.square(np.ones(len(chart.index), bool), elsewhere=False)
     found: list[tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]] = []
-    for frame, places in zip(
-        frames.tolist(), _places(chart, of_texels.frames(frames), now.frames(frames)), strict=True
-    ):
-        contrast, is_visible = unrolled[frame].contrast, unrolled[frame].is_visible
+    for frame in unroll(frames):
+        contrast, is_visible = frame.contrast, frame.is_visible
         visible_mean = np.where(is_visible, mean, 128).astype(np.uint8)
         there, is_there = _searched(visible_mean, contrast, start)
         back, is_back = _searched(contrast, visible_mean, there)
@@ -212,5 +207,5 @@ def _found(
         # Between texels that all are on skin.
         x, y = np.clip(np.floor(there).astype(np.int64), 0, TEXELS - 2).T
         is_found &= is_skin[y, x] & is_skin[y + 1, x] & is_skin[y, x + 1] & is_skin[y + 1, x + 1] & is_visible[y, x]
-        found.append((cv2.remap(places, there[:, :1], there[:, 1:], cv2.INTER_LINEAR)[:, 0], is_found))
+        found.append((cv2.remap(frame.places, there[:, :1], there[:, 1:], cv2.INTER_LINEAR)[:, 0], is_found))
     return found
