@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from flare_cli.head.model import HeadModel
-from flare_cli.head.skinning import some_points
+from flare_cli.head.skinning import joint_transforms, pose_features, shaped_joints, some_points
 from flare_cli.parallel.threads import in_parallel
 from flare_cli.track.solve.chart import TEXELS, Chart
-from flare_cli.track.solve.energy import Problem, TrackParameters, projected_landmarks, visibility
+from flare_cli.track.solve.energy import CameraModel, Problem, TrackParameters, visible_part
 
 # Frames that a thread unrolls at once: the head's directions are laid out once for all of them.
 CHUNK = 16
@@ -72,7 +72,7 @@ def follow_surface(
     The mean, of which the points are corners, is that of the frames `of_mean`; None: of all.
     """
     everywhere = torch.arange(len(pictures))
-    unroll = partial(_unrolled, chart, _surface(chart, problem), now, pictures)
+    unroll = partial(_unrolled, chart, _laid_out(chart, now), problem.camera_model, now, pictures)
     averaged = list(chain.from_iterable(in_parallel(unroll, (everywhere if of_mean is None else of_mean).split(CHUNK))))
     mean = _mean(averaged)
     points = _corners(mean, np.mean([frame.is_visible for frame in averaged], 0) > LEAST_SHOWN)
@@ -88,17 +88,56 @@ def follow_surface(
     )
 
 
-def _surface(chart: Chart, problem: Problem) -> Problem:
-    """A problem whose landmarks are the texels, not observed anywhere: what asks for places and visibility needs it."""
-    N, T = len(problem.observed), len(chart.index)
-    return replace(
-        problem,
-        head=chart.head,
-        normals=chart.normals,
-        weights=problem.weights.new_ones(()).expand(T),
-        observed=problem.observed.new_zeros(()).expand(N, T, 2),
-        confidence=None,
+@dataclass(frozen=True, slots=True)
+class _Texels:
+    """A chart's texels on one person, laid out for all frames: K numbers that move them at all, and texels last."""
+
+    head: HeadModel
+    rest: Float[Tensor, "T3"]
+    moves: Int[Tensor, "K"]
+    directions: Float[Tensor, "K T3"]
+    weights: Float[Tensor, "J T"]
+    normals: Float[Tensor, "3 T"]
+
+
+def _laid_out(chart: Chart, now: TrackParameters) -> _Texels:
+    head = chart.head
+    directions = torch.cat([head.expression_dirs, head.pose_dirs], 2)
+    moves = directions.flatten(0, 1).any(0).nonzero()[:, 0]
+    return _Texels(
+        head=head,
+        rest=(head.template + head.shape_dirs @ now.shape).T.flatten(),
+        moves=moves,
+        directions=directions[..., moves].permute(2, 1, 0).flatten(1).contiguous(),
+        weights=head.weights.T.contiguous(),
+        normals=chart.normals.T.contiguous(),
     )
+
+
+def _placed(
+    texels: _Texels, model: CameraModel, now: TrackParameters
+) -> tuple[Float[Tensor, "N T 2"], Bool[Tensor, "N T"]]:
+    """Where the texels are in each frame's picture (pixels), and which face the camera.
+
+    The same as `projected_landmarks` and `visibility` say, in less time: the camera and the frame's
+    translation are taken into the joints' transforms.
+    """
+    head, pose, camera = texels.head, now.pose(), model.camera(now.log_focal)
+    moved = torch.cat([now.expression, pose_features(pose)], 1)[:, texels.moves]
+    x, y, z = (texels.rest + moved @ texels.directions).unflatten(1, (3, 1, -1)).unbind(1)
+    joints = shaped_joints(head, now.shape, now.expression)
+    view = camera.camera_from_world[0]
+    to_world = joint_transforms(joints, pose, head.parents)[:, :, :3]
+    to_camera = view[:, :3] @ to_world
+    to_camera[..., 3] += (now.translation @ view[:, :3].T + view[:, 3])[:, None]
+    blended = (to_camera.flatten(2).mT @ texels.weights).unflatten(1, (3, 4))
+    in_camera = (
+        blended[:, :, 3].addcmul(blended[:, :, 0], x).addcmul_(blended[:, :, 1], y).addcmul_(blended[:, :, 2], z)
+    )
+    pixels = in_camera[:, :2] / in_camera[:, 2:] * camera.intrinsics[0, :2, None] + camera.intrinsics[0, 2:, None]
+    # The camera looks along -z of the world, which is its own z.
+    facing = visible_part(-(blended[:, 2, :3] * texels.normals).sum(1))
+    return pixels.mT, facing > LEAST_VISIBLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +154,18 @@ class _Unrolled:
 
 def _unrolled(
     chart: Chart,
-    of_texels: Problem,
+    texels: _Texels,
+    model: CameraModel,
     now: TrackParameters,
     pictures: Sequence[UInt8[np.ndarray, "S S"]],
     frames: Int[Tensor, "N"],
 ) -> list[_Unrolled]:
-    some, now = of_texels.frames(frames), now.frames(frames)
-    visible = visibility(some, now).numpy() > LEAST_VISIBLE
     unrolled: list[_Unrolled] = []
-    of_frames = zip(frames.tolist(), projected_landmarks(some, now).numpy(), visible, strict=True)
-    for frame, of_texel, is_visible in of_frames:
+    pixels, visible = (tensor.numpy() for tensor in _placed(texels, model, now.frames(frames)))
+    for frame, of_texel, is_visible in zip(frames.tolist(), pixels, visible, strict=True):
         picture, places = pictures[frame], chart.square(of_texel, elsewhere=-1)
         # OpenCV counts from pixel centres, we count from pixel corners.
-        in_picture = places * np.float32(len(picture) / some.camera_model.size) - np.float32(0.5)
+        in_picture = places * np.float32(len(picture) / model.size) - np.float32(0.5)
         x, y = cv2.split(in_picture)
         grey = cv2.remap(picture, x, y, cv2.INTER_LINEAR).astype(np.float32)
         # The picture's border is no pattern of what it cuts off.
@@ -139,14 +177,20 @@ def _unrolled(
 
 def _local_contrast(grey: Float[np.ndarray, "n n"], is_visible: Bool[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
     weight = is_visible.astype(np.float32)
-    around = np.maximum(cv2.GaussianBlur(weight, (0, 0), CONTRAST), 1e-3)
+    around = np.maximum(_widely_blurred(weight), 1e-3)
 
     def blurred(values: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-        return cv2.GaussianBlur(values * weight, (0, 0), CONTRAST) / around
+        return _widely_blurred(values * weight) / around
 
     less_mean = grey - blurred(grey)
     contrast = less_mean / np.sqrt(blurred(less_mean**2) + DEVIATION_FLOOR**2)
     return _as_bytes(np.where(is_visible, contrast, 0))
+
+
+def _widely_blurred(values: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """By a Gaussian that is wide enough to be had from every second texel."""
+    coarse = cv2.resize(values, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(coarse, (0, 0), CONTRAST / 2), values.shape[::-1])
 
 
 def _as_bytes(contrast: Float[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
