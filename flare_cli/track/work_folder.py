@@ -17,6 +17,8 @@ from flare_cli.data.json_file import MAKE_AGAIN, read_json, write_json
 from flare_cli.errors import SubjectError
 
 KEY = "key.json"
+# What no subject keeps: plain numbers. As PNGs, crops would take 9 ms each to write and 5 each time they are read.
+PASSING = ("crop", "matte")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +48,17 @@ class WorkFolder:
 
     def picture(self, kind: str, number: int) -> Path:
         """The file of a frame's picture: crop, matte, image, mask or semantic."""
-        return self.folder / kind / f"{number}.{'npy' if kind == 'crop' else 'png'}"
+        return self.folder / kind / f"{number}.{'npy' if kind in PASSING else 'png'}"
 
-    def save_crop(self, number: int, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Keep a frame's head crop as plain numbers: a PNG would take 9 ms to write, and 5 each time it is read."""
-        with replace_whole(self.picture("crop", number)) as partial, partial.open("wb") as file:
-            np.save(file, rgb)
+    def save_passing(self, kind: str, number: int, picture: UInt8[np.ndarray, "H W *C"]) -> None:
+        """Keep a picture for the stages to come."""
+        with replace_whole(self.picture(kind, number)) as partial, partial.open("wb") as file:
+            np.save(file, picture)
 
-    def crop(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
-        """A frame's head crop. One that is damaged is removed, so that the next run makes it; raises `SubjectError`."""
-        path = self.picture("crop", number)
+    def passing(self, kind: str, number: int) -> UInt8[np.ndarray, "H W *C"]:
+        """A picture that `save_passing` kept. One that is damaged is removed, so that the next run makes it; raises
+        `SubjectError`."""
+        path = self.picture(kind, number)
         try:
             return np.load(path, allow_pickle=False)
         except DAMAGED_ARCHIVE as reason:

@@ -59,10 +59,10 @@ def test_an_empty_picture_is_not_there(work: WorkFolder):
 @pytest.mark.parametrize("damage", ["empty", "cut off", "zeros"])
 def test_a_crop_comes_back_and_a_damaged_one_is_told_and_made_again(damage: str, work: WorkFolder):
     rgb = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    work.save_crop(3, rgb)
-    np.testing.assert_array_equal(work.crop(3), rgb)
+    work.save_passing("crop", 3, rgb)
+    np.testing.assert_array_equal(work.passing("crop", 3), rgb)
     path = work.picture("crop", 3)
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     with pytest.raises(SubjectError, match=r"3\.npy"):
-        work.crop(3)
+        work.passing("crop", 3)
     assert not work.has("crop", 3)

@@ -80,7 +80,7 @@ def track_head(
 
 
 def _small_grey(work_folder: WorkFolder, number: int) -> UInt8[np.ndarray, "S S"]:
-    grey = cv2.cvtColor(work_folder.crop(number), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(work_folder.passing("crop", number), cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (GREY_SIZE, GREY_SIZE), interpolation=cv2.INTER_AREA) if len(grey) > GREY_SIZE else grey
 
 
