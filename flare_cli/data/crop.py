@@ -21,10 +21,12 @@ class Crop:
     size: int = bounded("pixels", low=1, high=2**14)
 
     def cut(self, picture: Shaped[np.ndarray, "H W *C"]) -> Shaped[np.ndarray, "side side *C"]:
-        """The square in source pixels; 0 where it reaches outside the picture."""
+        """The square in source pixels; 0 where it reaches outside the picture. It may be a view."""
         height, width = picture.shape[:2]
         x0, y0 = max(self.x, 0), max(self.y, 0)
         x1, y1 = min(self.x + self.side, width), min(self.y + self.side, height)
+        if x1 - x0 == y1 - y0 == self.side:
+            return picture[y0:y1, x0:x1]
         whole = np.zeros((self.side, self.side, *picture.shape[2:]), picture.dtype)
         whole[y0 - self.y : y1 - self.y, x0 - self.x : x1 - self.x] = picture[y0:y1, x0:x1]
         return whole

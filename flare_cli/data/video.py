@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import tempfile
@@ -140,7 +141,7 @@ class VideoReader:
         index = 0
         try:
             while (data := _read_exactly(process.stdout, height * width * 3)) is not None:
-                rgb = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+                rgb = data.reshape(height, width, 3)
                 yield VideoFrame(index=index, time=log.next_time(fallback=index / self.info.fps), rgb=rgb)
                 index += 1
             process.wait()
@@ -167,7 +168,8 @@ class _FrameLog:
     """Reads ffmpeg's stderr beside its pictures: one time stamp per frame, and what it complains of."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+        # Without a buffer, lines are read byte by byte.
+        self._stream = io.BufferedReader(stream)  # pyright: ignore[reportArgumentType] - a raw stream
         self._times: Queue[float | None] = Queue()
         self._lines: deque[str] = deque(maxlen=40)
         self._damage = False
@@ -203,9 +205,9 @@ class _FrameLog:
         return "\n".join(self._lines)
 
 
-def _read_exactly(stream: IO[bytes], size: int) -> bytearray | None:
-    buffer = bytearray(size)
-    view, filled = memoryview(buffer), 0
+def _read_exactly(stream: IO[bytes], size: int) -> UInt8[np.ndarray, "size"] | None:
+    buffer = np.empty(size, np.uint8)
+    view, filled = buffer.data, 0
     while filled < size:
         count = stream.readinto(view[filled:])  # pyright: ignore[reportAttributeAccessIssue]
         if not count:

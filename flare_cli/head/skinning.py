@@ -96,9 +96,11 @@ def blend_transforms(
     rest: Float[Tensor, "B V 3"], transforms: Float[Tensor, "B J 3 4"], weights: Float[Tensor, "V J"]
 ) -> Float[Tensor, "B V 3"]:
     """Every vertex carried by the weighted mean of its joints' transforms."""
-    blended = (weights @ transforms.flatten(2)).unflatten(2, (3, 4))
-    # A sum of products: as one small matrix product per vertex it takes a GPU ten times as long.
-    return (blended[..., :3] * rest[..., None, :]).sum(-1) + blended[..., 3]
+    blended = (transforms.flatten(2).mT @ weights.T).unflatten(1, (3, 4))
+    # A sum of products: as one small matrix product per vertex it takes a GPU ten times as long. Vertices last: with
+    # three numbers last a processor takes five times as long.
+    posed = (blended[:, :, :3] * rest.mT[:, None]).sum(2) + blended[:, :, 3]
+    return posed.mT.contiguous()
 
 
 def pose_vertices(

@@ -42,7 +42,7 @@ from flare_cli.track.stages.page import write_page
 from flare_cli.track.stages.pictures import crop_pictures
 from flare_cli.track.stages.review import measure, write_quality
 from flare_cli.track.stages.track import Tracked, track_head
-from flare_cli.track.work_folder import KEY, WorkFolder
+from flare_cli.track.work_folder import KEY, PASSING, WorkFolder
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
 VERSION = 8
@@ -217,7 +217,7 @@ def _finish(subject: Subject, recording: Recording, work_folder: WorkFolder) -> 
     for part in ("image", "mask", "semantic", "preview"):
         os.replace(work_folder.folder / part, subject.folder / part)
     save_subject(subject)
-    for part in ("crop", "matte"):
+    for part in PASSING:
         shutil.rmtree(work_folder.folder / part)
     (work_folder.folder / "track.npz").unlink()
     return result

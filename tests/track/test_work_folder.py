@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flare_cli.errors import SubjectError
 from flare_cli.track.work_folder import WorkFolder
 
 DAMAGE = {
@@ -53,3 +54,15 @@ def test_an_empty_picture_is_not_there(work: WorkFolder):
     path.parent.mkdir()
     path.touch()
     assert not work.has("mask", 1)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut off", "zeros"])
+def test_a_crop_comes_back_and_a_damaged_one_is_told_and_made_again(damage: str, work: WorkFolder):
+    rgb = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    work.save_passing("crop", 3, rgb)
+    np.testing.assert_array_equal(work.passing("crop", 3), rgb)
+    path = work.picture("crop", 3)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    with pytest.raises(SubjectError, match=r"3\.npy"):
+        work.passing("crop", 3)
+    assert not work.has("crop", 3)

@@ -164,27 +164,29 @@ def resolve(
     triangle: wp.array3d(dtype=wp.int32),
     barycentric: wp.array3d(dtype=wp.vec3),
     depth: wp.array3d(dtype=wp.float32),
+    strands: int,
 ):
-    """One thread per pixel of [B H W]: unpack its key; perspective-correct barycentric coordinates, and depth w.
+    """Unpack the keys of [B H W]: perspective-correct barycentric coordinates, and depth w; `strands` threads a row.
 
     A pixel that sees nothing gets triangle -1 and zeros.
     """
-    batch, row, column = wp.tid()
-    key = keys[batch, row, column]
-    face = int(-1)
-    b = wp.vec3(0.0)
-    w = float(0.0)
-    if key != EMPTY:
-        face = int(key & wp.int64(0x7FFFFFFF))
-        v0 = vertices[batch, faces[face, 0]]
-        v1 = vertices[batch, faces[face, 1]]
-        v2 = vertices[batch, faces[face, 2]]
-        e = edge_functions(v0, v1, v2, float(column) + 0.5, float(row) + 0.5)
-        b = e / (e[0] + e[1] + e[2])
-        w = b[0] * v0[2] + b[1] * v1[2] + b[2] * v2[2]
-    triangle[batch, row, column] = face
-    barycentric[batch, row, column] = b
-    depth[batch, row, column] = w
+    batch, row, strand = wp.tid()
+    for column in range(strand, keys.shape[2], strands):
+        key = keys[batch, row, column]
+        face = int(-1)
+        b = wp.vec3(0.0)
+        w = float(0.0)
+        if key != EMPTY:
+            face = int(key & wp.int64(0x7FFFFFFF))
+            v0 = vertices[batch, faces[face, 0]]
+            v1 = vertices[batch, faces[face, 1]]
+            v2 = vertices[batch, faces[face, 2]]
+            e = edge_functions(v0, v1, v2, float(column) + 0.5, float(row) + 0.5)
+            b = e / (e[0] + e[1] + e[2])
+            w = b[0] * v0[2] + b[1] * v1[2] + b[2] * v2[2]
+        triangle[batch, row, column] = face
+        barycentric[batch, row, column] = b
+        depth[batch, row, column] = w
 
 
 @wp.func

@@ -16,6 +16,9 @@ from flare_cli.render.raster.fragments import Fragments, Pixels
 
 # Threads that share the rows of one triangle: a GPU must not wait for the thread with the largest triangle. Not tuned.
 _GPU_STRANDS = 8
+# Threads that share a row of pixels: a processor takes twice as long to find out a thread's place as for its pixel.
+# Enough of them that cores share small pictures, too (`LEAST_THREADS` of a launch).
+_CPU_STRANDS = 16
 
 
 @final
@@ -80,7 +83,8 @@ class _Rasterize(torch.autograd.Function):
         strands = _GPU_STRANDS if device.type == "cuda" else 1
         launch(raster_kernels.nearest, (shape[0], len(faces), strands), device, [points, faces, Each(keys), strands])
         outputs = [Each(triangle), Each(barycentric, of_vectors=True), Each(depth)]
-        launch(raster_kernels.resolve, shape, device, [points, faces, Each(keys), *outputs])
+        strands = width if device.type == "cuda" else _CPU_STRANDS
+        launch(raster_kernels.resolve, (*shape[:2], strands), device, [points, faces, Each(keys), *outputs, strands])
         ctx.save_for_backward(vertices, faces, triangle)
         ctx.mark_non_differentiable(triangle)
         return triangle, barycentric, depth

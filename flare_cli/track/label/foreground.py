@@ -8,6 +8,8 @@ published, a matte that reaches a pixel too far (ours does) leaves half of a bri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -33,37 +35,39 @@ def foreground_colours(
     margin = max(1, round(height / HEIGHTS_PER_MARGIN))
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * margin + 1, 2 * margin + 1))
     sure = cv2.erode(np.rint(matte * 255).astype(np.uint8), kernel)
-    carried = _carried(cv2.merge(guide.half), sure, height)
     mixed = np.nonzero((matte > 0) & (sure < 255))
+    part = sure[mixed] * np.float32(1 / 255)
     person = rgb.copy()
-    near = cv2.resize(carried, (width, height), interpolation=cv2.INTER_LINEAR)[mixed] * 255
-    part = sure[mixed][:, None] * np.float32(1 / 255)
-    person[mixed] = np.rint(near + part * (rgb[mixed] - near)).astype(np.uint8)
+    for channel, carried in enumerate(_carried(guide.half, sure, height)):
+        recorded = rgb[..., channel][mixed]
+        near = cv2.resize(carried, (width, height), interpolation=cv2.INTER_LINEAR)[mixed] * 255
+        person[..., channel][mixed] = np.rint(near + part * (recorded - near)).astype(np.uint8)
     return person
 
 
 def _carried(
-    picture: Float[np.ndarray, "h w 3"], sure: UInt8[np.ndarray, "H W"], height: int
-) -> Float[np.ndarray, "h w 3"]:
-    """The surely known colours around each pixel, at half the size."""
-    size = picture.shape[1::-1]
-    weight = cv2.resize(sure, size, interpolation=cv2.INTER_AREA)[..., None] * np.float32(1 / 255)
+    picture: Sequence[Float[np.ndarray, "h w"]], sure: UInt8[np.ndarray, "H W"], height: int
+) -> list[Float[np.ndarray, "h w"]]:
+    """The surely known colours around each pixel, at half the size: red, green and blue."""
+    size = picture[0].shape[::-1]
+    weight = cv2.resize(sure, size, interpolation=cv2.INTER_AREA) * np.float32(1 / 255)
     small = (max(1, size[0] // COARSER), max(1, size[1] // COARSER))
-    coarse = cv2.resize(_weighted(picture, weight, LEAST**2), small, interpolation=cv2.INTER_AREA)
-    far = cv2.resize(_mean(coarse, height / HEIGHTS_PER_FAR / (2 * COARSER)), size)
-    return _mean(_weighted(far + weight * (picture - far), weight, LEAST), height / HEIGHTS_PER_NEAR / 2)
+    coarse = [cv2.resize(plane, small, interpolation=cv2.INTER_AREA) for plane in _weighted(picture, weight, LEAST**2)]
+    far = [cv2.resize(plane, size) for plane in _mean(coarse, height / HEIGHTS_PER_FAR / (2 * COARSER))]
+    known = [smooth + weight * (sharp - smooth) for smooth, sharp in zip(far, picture, strict=True)]
+    return _mean(_weighted(known, weight, LEAST), height / HEIGHTS_PER_NEAR / 2)
 
 
 def _weighted(
-    colour: Float[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w 1"], least: float
-) -> Float[np.ndarray, "h w 4"]:
+    colour: Sequence[Float[np.ndarray, "h w"]], weight: Float[np.ndarray, "h w"], least: float
+) -> list[Float[np.ndarray, "h w"]]:
     """Colours times their weight, and the weight."""
     weight = weight + np.float32(least)
-    return np.concatenate([colour * weight, weight], 2)
+    return [*(plane * weight for plane in colour), weight]
 
 
-def _mean(weighted: Float[np.ndarray, "h w 4"], window: float) -> Float[np.ndarray, "h w 3"]:
+def _mean(weighted: Sequence[Float[np.ndarray, "h w"]], window: float) -> list[Float[np.ndarray, "h w"]]:
     """Weighted mean colour in a square window."""
     size = 2 * int(window / 2) + 1
-    total = cv2.blur(weighted, (size, size), borderType=cv2.BORDER_REPLICATE)
-    return total[..., :3] / total[..., 3:]
+    *total, weights = (cv2.blur(plane, (size, size), borderType=cv2.BORDER_REPLICATE) for plane in weighted)
+    return [plane / weights for plane in total]

@@ -36,7 +36,7 @@ class FrameReader:
 
     def picture(self, number: int) -> UInt8[np.ndarray, "H W 3"]:
         """The head crop of a frame, as recorded."""
-        return read_rgb(self.work_folder.picture("crop", number))
+        return self.work_folder.passing("crop", number)
 
     def __call__(self, frame: ProjectedFrame, rgb: UInt8[np.ndarray, "H W 3"]) -> FrameView:
         """A frame, its picture `rgb`, and its matte."""
@@ -50,11 +50,10 @@ class FrameReader:
 
     def coarse_matte(self, number: int) -> UInt8[np.ndarray, "256 256"]:
         """The network's own matte of a frame."""
-        return read_grey(self.work_folder.picture("matte", number))
+        return self.work_folder.passing("matte", number)
 
     def _coarse(self, number: int, instead: int) -> UInt8[np.ndarray, "256 256"]:
-        path = self.work_folder.picture("matte", number)
-        return read_grey(path if path.is_file() else self.work_folder.picture("matte", instead))
+        return self.coarse_matte(number if self.work_folder.has("matte", number) else instead)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,14 +39,15 @@ class HeadProjector:
             self._head, shape=track.shape, expression=track.expression, pose=track.pose, translation=track.translation
         )
         faces = self._head.faces
-        triangle = self._rasterizer.rasterize(camera.clip(vertices), faces, camera.height, camera.width).triangle.long()
+        triangle = self._rasterizer.rasterize(camera.clip(vertices), faces, camera.height, camera.width).triangle
         light = vertex_normals(vertices, faces) @ vertices.new_tensor([0.3, 0.4, 0.86])
         shade = (40 + 190 * light.clamp(0, 1)[:, faces].mean(2)).byte()
         region = self._face_region.byte().expand(len(track), -1)
 
+        one_more = (triangle.flatten(1) + 1).long()  # 0: none
+
         def onto_pixels(per_face: UInt8[Tensor, "B F"]) -> UInt8[np.ndarray, "B H W"]:
-            of_pixel = per_face.gather(1, triangle.flatten(1).clamp(min=0)).view_as(triangle)
-            return torch.where(triangle >= 0, of_pixel, 0).cpu().numpy()
+            return torch.nn.functional.pad(per_face, (1, 0)).gather(1, one_more).view_as(triangle).cpu().numpy()
 
         parts = (
             triangle.int().cpu().numpy(),

@@ -123,11 +123,13 @@ def occluded(view: FrameView, labels: UInt8[np.ndarray, "H W"], look: UsualLook)
     least = LEAST_AREA * face**2
     triangle, regions = view.head.triangle[grid], view.head.regions[grid]
 
-    usual = np.where((triangle >= 0)[..., None], look.colours[:, np.maximum(triangle, 0)], np.float32("nan"))
+    nothing = np.full_like(look.colours[:, :1], np.nan)
+    usual = np.concatenate([look.colours, nothing], 1)[:, triangle]  # no triangle is -1, the last
     colours = _colours(cv2.blur(rgb, (3, 3)))  # against noise
     strangeness = _strangeness(colours, usual, REACH * face)
-    changing = np.isin(regions, [1 + REGION_NAMES.index(name) for name in CHANGING])
-    strange = _opened((strangeness > 1) & ~changing & (rgb.max(2) < CLIPPED))
+    is_changing = np.array([False, *(name in CHANGING for name in REGION_NAMES)])
+    brightest = cv2.max(cv2.max(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
+    strange = _opened((strangeness > 1) & ~is_changing[regions] & (brightest < CLIPPED))
     place = cv2.warpAffine(
         look.person, _to_map(view.points * scale), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=1
     )
@@ -173,11 +175,12 @@ def _strangeness(
     strangeness = np.zeros(known.shape, np.float32)
     # Exposure and white balance are the frame's median's, unless they are as usual: what covers most of a face has a
     # median of its own.
+    colours, middle, lowest, highest = (np.ascontiguousarray(of[known].T) for of in (colours, middle, lowest, highest))
     found: list[np.ndarray] = []
-    for light in (np.zeros(3, np.float32), np.median((colours - middle)[known], 0)):
-        beyond = np.maximum(colours - light - highest, lowest + light - colours)[known]
-        found.append(np.linalg.norm(np.maximum(beyond, 0) / np.array(STRANGE, np.float32), axis=-1))
-    strangeness[known] = min(found, key=lambda strange: float((strange > 1).mean()))
+    for light in (np.zeros((3, 1), np.float32), np.median(colours - middle, 1, keepdims=True)):
+        beyond = np.maximum(colours - light - highest, lowest + light - colours)
+        found.append(np.linalg.norm(np.maximum(beyond, 0) / np.array(STRANGE, np.float32)[:, None], axis=0))
+    strangeness[known] = min(found, key=lambda strange: np.count_nonzero(strange > 1))
     return strangeness
 
 

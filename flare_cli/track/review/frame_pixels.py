@@ -82,7 +82,7 @@ def measure_frame(
         return FramePixels(**{**dict.fromkeys(FramePixels.__slots__, float("nan")), "covered": covered})
     r, g, b = cv2.split(picture)
     brightest = cv2.max(cv2.max(r, g), b)[face]
-    skin = picture.reshape(-1, 3)[np.flatnonzero(face)[::SPARSE]]
+    skin = picture[np.divmod(np.flatnonzero(face)[::SPARSE], face.shape[1])]
     return FramePixels(
         blur=edge_blur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), face),
         luminance=float(np.median(_luminance(skin))),
@@ -158,10 +158,10 @@ def _mixed(
     at = np.flatnonzero(face)[::SPARSE]
     y, x = np.divmod(at, face.shape[1])
     across = ((x - points[NOSE_ROOT, 0]) * along[1] - (y - points[NOSE_ROOT, 1]) * along[0]) / max(along @ along, 1e-9)
-    colours = _LINEAR[picture.reshape(-1, 3)[at]]
+    colours = picture[y, x]
     # Dark pixels' colours are noise, clipped ones' lost.
-    usable = (colours.min(1) > _LINEAR[20]) & (colours.max(1) < _LINEAR[WHITE])
-    sides = [colours[usable & (sign * across > BETWEEN)] for sign in (-1, 1)]
+    usable = (colours > 20).all(1) & (colours < WHITE).all(1)
+    sides = [_LINEAR[colours[usable & (sign * across > BETWEEN)]] for sign in (-1, 1)]
     if min(map(len, sides)) < SIDE_PIXELS:
         return float("nan")
     left, right = (float(np.median(np.log2(side[:, 2] / side[:, 0]))) for side in sides)
@@ -172,5 +172,5 @@ def _edge_width(mask: UInt8[np.ndarray, "H W"]) -> float:
     """Mean width of the soft edge in pixels: its area over the outline's length."""
     outlines, _ = cv2.findContours((mask > 127).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     length = sum(cv2.arcLength(outline, closed=True) for outline in outlines)
-    soft = int(((mask > UNSURE[0]) & (mask < UNSURE[1])).sum())
+    soft = np.count_nonzero((mask > UNSURE[0]) & (mask < UNSURE[1]))
     return soft / length if length else float("nan")

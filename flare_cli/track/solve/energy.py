@@ -235,10 +235,17 @@ def visibility(problem: Problem, now: TrackParameters) -> Float[Tensor, "N L"]:
         still = torch.zeros_like(problem.head.joints)
         turns = joint_transforms(still, now.pose(), problem.head.parents)[:, :, 2, :3]
         towards = ((problem.head.weights @ turns) * problem.normals).sum(-1)
-        # The camera looks along -z and is far away compared with the head. `towards` is the cosine between it and the
-        # normal: full weight from 0.35 (70 degrees) on, least weight from a little behind the edge. Chosen by eye.
-        facing = ((towards + 0.05) / 0.4).clamp(0.05, 1)
+        facing = visible_part(towards)
         return facing if problem.confidence is None else facing * problem.confidence
+
+
+def visible_part(towards: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """How much a place counts by the cosine between its normal and the way to the camera, 0.05 .. 1.
+
+    The camera looks along -z and is far away compared with the head. Full weight from 0.35 (70 degrees) on, least
+    weight from a little behind the edge. Chosen by eye.
+    """
+    return ((towards + 0.05) / 0.4).clamp(0.05, 1)
 
 
 def landmark_error(problem: Problem, fitted: TrackParameters) -> Float[Tensor, "N"]:

@@ -7,7 +7,7 @@ a place is found aside, the track is off (docs/experiments.md, "Skin that is fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from flare_cli.head.model import HeadModel
-from flare_cli.head.skinning import some_points
+from flare_cli.head.skinning import joint_transforms, pose_features, shaped_joints, some_points
 from flare_cli.parallel.threads import in_parallel
 from flare_cli.track.solve.chart import TEXELS, Chart
-from flare_cli.track.solve.energy import Problem, TrackParameters, projected_landmarks, visibility
+from flare_cli.track.solve.energy import CameraModel, Problem, TrackParameters, visible_part
 
 # Frames that a thread unrolls at once: the head's directions are laid out once for all of them.
 CHUNK = 16
@@ -71,15 +71,14 @@ def follow_surface(
 
     The mean, of which the points are corners, is that of the frames `of_mean`; None: of all.
     """
-    of_texels = _surface(chart, problem)
-    chunks = torch.arange(len(pictures)).split(CHUNK)
-    unroll = partial(_unrolled, chart, of_texels, now, pictures)
-    unrolled = list(chain.from_iterable(in_parallel(unroll, chunks)))
-    averaged = unrolled if of_mean is None else [unrolled[frame] for frame in of_mean.tolist()]
+    everywhere = torch.arange(len(pictures))
+    unroll = partial(_unrolled, chart, _laid_out(chart, now), problem.camera_model, now, pictures)
+    averaged = list(chain.from_iterable(in_parallel(unroll, (everywhere if of_mean is None else of_mean).split(CHUNK))))
     mean = _mean(averaged)
     points = _corners(mean, np.mean([frame.is_visible for frame in averaged], 0) > LEAST_SHOWN)
-    find = partial(_found, chart, of_texels, now, mean, points, unrolled)
-    found = list(chain.from_iterable(in_parallel(find, chunks)))
+    # Frames are unrolled again rather than kept: places of a minute's would fill the memory.
+    find = partial(_found, chart, mean, points, unroll)
+    found = list(chain.from_iterable(in_parallel(find, everywhere.split(CHUNK))))
     chosen = torch.from_numpy(np.searchsorted(chart.index, points[:, 1] * TEXELS + points[:, 0]))
     return SurfacePoints(
         head=some_points(chart.head, chosen),
@@ -89,69 +88,113 @@ def follow_surface(
     )
 
 
-def _surface(chart: Chart, problem: Problem) -> Problem:
-    """A problem whose landmarks are the texels, not observed anywhere: what asks for places and visibility needs it."""
-    N, T = len(problem.observed), len(chart.index)
-    return replace(
-        problem,
-        head=chart.head,
-        normals=chart.normals,
-        weights=problem.weights.new_ones(()).expand(T),
-        observed=problem.observed.new_zeros(()).expand(N, T, 2),
-        confidence=None,
+@dataclass(frozen=True, slots=True)
+class _Texels:
+    """A chart's texels on one person, laid out for all frames: K numbers that move them at all, and texels last."""
+
+    head: HeadModel
+    rest: Float[Tensor, "T3"]
+    moves: Int[Tensor, "K"]
+    directions: Float[Tensor, "K T3"]
+    weights: Float[Tensor, "J T"]
+    normals: Float[Tensor, "3 T"]
+
+
+def _laid_out(chart: Chart, now: TrackParameters) -> _Texels:
+    head = chart.head
+    directions = torch.cat([head.expression_dirs, head.pose_dirs], 2)
+    moves = directions.flatten(0, 1).any(0).nonzero()[:, 0]
+    return _Texels(
+        head=head,
+        rest=(head.template + head.shape_dirs @ now.shape).T.flatten(),
+        moves=moves,
+        directions=directions[..., moves].permute(2, 1, 0).flatten(1).contiguous(),
+        weights=head.weights.T.contiguous(),
+        normals=chart.normals.T.contiguous(),
     )
+
+
+def _placed(
+    texels: _Texels, model: CameraModel, now: TrackParameters
+) -> tuple[Float[Tensor, "N T 2"], Bool[Tensor, "N T"]]:
+    """Where the texels are in each frame's picture (pixels), and which face the camera.
+
+    The same as `projected_landmarks` and `visibility` say, in less time: the camera and the frame's
+    translation are taken into the joints' transforms.
+    """
+    head, pose, camera = texels.head, now.pose(), model.camera(now.log_focal)
+    moved = torch.cat([now.expression, pose_features(pose)], 1)[:, texels.moves]
+    x, y, z = (texels.rest + moved @ texels.directions).unflatten(1, (3, 1, -1)).unbind(1)
+    joints = shaped_joints(head, now.shape, now.expression)
+    view = camera.camera_from_world[0]
+    to_world = joint_transforms(joints, pose, head.parents)[:, :, :3]
+    to_camera = view[:, :3] @ to_world
+    to_camera[..., 3] += (now.translation @ view[:, :3].T + view[:, 3])[:, None]
+    blended = (to_camera.flatten(2).mT @ texels.weights).unflatten(1, (3, 4))
+    in_camera = (
+        blended[:, :, 3].addcmul(blended[:, :, 0], x).addcmul_(blended[:, :, 1], y).addcmul_(blended[:, :, 2], z)
+    )
+    pixels = in_camera[:, :2] / in_camera[:, 2:] * camera.intrinsics[0, :2, None] + camera.intrinsics[0, 2:, None]
+    # The camera looks along -z of the world, which is its own z.
+    facing = visible_part(-(blended[:, 2, :3] * texels.normals).sum(1))
+    return pixels.mT, facing > LEAST_VISIBLE
 
 
 @dataclass(frozen=True, slots=True)
 class _Unrolled:
-    """A frame's local contrast on the chart, 128 in the middle and where nothing is visible."""
+    """A frame's local contrast on the chart, 128 in the middle and where nothing is visible.
 
+    `places` is where the texels are in its picture (pixels; -1 without skin).
+    """
+
+    places: Float[np.ndarray, "n n 2"]
     contrast: UInt8[np.ndarray, "n n"]
     is_visible: Bool[np.ndarray, "n n"]
 
 
 def _unrolled(
     chart: Chart,
-    of_texels: Problem,
+    texels: _Texels,
+    model: CameraModel,
     now: TrackParameters,
     pictures: Sequence[UInt8[np.ndarray, "S S"]],
     frames: Int[Tensor, "N"],
 ) -> list[_Unrolled]:
-    some = of_texels.frames(frames)
-    visible = visibility(some, now.frames(frames)).numpy() > LEAST_VISIBLE
     unrolled: list[_Unrolled] = []
-    for frame, places, is_visible in zip(
-        frames.tolist(), _places(chart, some, now.frames(frames)), visible, strict=True
-    ):
-        picture = pictures[frame]
+    pixels, visible = (tensor.numpy() for tensor in _placed(texels, model, now.frames(frames)))
+    for frame, of_texel, is_visible in zip(frames.tolist(), pixels, visible, strict=True):
+        picture, places = pictures[frame], chart.square(of_texel, elsewhere=-1)
         # OpenCV counts from pixel centres, we count from pixel corners.
-        x, y = np.moveaxis(places * np.float32(len(picture) / some.camera_model.size) - np.float32(0.5), 2, 0)
+        in_picture = places * np.float32(len(picture) / model.size) - np.float32(0.5)
+        x, y = cv2.split(in_picture)
         grey = cv2.remap(picture, x, y, cv2.INTER_LINEAR).astype(np.float32)
         # The picture's border is no pattern of what it cuts off.
         inside = (np.minimum(x, y) >= 0) & (np.maximum(x, y) <= len(picture) - 1)
-        unrolled.append(_with_contrast(grey, chart.square(is_visible, elsewhere=False) & inside))
+        shown = chart.square(is_visible, elsewhere=False) & inside
+        unrolled.append(_Unrolled(places, _local_contrast(grey, shown), shown))
     return unrolled
 
 
-def _with_contrast(grey: Float[np.ndarray, "n n"], is_visible: Bool[np.ndarray, "n n"]) -> _Unrolled:
+def _local_contrast(grey: Float[np.ndarray, "n n"], is_visible: Bool[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
     weight = is_visible.astype(np.float32)
-    around = np.maximum(cv2.GaussianBlur(weight, (0, 0), CONTRAST), 1e-3)
+    around = np.maximum(_widely_blurred(weight), 1e-3)
 
     def blurred(values: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-        return cv2.GaussianBlur(values * weight, (0, 0), CONTRAST) / around
+        return _widely_blurred(values * weight) / around
 
     less_mean = grey - blurred(grey)
     contrast = less_mean / np.sqrt(blurred(less_mean**2) + DEVIATION_FLOOR**2)
-    return _Unrolled(_as_bytes(np.where(is_visible, contrast, 0)), is_visible)
+    return _as_bytes(np.where(is_visible, contrast, 0))
+
+
+def _widely_blurred(values: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """By a Gaussian that is wide enough to be had from every second texel."""
+    coarse = cv2.resize(values, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(coarse, (0, 0), CONTRAST / 2), values.shape[::-1])
 
 
 def _as_bytes(contrast: Float[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
     return np.clip(contrast * BYTE_PER_DEVIATION + 128, 0, 255).astype(np.uint8)
-
-
-def _places(chart: Chart, of_texels: Problem, now: TrackParameters) -> list[Float[np.ndarray, "n n 2"]]:
-    """Where the texels are in each frame's picture (pixels; -1 without skin)."""
-    return [chart.square(places, elsewhere=-1) for places in projected_landmarks(of_texels, now).numpy()]
 
 
 def _mean(frames: list[_Unrolled]) -> UInt8[np.ndarray, "n n"]:
@@ -187,11 +230,9 @@ def _searched(
 
 def _found(
     chart: Chart,
-    of_texels: Problem,
-    now: TrackParameters,
     mean: UInt8[np.ndarray, "n n"],
     points: Int[np.ndarray, "K 2"],
-    unrolled: Sequence[_Unrolled],
+    unroll: Callable[[Int[Tensor, "N"]], list[_Unrolled]],
     frames: Int[Tensor, "N"],
 ) -> list[tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]]:
     """Where the pictures of some frames show the points (pixels), and whether that is to be believed."""
@@ -199,10 +240,8 @@ def _found(
         return [(np.zeros((0, 2), np.float32), np.zeros(0, bool))] * len(frames)
     start, is_skin = points.astype(np.float32), chart.square(np.ones(len(chart.index), bool), elsewhere=False)
     found: list[tuple[Float[np.ndarray, "K 2"], Bool[np.ndarray, "K"]]] = []
-    for frame, places in zip(
-        frames.tolist(), _places(chart, of_texels.frames(frames), now.frames(frames)), strict=True
-    ):
-        contrast, is_visible = unrolled[frame].contrast, unrolled[frame].is_visible
+    for frame in unroll(frames):
+        contrast, is_visible = frame.contrast, frame.is_visible
         visible_mean = np.where(is_visible, mean, 128).astype(np.uint8)
         there, is_there = _searched(visible_mean, contrast, start)
         back, is_back = _searched(contrast, visible_mean, there)
@@ -212,5 +251,5 @@ def _found(
         # Between texels that all are on skin.
         x, y = np.clip(np.floor(there).astype(np.int64), 0, TEXELS - 2).T
         is_found &= is_skin[y, x] & is_skin[y + 1, x] & is_skin[y, x + 1] & is_skin[y + 1, x + 1] & is_visible[y, x]
-        found.append((cv2.remap(places, there[:, :1], there[:, 1:], cv2.INTER_LINEAR)[:, 0], is_found))
+        found.append((cv2.remap(frame.places, there[:, :1], there[:, 1:], cv2.INTER_LINEAR)[:, 0], is_found))
     return found

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from flare_cli.data.crop import Crop
-from flare_cli.data.image import write_png
 from flare_cli.data.video import VideoFrame, VideoReader
 from flare_cli.parallel.cores import cores
 from flare_cli.parallel.threads import in_parallel, one_per_thread, read_ahead
 from flare_cli.track.label.matte import PersonMatte
-from flare_cli.track.work_folder import WorkFolder
+from flare_cli.track.work_folder import PASSING, WorkFolder
 
 
 def crop_pictures(
@@ -21,7 +20,7 @@ def crop_pictures(
     progress: Callable[[int, int], None],
 ) -> None:
     """Write the pictures and mattes of the `wanted` frames that are missing; reads the video once more."""
-    missing = {n for n in wanted if not all(work_folder.has(kind, n) for kind in ("crop", "matte"))}
+    missing = {n for n in wanted if not all(work_folder.has(kind, n) for kind in PASSING)}
     if not missing:
         return
     matte_of = one_per_thread(PersonMatte)
@@ -32,8 +31,8 @@ def crop_pictures(
         number, frame = item
         if number in missing:
             rgb = crop.cropped(frame.rgb)
-            write_png(work_folder.picture("crop", number), rgb)
-            write_png(work_folder.picture("matte", number), matte_of()(rgb))
+            work_folder.save_passing("crop", number, rgb)
+            work_folder.save_passing("matte", number, matte_of()(rgb))
         return number
 
     frames = read_ahead(reader)

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, UInt8
 
 from flare_cli.data.crop import Crop
-from flare_cli.data.image import read_rgb
 from flare_cli.head.model import HeadModel
 from flare_cli.parallel.threads import in_parallel
 from flare_cli.render.camera import Cameras
@@ -81,7 +80,7 @@ def track_head(
 
 
 def _small_grey(work_folder: WorkFolder, number: int) -> UInt8[np.ndarray, "S S"]:
-    grey = cv2.cvtColor(read_rgb(work_folder.picture("crop", number)), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(work_folder.passing("crop", number), cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (GREY_SIZE, GREY_SIZE), interpolation=cv2.INTER_AREA) if len(grey) > GREY_SIZE else grey
 
 

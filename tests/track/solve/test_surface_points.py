@@ -130,6 +130,13 @@ def test_points_are_found_where_they_are_from_a_track_that_is_off(film):
     assert after.median() < 0.35
 
 
+def test_points_are_found_where_a_true_track_has_them(film):
+    skin = follow_surface(face_chart(film.head), film.problem(film.head), film.true, film.pictures)
+    away = (skin.observed - film.places(skin.head))[skin.is_found]
+    assert away.norm(dim=-1).median() < 0.05
+    assert away.mean(0).abs().max() < 0.005
+
+
 def test_the_skin_corrects_what_landmarks_get_wrong(film):
     exact = film.camera.project(landmark_points(film.head, film.vertices)).nan_to_num()
     random = torch.Generator().manual_seed(3)
