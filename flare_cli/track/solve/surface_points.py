@@ -177,20 +177,14 @@ def _unrolled(
 
 def _local_contrast(grey: Float[np.ndarray, "n n"], is_visible: Bool[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
     weight = is_visible.astype(np.float32)
-    around = np.maximum(_widely_blurred(weight), 1e-3)
+    around = np.maximum(cv2.GaussianBlur(weight, (0, 0), CONTRAST), 1e-3)
 
     def blurred(values: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-        return _widely_blurred(values * weight) / around
+        return cv2.GaussianBlur(values * weight, (0, 0), CONTRAST) / around
 
     less_mean = grey - blurred(grey)
     contrast = less_mean / np.sqrt(blurred(less_mean**2) + DEVIATION_FLOOR**2)
     return _as_bytes(np.where(is_visible, contrast, 0))
-
-
-def _widely_blurred(values: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """By a Gaussian that is wide enough to be had from every second texel."""
-    coarse = cv2.resize(values, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    return cv2.resize(cv2.GaussianBlur(coarse, (0, 0), CONTRAST / 2), values.shape[::-1])
 
 
 def _as_bytes(contrast: Float[np.ndarray, "n n"]) -> UInt8[np.ndarray, "n n"]:
