@@ -38,11 +38,17 @@ def traced(avatar: Avatar, motion: Motion, rays: int = 96) -> torch.Tensor:
         )
 
 
+def seen(values: torch.Tensor) -> torch.Tensor:
+    """As shading takes it."""
+    values = values.clamp(0, 1)
+    return values**2 * (3 - 2 * values)
+
+
 def difference(ours: torch.Tensor, truth: torch.Tensor, normals: torch.Tensor) -> float:
     """Root mean square difference of visibility over directions, weighted by n.l."""
     directions = even_directions(128)
     basis, weight = harmonics(directions).T, (normals @ directions.T).clamp(min=0)
-    squared = ((ours @ basis).clamp(0, 1) - (truth @ basis).clamp(0, 1)).square()
+    squared = (seen(ours @ basis) - seen(truth @ basis)).square()
     return ((weight * squared).sum() / weight.sum()).sqrt().item()
 
 
@@ -81,9 +87,9 @@ def test_an_eye_that_turns_is_lit_as_it_lies_between_the_lids(open_head, tiny_co
         ahead = (truth * harmonics(ours.normals[0])).sum(-1)
         between_lids = ~off_eyeballs(open_head) & (ahead > 0.8)
         assert between_lids.sum() > 30
-        seen = ours.visibility[0][between_lids]
-        assert difference(seen, truth[between_lids], ours.normals[0][between_lids]) < 0.2
-        assert (seen * harmonics(ours.normals[0][between_lids])).sum(-1).min() > 0.7
+        lit = ours.visibility[0][between_lids]
+        assert difference(lit, truth[between_lids], ours.normals[0][between_lids]) < 0.2
+        assert (lit * harmonics(ours.normals[0][between_lids])).sum(-1).min() > 0.7
 
 
 def test_poses_that_were_not_traced_are_met(open_head, tiny_config, performance):
@@ -138,7 +144,7 @@ def test_still_frames_teach_one_constant(open_head, tiny_config):
     off = off_eyeballs(open_head)
     above = off & (open_head.template[:, 1] > 0.03)  # where no jaw throws a shadow: that is not linear in its turn
     assert difference(ours.visibility[0][above], truth[above], ours.normals[0][above]) < 2e-3
-    assert difference(ours.visibility[0][off], truth[off], ours.normals[0][off]) < 0.03
+    assert difference(ours.visibility[0][off], truth[off], ours.normals[0][off]) < 0.04
 
 
 def test_spread_out_poses_are_farther_apart_than_evenly_spaced_ones(open_head, tiny_config, performance):

@@ -135,7 +135,7 @@ const SEEN = `
   varying mat3 vArriving;
   varying vec3 vReflected;  // without lamps, at specular intensity 1
   mat3 curved() { return mat3(vDiagonal.x, vAcross.xy, vAcross.x, vDiagonal.y, vAcross.z, vAcross.yz, -vDiagonal.x - vDiagonal.y); }
-  float seenFrom(vec3 d) { return clamp(vSeen.x + dot(d, vSeen.yzw + curved() * d), 0.0, 1.0); }
+  float seenFrom(vec3 d) { return smoothstep(0.0, 1.0, vSeen.x + dot(d, vSeen.yzw + curved() * d)); }
   float masked(float cosine, float alpha2) { return sqrt(cosine * cosine * (1.0 - alpha2) + alpha2); }
   // GGX's lobe times n.l, as wide as the light is spread, and Schlick's Fresnel term.
   float glossy(vec3 l, float spread, vec3 n, vec3 v, float alpha2, float f0) {

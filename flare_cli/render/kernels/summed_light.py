@@ -49,11 +49,14 @@ def schlick(root: float) -> float:
 
 @wp.func
 def arriving_part(n_dot_l: float, is_shadowed: bool, visibility: harmonics, basis: harmonics) -> float:
-    """The part of a direction's light that arrives, 0..1; 0 below the horizon."""
+    """The part of a direction's light that arrives, 0..1; 0 below the horizon.
+
+    A place sees a lamp or does not: a smooth step of what nine numbers tell is nearer to that than what they tell.
+    """
     if n_dot_l <= 0.0:
         return 0.0
     if is_shadowed:
-        return wp.clamp(wp.dot(visibility, basis), 0.0, 1.0)
+        return wp.smoothstep(0.0, 1.0, wp.dot(visibility, basis))
     return 1.0
 
 

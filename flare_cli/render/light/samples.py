@@ -166,8 +166,8 @@ def sum_light(
 
     Openness is the part of even light that arrives at a matte surface, without gradients.
 
-    `normal` and `view` are unit, on one side of the surface. `visibility` are harmonics; clamped to 0..1 they multiply
-    each direction's light. Gradients go to all but visibility, directions and spreads.
+    `normal` and `view` are unit, on one side of the surface. `visibility` are harmonics; a smooth step of them, from 0
+    to 1, multiplies each direction's light. Gradients go to all but visibility, directions and spreads.
     """
     shadows = normal.new_zeros(1, 9) if visibility is None else visibility.detach().contiguous()
     return _SumLight.apply(samples.flux(), normal, view, roughness, f0, shadows, visibility is not None, samples)

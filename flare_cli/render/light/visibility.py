@@ -19,9 +19,9 @@ OFF_SURFACE = 5e-4
 FAR = 2.0  # metres that rays reach: more than a head and its shoulders
 # How much light along the surface counts in the nine numbers, beside a matte surface's n.l; how hard they are held to
 # "all is seen" where the directions above the horizon leave them open; how often they are solved again without what
-# the clamp cuts off. On outer vertices of two fitted heads these leave 0.16 of each direction's visibility, weighted
-# by n.l, and 1 % of irradiance wrong; in open mouths 0.4 % of what comes from behind the head gets in (1e-2 and 3
-# rounds: 0.17, 1 and 1.5 %; docs/experiments.md, "Eighteen recordings").
+# the clamp cuts off. On outer vertices of two fitted heads these leave 0.15 of each direction's visibility, weighted
+# by n.l, and 0.3 % of irradiance wrong; in open mouths 0.1 % of what comes from behind the head gets in (1e-2, 3 rounds
+# and no smooth step: 0.17, 1 and 1.5 %; docs/experiments.md, "Eighteen recordings").
 GRAZING, RIDGE, ROUNDS = 0.2, 1e-3, 8
 
 
@@ -35,7 +35,7 @@ def trace_visibility(
     """Visibility at points on (or near) a mesh, by `rays` over the sphere. Metres; normals are unit.
 
     Nine harmonics whose function is nearest to what is seen, 0 or 1, of the directions above each point's horizon, and
-    1 where nothing is in the way. Below the horizon it means nothing. Shading clamps it to 0..1.
+    1 where nothing is in the way. Below the horizon it means nothing. Shading takes a smooth step of it, from 0 to 1.
     """
     directions = even_directions(rays).to(points)
     points, normals, vertices = (t.detach().float().contiguous() for t in (points, normals, vertices))
