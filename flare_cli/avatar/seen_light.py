@@ -18,6 +18,8 @@ from flare_cli.render.light.sphere import ONE
 CHANGE_RAYS = 128  # of changes, which have no noise where nothing moves: half of what rest has costs half the time
 # Shapes that hardly change what is seen: root mean square over directions and vertices below 0.03.
 _PLAIN = ("mouthFrown", "mouthDimple", "mouthStretch", "browInnerUp", "browOuterUp", "noseSneer")
+# Of `jawOpen`: where other shapes are traced for what is inside the mouth. Lips that are shut hide what a smile shows.
+HALF_OPEN = 0.5
 SHAPES = tuple(
     (name, weight)
     for name in ARKIT_NAMES
@@ -36,15 +38,24 @@ def bake_seen_light(avatar: Avatar, vertices: int, shapes: tuple[tuple[str, floa
     weights = torch.zeros(len(shapes), len(ARKIT_NAMES), device=avatar.device)
     for row, (name, weight) in zip(weights, shapes, strict=True):
         row[ARKIT_NAMES.index(name)] = weight
-    rest = posed_by_arkit(avatar, torch.zeros_like(weights[:1]))
-    before = avatar.traced_visibility(rest, CHANGE_RAYS, vertices)
-    changes = [
-        avatar.traced_visibility(posed_by_arkit(avatar, row[None]), CHANGE_RAYS, vertices) - before for row in weights
-    ]
+    rest, opened = torch.zeros_like(weights[:1]), torch.zeros_like(weights[:1])
+    opened[:, ARKIT_NAMES.index(JAW_OPEN)] = HALF_OPEN
+    hidden = torch.nonzero(avatar.region_mask(("teeth", "tongue", "inner_mouth"))[:vertices, 0] > 0.5)[:, 0]
+
+    def traced(face: Tensor, which: slice | Tensor) -> Tensor:
+        return avatar.traced_visibility(posed_by_arkit(avatar, face), CHANGE_RAYS, which)[0]
+
+    everywhere = slice(vertices)
+    before, before_opened = traced(rest, everywhere), traced(opened, hidden)
+    changes = torch.zeros(len(shapes), *before.shape).to(before)
+    for change, row, (name, _) in zip(changes, weights, shapes, strict=True):
+        change.copy_(traced(row[None], everywhere) - before)
+        if name != JAW_OPEN:
+            change[hidden] = traced(row + opened, hidden) - before_opened
     return SeenLight(
         shapes=shapes,
-        at_rest=quadratic(avatar.traced_visibility(rest, RAYS, vertices)[0]).cpu().numpy(),
-        changes=quadratic(torch.cat(changes)).cpu().numpy(),
+        at_rest=quadratic(avatar.traced_visibility(posed_by_arkit(avatar, rest), RAYS, everywhere)[0]).cpu().numpy(),
+        changes=quadratic(changes).cpu().numpy(),
     )
 
 
