@@ -10,15 +10,14 @@ from typing import Literal
 import torch
 
 from flare_cli.avatar.bake import (
-    Detail,
     bake_animation,
     bake_mesh,
     bake_rig,
     bake_sequence,
     bake_textures,
-    of_detail,
 )
 from flare_cli.avatar.bust import presented
+from flare_cli.avatar.detail import Detail, of_detail
 from flare_cli.avatar.profiles import Profile, naming
 from flare_cli.avatar.seen_light import bake_seen_light
 from flare_cli.data.atomic import scratch_beside

@@ -213,12 +213,14 @@ class Avatar(nn.Module):
         chosen = Motion.joined(track, opened)
         corrections = self.corrections()
         # The head model's own vertices come first. Those between them interpolate: what they see changes little.
-        own = len(self.head.template)
+        own = slice(len(self.head.template))
         traced = [
             self.traced_visibility(self.move(chosen[i : i + 1], corrections), rays, own)
             for i in range(len(chosen.factors))
         ]
-        self.visibility.learn(chosen.factors, chosen.head_rotation(), torch.cat(traced), self.eyeballs(chosen, own))
+        self.visibility.learn(
+            chosen.factors, chosen.head_rotation(), torch.cat(traced), self.eyeballs(chosen, len(self.head.template))
+        )
 
     def eyeballs(self, motion: Motion, n: int) -> list[Eyeball]:
         """The parts of the first `n` vertices that turn with an eye, and where they look in the head's frame."""
@@ -243,12 +245,12 @@ class Avatar(nn.Module):
             translation=self.shape.new_zeros(len(amount), 3),
         )
 
-    def traced_visibility(self, posed: Posed, rays: int, n: int | None = None) -> Float[Tensor, "B N 9"]:
-        """What the first `n` vertices (all by default) see of the light in these very poses, by `rays` each."""
+    def traced_visibility(self, posed: Posed, rays: int, which: slice | Tensor = slice(None)) -> Float[Tensor, "B N 9"]:
+        """What these vertices see of the light in these very poses, by `rays` each."""
         faces = self.mesh.topology.faces
         return torch.stack(
             [
-                trace_visibility(vertices[:n], normals[:n], vertices, faces, rays)
+                trace_visibility(vertices[which], normals[which], vertices, faces, rays)
                 for vertices, normals in zip(posed.vertices, posed.normals, strict=True)
             ]
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -13,8 +12,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
-from flare_cli.avatar.bust import without_subdivisions
 from flare_cli.avatar.completion import Completion
+from flare_cli.avatar.detail import Detail, of_detail, places_in
 from flare_cli.avatar.normal_texture import bake_normals
 from flare_cli.avatar.profiles import Profile, naming, skin, vrm
 from flare_cli.avatar.texture import fill_gutters, rasterize_uv
@@ -31,8 +30,6 @@ from flare_cli.render.light.shading import LEAST_ESCAPE
 POSED_AT_ONCE = 8  # frames of a sequence
 CHUNK = 1 << 16  # texels whose materials are evaluated at once: some 40 MB of features and hidden values
 
-Detail: TypeAlias = Literal["light", "full"]
-"""All triangles of the fit, or the head model's own, with what is finer in a normal texture."""
 # Poses that show what is hidden at rest, and rays a vertex for what it sees of light: as the fit's default.
 _REVEALING = (("jawOpen",), *((f"eyeLook{way}Left", f"eyeLook{way}Right") for way in ("Up", "Down", "In", "Out")))
 RAYS = 256
@@ -120,7 +117,8 @@ def bake_rig(
     posed, fine, avatar = posed_by_arkit(avatar, weights), avatar.mesh.topology, of_detail(avatar, detail)
     if avatar.mesh.topology is not fine:
         fine_normals = posed.normals[0]
-        posed = _with_first(posed_by_arkit(avatar, weights), posed, len(avatar.head.template))
+        same = places_in(fine, avatar.mesh.topology, len(avatar.head.template))
+        posed = _with_normals(posed_by_arkit(avatar, weights), posed.normals[:, same])
         finer = bake_normals(fine, fine_normals, _textured_mesh(avatar, posed), len(textures.albedo))
         textures = replace(textures, normal=finer)
     with torch.no_grad():
@@ -140,11 +138,6 @@ def bake_rig(
         dense_morphs=names.dense,
         vrm=vrm(joints) if profile == "vrm" else None,
     )
-
-
-def of_detail(avatar: Avatar, detail: Detail) -> Avatar:
-    """The avatar with the vertices and triangles that a rig of this detail has."""
-    return without_subdivisions(avatar) if detail == "light" and avatar.mesh.subdivisions else avatar
 
 
 def bake_animation(
@@ -227,9 +220,6 @@ def _textured_mesh(avatar: Avatar, posed: Posed) -> TexturedMesh:
     )
 
 
-def _with_first(coarse: Posed, fine: Posed, n: int) -> Posed:
-    """A coarse mesh whose first `n` vertices are those of the fine one: their normals are of the fine surface."""
-    return Posed(
-        torch.cat([fine.vertices[:, :n], coarse.vertices[:, n:]], 1),
-        torch.cat([fine.normals[:, :n], coarse.normals[:, n:]], 1),
-    )
+def _with_normals(posed: Posed, normals: Float[Tensor, "B N 3"]) -> Posed:
+    """A mesh whose first vertices have these normals."""
+    return Posed(posed.vertices, torch.cat([normals, posed.normals[:, normals.shape[1] :]], 1))

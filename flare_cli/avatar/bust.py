@@ -77,14 +77,6 @@ def closed(avatar: Avatar, completion: Completion | None) -> tuple[Avatar, Compl
     return avatar.with_mesh(avatar.mesh.over(whole, offsets)), _coloured(avatar, completion, cut, underside)
 
 
-def without_subdivisions(avatar: Avatar) -> Avatar:
-    """A copy with the head model's own triangles, closed if the avatar is."""
-    head, own = avatar.head, len(avatar.head.template)
-    topology = Topology(head.faces, head.uv, head.uv_faces)
-    coarse = avatar.with_mesh(avatar.mesh.over(topology, avatar.mesh.offsets[:own]))
-    return coarse if avatar.mesh.topology.underside is None else closed(coarse, None)[0]
-
-
 def _added_places(places: Float[np.ndarray, "V 3"], topology: Topology, cut: Cut) -> Float[np.ndarray, "W 3"]:
     """Where the new vertices are at rest: rings, outermost first, and the middle."""
     border = places[cut.loop]

@@ -50,7 +50,7 @@ def test_rest_and_change_add_up_to_what_is_traced_with_the_mouth_open(open_head:
     weights = torch.zeros(1, len(ARKIT_NAMES))
     weights[0, ARKIT_NAMES.index("jawOpen")] = 0.5
     posed = posed_by_arkit(avatar, weights)
-    traced = avatar.traced_visibility(posed, 512, VERTICES)[0]
+    traced = avatar.traced_visibility(posed, 512, slice(VERTICES))[0]
     directions = even_directions(64)
     expected = (traced @ harmonics(directions).T).clamp(0, 1)
     got = torch.from_numpy(seen.at_rest + seen.changes[seen.shapes.index(("jawOpen", 0.5))]).float()
@@ -58,6 +58,25 @@ def test_rest_and_change_add_up_to_what_is_traced_with_the_mouth_open(open_head:
     off = (values(got, directions).clamp(0, 1) - expected)[above]
     moved = (values(torch.from_numpy(seen.at_rest), directions).clamp(0, 1) - expected)[above]
     assert off.square().mean() < 0.25 * moved.square().mean()
+
+
+def test_a_smile_shows_teeth_of_a_mouth_that_is_open(open_head: HeadModel):
+    avatar, smile = new_avatar(open_head), ("mouthSmileLeft", "mouthSmileRight")
+    teeth = torch.nonzero(open_head.regions["teeth"])[:, 0]
+    seen = bake_seen_light(avatar, len(open_head.template), (("jawOpen", 0.5), *((name, 1.0) for name in smile)))
+    weights = torch.zeros(1, len(ARKIT_NAMES))
+    for name, weight in (("jawOpen", 0.5), *((name, 1.0) for name in smile)):
+        weights[0, ARKIT_NAMES.index(name)] = weight
+    posed = posed_by_arkit(avatar, weights)
+    directions = even_directions(64)
+    expected = (avatar.traced_visibility(posed, 512, teeth)[0] @ harmonics(directions).T).clamp(0, 1)
+    above = posed.normals[0, teeth] @ directions.T > 0
+
+    def off(shapes: int) -> torch.Tensor:
+        added = torch.from_numpy(seen.at_rest + seen.changes[:shapes].sum(0))[teeth].float()
+        return (values(added, directions).clamp(0, 1) - expected)[above].square().mean()
+
+    assert off(3) < 0.6 * off(1)
 
 
 def test_shapes_of_one_morph_are_neighbours_by_weight():
