@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import final
 
 import torch
@@ -28,6 +28,8 @@ from flare_cli.render.light.visibility import trace_visibility
 MARGIN = 0.15
 # Names of what an avatar may know of its recording, and how many numbers each has a vertex (`confidence.Shown`).
 SHOWN = {"confidence": 1, "squarest": 1, "coverings": 2}
+# Before the names of the parts of hair that hangs, which belongs to the head of this avatar alone.
+HAIR = "hanging_hair_"
 # Of ARKit's `jawOpen`: where visibility is traced beside the moments of a track.
 MOUTH_OPEN = (0.25, 0.5, 1.0)
 
@@ -105,6 +107,9 @@ class Avatar(nn.Module):
         self.head, self.spec = head, spec
         self.shape: Tensor
         self.register_buffer("shape", shape.to(device))
+        if head.hanging_hair is not None:
+            for field in fields(head.hanging_hair):
+                self.register_buffer(HAIR + field.name, getattr(head.hanging_hair, field.name))
         self.mesh = CanonicalMesh(head, spec.subdivisions)
         self.deformer = Deformer(
             width=spec.deformer.width,

@@ -42,6 +42,7 @@ class MeshSettings:
     jaw_open: float = setting(
         0.4, "jaw angle of the canonical pose, so that the lips are apart", unit="radians", low=0, high=1
     )
+    hanging_hair: bool = setting(False, "hair that labels show below the ears is a part of the mesh of its own")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
