@@ -42,7 +42,8 @@ THICK, BEFORE = 0.012, 0.06
 HANGS = 0.02
 # The deviation of what smooths radii and the border, in vertices, and which part of a smoothed border is within.
 SMOOTH, BORDER = 1.5, 0.25
-# How steeply it leaves the scalp, so that what the fit puts on the scalp covers where it begins.
+# How steeply it leaves the head above the ears, so that what the fit puts on the scalp covers where it begins. Towards
+# the lobes it may be the steeper: below them it has to reach the neck.
 SLOPE = 0.4
 # What passes before hair, or lies on it.
 SAYS_NOTHING = (OCCLUDED, Label.EARRING, Label.NECKLACE)
@@ -71,10 +72,10 @@ class _Grid:
 @torch.no_grad()
 def find_hanging_hair(frames: Frames, head: HeadModel, rasterizer: Rasterizer) -> HangingHair | None:
     """The hair that hangs in `frames`; None where none does, or the head model has no ears to tell."""
-    if "ears" not in head.regions or not (frames.pictures.label == Label.HAIR).any():
-        return None
     person = head.template + head.shape_dirs @ frames.track.shape.to(head.template)
-    ears = person[head.regions["ears"]]
+    ears = person[head.regions["ears"]] if "ears" in head.regions else person[:0]
+    if not len(ears) or not (frames.pictures.label == Label.HAIR).any():
+        return None
     grid = _grid(head, person, ears, rasterizer)
     radii = torch.arange(RADIUS, LARGEST, RADIUS).to(person)[:, None, None]
     seen, hair = _votes(frames, head, grid, radii[:, 0, 0], rasterizer)
@@ -85,7 +86,8 @@ def find_hanging_hair(frames: Frames, head: HeadModel, rasterizer: Rasterizer) -
     ellipse = ((grid.angle.sin() / width.clamp(min=1e-6)).square() + (grid.angle.cos() / depth).square()).rsqrt()
     may_be = is_hair | ((seen < LEAST_FRAMES) & behind)
     radius = ((radii + RADIUS / 2) * (may_be & (radii <= ellipse))).amax(0)
-    return _surface(grid, radius, float(ears[:, 1].min()))
+    found = _surface(grid, radius, float(ears[:, 1].min()))
+    return None if found is None else _triangles(grid, *found)
 
 
 def _grid(head: HeadModel, person: Float[Tensor, "V 3"], ears: Float[Tensor, "N 3"], rasterizer: Rasterizer) -> _Grid:
@@ -159,8 +161,10 @@ def _width(grid: _Grid, is_hair: Bool[Tensor, "K R C"], radii: Float[Tensor, "K 
     return sides[0] + sides[1]
 
 
-def _surface(grid: _Grid, radius: Float[Tensor, "R C"], lobes: float) -> HangingHair | None:
-    """The surface of these radii where they are outside the head, smoothed, and a ring of vertices within it.
+def _surface(
+    grid: _Grid, radius: Float[Tensor, "R C"], lobes: float
+) -> tuple[Float[np.ndarray, "R C"], Bool[np.ndarray, "R C"]] | None:
+    """Radii of a smooth surface, and where it is hair: as in `radius` outside the head, and elsewhere within it.
 
     None where no piece of it hangs down from the scalp far enough below the ears' `lobes`.
     """
@@ -169,30 +173,36 @@ def _surface(grid: _Grid, radius: Float[Tensor, "R C"], lobes: float) -> Hanging
     pieces, _ = cast(tuple[np.ndarray, int], ndimage.label(ndimage.binary_closing(np.pad(shown, 2))[2:-2, 2:-2]))
     above, below = pieces[height > lobes + HANGS], pieces[height < lobes - HANGS]
     there = (pieces > 0) & np.isin(pieces, above) & np.isin(pieces, below)
-    if not there.any():
+    there[[0, -1]] = there[:, [0, -1]] = False
+    if not (shown & there).any():
         return None
     row, column = np.asarray(
         ndimage.distance_transform_edt(~(shown & there), return_distances=False, return_indices=True)
     )
-    skull, smooth = (ndimage.gaussian_filter(values, SMOOTH, mode="nearest") for values in (own, found[row, column]))
-    smooth = np.minimum(smooth, skull + SLOPE * (height[0] - height)[:, None])
-    there[[0, -1]] = there[:, [0, -1]] = False
+    head, hair = (ndimage.gaussian_filter(values, SMOOTH, mode="nearest") for values in (own, found[row, column]))
+    across = 2 * WIDEST / COLUMNS * float(found[shown & there].mean())
+    from_border = np.asarray(ndimage.distance_transform_edt(there, sampling=(ROW, across)))
+    above_lobes = np.clip((height - lobes) / (height[0] - ABOVE - lobes), 1e-3, 1)[:, None]
+    risen = (SLOPE * from_border + ROW * (1 - above_lobes)) / above_lobes
     part = ndimage.gaussian_filter(there.astype(float), SMOOTH).clip(BORDER, 1 - BORDER)
     outside = (part - BORDER) / (1 - 2 * BORDER)
-    surface = (1 - outside) * (skull - WITHIN) + outside * smooth
-    rows, columns = there.shape
-    corner = np.arange(rows * columns).reshape(rows, columns)
-    one, other, lower, across = corner[:-1, :-1], corner[:-1, 1:], corner[1:, :-1], corner[1:, 1:]
-    faces = np.concatenate([np.stack(c, -1).reshape(-1, 3) for c in ((one, other, lower), (other, across, lower))])
-    faces = faces[(surface > own).ravel()[faces].any(1)]
-    used, faces = np.unique(faces, return_inverse=True)
-    places = grid.at(torch.from_numpy(surface).to(radius)).flatten(0, 1)
-    kept = torch.from_numpy(used).to(radius.device)
-    v, u = np.divmod(used, columns)
-    uv = np.stack([u / (columns - 1), 1 - v / (rows - 1)], 1)
+    surface = (1 - outside) * (head - WITHIN) + outside * np.minimum(hair, head + risen)
+    return surface, (outside > 0) & (surface > own)
+
+
+def _triangles(grid: _Grid, surface: Float[np.ndarray, "R C"], is_hair: Bool[np.ndarray, "R C"]) -> HangingHair:
+    """Two triangles for each four neighbours of which one is hair; what no triangle needs is left out."""
+    rows, columns = surface.shape
+    number = np.arange(rows * columns).reshape(rows, columns)
+    one, other, lower, opposite = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
+    faces = np.concatenate([np.stack(c, -1).reshape(-1, 3) for c in ((one, other, lower), (other, opposite, lower))])
+    used, faces = np.unique(faces[is_hair.ravel()[faces].any(1)], return_inverse=True)
+    down, along = np.divmod(used, columns)
+    uv = np.stack([along / (columns - 1), 1 - down / (rows - 1)], 1)
+    device, kept = grid.own.device, torch.from_numpy(used).to(grid.own.device)
     return HangingHair(
-        places=places[kept],
-        faces=torch.from_numpy(faces.reshape(-1, 3)).to(radius.device),
+        places=grid.at(torch.from_numpy(surface).to(grid.own)).flatten(0, 1)[kept],
+        faces=torch.from_numpy(faces.reshape(-1, 3)).to(device),
         weights=grid.weights.flatten(0, 1)[kept],
-        uv=torch.from_numpy(uv).to(radius),
+        uv=torch.from_numpy(uv).to(grid.own),
     )
