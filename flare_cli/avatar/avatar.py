@@ -30,7 +30,7 @@ from flare_cli.render.light.visibility import trace_visibility
 MARGIN = 0.15
 # Names of what an avatar may know of its recording, and how many numbers each has a vertex (`confidence.Shown`).
 SHOWN = {"confidence": 1, "squarest": 1, "coverings": 2}
-# Of the light along the normal up to which hair hangs over a vertex.
+# Of the light along the normal up to which a vertex is inside, or below hair that hangs.
 COVERED = 0.5
 # Before the names of the parts of hair that hangs, which belongs to the head of this avatar alone.
 HAIR = "hanging_hair_"
@@ -243,7 +243,8 @@ class Avatar(nn.Module):
     def traced_visibility(self, posed: Posed, rays: int, n: int | None = None) -> Float[Tensor, "B N 9"]:
         """What the first `n` vertices (all by default) see of the light in these very poses, by `rays` each.
 
-        What hair hangs over sees what it would without: it would be black, and with it what is next to it and shows.
+        Where hair hangs over the head, or ends within it, either sees what it would without the other: what is inside
+        would be black, and so would be what is next to it, and shows.
         """
 
         def traced(faces: Int[Tensor, "F 3"]) -> Float[Tensor, "B N 9"]:
@@ -259,9 +260,10 @@ class Avatar(nn.Module):
         if self.head.hanging_hair is None:
             return visibility
         hair = self.region_mask((HANGING_HAIR,)) > 0
+        is_hair = hair[faces, 0].any(1)
+        alone = torch.where(hair[:n], traced(faces[is_hair]), traced(faces[~is_hair]))
         upwards = (visibility * harmonics(posed.normals[:, :n])).sum(-1, keepdim=True)
-        covered = ~hair[:n] & (upwards < COVERED)
-        return torch.where(covered, traced(faces[~hair[faces, 0].any(1)]), visibility)
+        return torch.where(upwards < COVERED, alone, visibility)
 
     def posed(
         self,

@@ -160,7 +160,7 @@ def test_flame_heads_have_visibility_too(flame_head, tiny_config):
     assert avatar.move(motion, avatar.corrections()).visibility.isfinite().all()
 
 
-def test_what_hair_hangs_over_sees_what_it_would_without(open_head, tiny_config, performance):
+def test_what_is_below_hair_sees_what_it_would_without(open_head, tiny_config, performance):
     bare, hairy = (make(h, tiny_config) for h in (open_head, with_hanging_hair(open_head, strand(open_head))))
     own, rest = len(open_head.template), {name: values[20:21] for name, values in performance.items()}
     posed, alone = (avatar.posed(**rest) for avatar in (hairy, bare))
