@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from flare_cli.avatar.deformer import Corrections, Deformer
@@ -17,10 +17,12 @@ from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.avatar.spec import AvatarSpec, MaterialSpec
 from flare_cli.avatar.visibility import Eyeball, PosedVisibility
 from flare_cli.head.arkit import ARKIT_NAMES, JAW_OPEN
+from flare_cli.head.hanging_hair import HANGING_HAIR
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_features, pose_vertices, shaped_joints
 from flare_cli.render.geometry import vertex_normals
+from flare_cli.render.light.sphere import harmonics
 from flare_cli.render.light.visibility import trace_visibility
 
 # Room around the head in the cube on which materials live, as a part of its longest side: more than the jitter of
@@ -28,6 +30,10 @@ from flare_cli.render.light.visibility import trace_visibility
 MARGIN = 0.15
 # Names of what an avatar may know of its recording, and how many numbers each has a vertex (`confidence.Shown`).
 SHOWN = {"confidence": 1, "squarest": 1, "coverings": 2}
+# Of the light along the normal up to which a vertex is inside, or below hair that hangs.
+COVERED = 0.5
+# Before the names of the parts of hair that hangs, which belongs to the head of this avatar alone.
+HAIR = "hanging_hair_"
 # Of ARKit's `jawOpen`: where visibility is traced beside the moments of a track.
 MOUTH_OPEN = (0.25, 0.5, 1.0)
 
@@ -105,6 +111,9 @@ class Avatar(nn.Module):
         self.head, self.spec = head, spec
         self.shape: Tensor
         self.register_buffer("shape", shape.to(device))
+        if head.hanging_hair is not None:
+            for field in fields(head.hanging_hair):
+                self.register_buffer(HAIR + field.name, getattr(head.hanging_hair, field.name))
         self.mesh = CanonicalMesh(head, spec.subdivisions)
         self.deformer = Deformer(
             width=spec.deformer.width,
@@ -246,14 +255,29 @@ class Avatar(nn.Module):
         )
 
     def traced_visibility(self, posed: Posed, rays: int, which: slice | Tensor = slice(None)) -> Float[Tensor, "B N 9"]:
-        """What these vertices see of the light in these very poses, by `rays` each."""
+        """What these vertices see of the light in these very poses, by `rays` each.
+
+        Where hair hangs over the head, or ends within it, either sees what it would without the other: what is inside
+        would be black, and so would be what is next to it, and shows.
+        """
+
+        def traced(faces: Int[Tensor, "F 3"]) -> Float[Tensor, "B N 9"]:
+            return torch.stack(
+                [
+                    trace_visibility(vertices[which], normals[which], vertices, faces, rays)
+                    for vertices, normals in zip(posed.vertices, posed.normals, strict=True)
+                ]
+            )
+
         faces = self.mesh.topology.faces
-        return torch.stack(
-            [
-                trace_visibility(vertices[which], normals[which], vertices, faces, rays)
-                for vertices, normals in zip(posed.vertices, posed.normals, strict=True)
-            ]
-        )
+        visibility = traced(faces)
+        if self.head.hanging_hair is None:
+            return visibility
+        hair = self.region_mask((HANGING_HAIR,)) > 0
+        is_hair = hair[faces, 0].any(1)
+        alone = torch.where(hair[which], traced(faces[is_hair]), traced(faces[~is_hair]))
+        upwards = (visibility * harmonics(posed.normals[:, which])).sum(-1, keepdim=True)
+        return torch.where(upwards < COVERED, alone, visibility)
 
     def posed(
         self,

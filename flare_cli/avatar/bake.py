@@ -21,6 +21,7 @@ from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.arkit_motion import ArkitMotion
+from flare_cli.head.hanging_hair import HANGING_HAIR
 from flare_cli.head.joints import Joint
 from flare_cli.head.visemes import talking_shapes
 from flare_cli.render.colour import srgb_from_linear
@@ -34,7 +35,12 @@ CHUNK = 1 << 16  # texels whose materials are evaluated at once: some 40 MB of f
 _REVEALING = (("jawOpen",), *((f"eyeLook{way}Left", f"eyeLook{way}Right") for way in ("Up", "Down", "In", "Out")))
 RAYS = 256
 # Materials beside skin, and the regions of the head that they are of.
-_REGIONS = {"eyes": ("eyes",), "teeth": ("teeth",), "mouth": ("tongue", "inner_mouth"), "hair": ("scalp", "brows")}
+_REGIONS = {
+    "eyes": ("eyes",),
+    "teeth": ("teeth",),
+    "mouth": ("tongue", "inner_mouth"),
+    "hair": ("scalp", "brows", HANGING_HAIR),
+}
 
 
 def bake_textures(

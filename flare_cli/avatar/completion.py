@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -26,6 +26,7 @@ from flare_cli.avatar.unseen.over_surface import filled_over_surface
 from flare_cli.avatar.unseen.ramp import ramp
 from flare_cli.avatar.unseen.scalp import find_scalp
 from flare_cli.avatar.unseen.shape import mended
+from flare_cli.head.hanging_hair import HANGING_HAIR
 from flare_cli.render.geometry import mesh_edges
 
 # Confidence up to which nothing of the vertex's own is kept, and from which on all of it is.
@@ -136,7 +137,7 @@ def completion_of(avatar: Avatar) -> Completion | None:
     hidden, colours = _inside_of_mouth(avatar)
     edges, scalp = mesh_edges(topology.faces), find_scalp(avatar)
     coverings, squarely = coverings_of(avatar, scalp), torch.ones_like(hidden)
-    mirror = mirrored_vertices(topology.carried(avatar.head.template))
+    mirror = mirrored_vertices(topology.carried(avatar.head.template), avatar.region_mask((HANGING_HAIR,))[:, 0] > 0)
     seen = kept = _Shares((1 - hidden) * _confident(avatar), mirror)
     if avatar.squarest is not None:
         squarely = topology.carried(ramp(avatar.squarest, *SQUARELY))
@@ -221,8 +222,12 @@ def values_at_vertices(avatar: Avatar, completion: Completion) -> Float[Tensor, 
     return completion.mixed(at, avatar.material(avatar.material_positions()), avatar).in_columns()
 
 
-def mirrored_vertices(template: Float[Tensor, "V 3"]) -> Int[Tensor, " V"]:
-    """Of each vertex the one nearest to its place in the mirror (x to -x)."""
+def mirrored_vertices(template: Float[Tensor, "V 3"], hanging: Bool[Tensor, " V"] | None = None) -> Int[Tensor, " V"]:
+    """Of each vertex the one nearest to its place in the mirror (x to -x); of hair that hangs one of such hair."""
     places = template.cpu().double().numpy()
-    _, nearest = KDTree(places).query(places * [-1, 1, 1])
-    return torch.from_numpy(np.asarray(nearest)).to(template.device)
+    hair = np.zeros(len(places), bool) if hanging is None else hanging.cpu().numpy()
+    mirror = np.empty(len(places), np.int64)
+    for part in (np.flatnonzero(~hair), np.flatnonzero(hair)):
+        if len(part):
+            mirror[part] = part[KDTree(places[part]).query(places[part] * [-1, 1, 1])[1]]
+    return torch.from_numpy(mirror).to(template.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.head.flame.surface import border_loops
+from flare_cli.head.hanging_hair import HANGING_HAIR
 
 # Of a head's height: a border whose middle is higher is no cut, but the mouth or an eye of a head that is whole below.
 LOWEST_PART = 0.25
@@ -34,7 +35,8 @@ class Cut:
 def find_cut(avatar: Avatar) -> Cut | None:
     """The lowest border of an avatar's mesh; None where no border is at the lower end of its head."""
     faces, height = avatar.mesh.topology.faces.cpu().numpy(), _template(avatar)[:, 1]
-    loops = border_loops(faces)
+    hanging = avatar.region_mask((HANGING_HAIR,))[:, 0].cpu().numpy() > 0
+    loops = [loop for loop in border_loops(faces) if not hanging[loop].any()]
     if not loops:
         return None
     heights = [float(height[loop].mean()) for loop in loops]

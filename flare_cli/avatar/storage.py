@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flare_cli.avatar.avatar import SHOWN, Avatar
+from flare_cli.avatar.avatar import HAIR, SHOWN, Avatar
 from flare_cli.avatar.spec import (
     AvatarSpec,
     spec_from_dict,
@@ -21,13 +22,14 @@ from flare_cli.avatar.spec import (
 from flare_cli.config.versions import known_version
 from flare_cli.data.tensor_file import FIT_AGAIN, load_tensors, save_tensors
 from flare_cli.errors import AvatarError
+from flare_cli.head.hanging_hair import with_hanging_hair
 from flare_cli.head.library import load_head
-from flare_cli.head.model import HeadModel
+from flare_cli.head.model import HangingHair, HeadModel
 from flare_cli.head.open_head import EARLIER
 
 # 2: `spec` in place of `config`, `structure` and `fresnel`. 3: two kinds of light. 4: a light for each video; may hold
-# `confidence`. 5: may hold `squarest` and `coverings`. Older files are still read.
-AVATAR_VERSION = 5
+# `confidence`. 5: may hold `squarest` and `coverings`. 6: may hold hair that hangs. Older files are still read.
+AVATAR_VERSION = 6
 
 
 def avatar_header(avatar: Avatar, extra: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +63,9 @@ def build_avatar(tensors: dict[str, Tensor], header: dict[str, Any], path: Path,
                 f"{path} was fitted with another edition of the head {head.name}",
                 hint="install the flare version that wrote it, or fit again",
             )
+        if HAIR + "places" in tensors:
+            hair = HangingHair(**{field.name: tensors[HAIR + field.name] for field in fields(HangingHair)})
+            head = with_hanging_hair(head, hair)
         spec = spec_from_dict(_spec(header), f"{path}, spec")
         if header["version"] < 4:
             tensors = _of_version_4(tensors)

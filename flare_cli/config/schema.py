@@ -42,6 +42,7 @@ class MeshSettings:
     jaw_open: float = setting(
         0.4, "jaw angle of the canonical pose, so that the lips are apart", unit="radians", low=0, high=1
     )
+    hanging_hair: bool = setting(False, "hair that labels show below the ears is a part of the mesh of its own")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class LossSettings:
     )
     delicate: float = setting(0.0, "squared offsets of lids, lips, eyes and inner mouth", low=0, high=1e6)
     face: float = setting(0.0, "squared offsets of the whole face", low=0, high=1e6)
+    ears: float = setting(0.0, "squared offsets of the ears", low=0, high=1e6)
     normal: float = setting(0.1, "squared (1 - cos) between neighbouring faces", low=0, high=1e6)
     after_subdivision: float = setting(
         4.0, "factor on laplacian and normal once the mesh is subdivided", low=0, high=1e3

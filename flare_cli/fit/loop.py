@@ -21,10 +21,13 @@ from flare_cli.errors import FitError
 from flare_cli.fit.avatar_spec import lit_videos, stage_spec
 from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint, part_of
 from flare_cli.fit.frames import Frames
+from flare_cli.fit.hanging_hair import find_hanging_hair
 from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.fit.stage import StageRunner
 from flare_cli.fit.track.unknowns import FrameUnknowns
+from flare_cli.head.hanging_hair import with_hanging_hair
 from flare_cli.head.model import HeadModel
+from flare_cli.render.backend import choose_rasterizer
 from flare_cli.subject.track import Track
 
 CONFIG = "config.toml"
@@ -184,7 +187,12 @@ def _begin(
         start = load_checkpoint(checkpoint, config, frames.track, device)
     else:
         first = stage_spec(config, config.stage[0], videos=lit_videos(config, frames.track))
-        start = Avatar(head.to(device), frames.track.shape, first), Position(), {}
+        head = head.to(device)
+        if config.mesh.hanging_hair:
+            head = with_hanging_hair(
+                head, find_hanging_hair(frames, head, choose_rasterizer(config.run.rasterizer, device))
+            )
+        start = Avatar(head, frames.track.shape, first), Position(), {}
     if not resume:
         checkpoint.unlink(missing_ok=True)
         (folder / LOG).unlink(missing_ok=True)

@@ -82,6 +82,7 @@ def loss_terms(inputs: LossInputs, weights: LossSettings, perceptual: Perceptual
         "laplacian": (weights.laplacian * smoother, lambda: laplacian_term(inputs, weights.laplacian_of)),
         "delicate": (weights.delicate, lambda: held_offsets(avatar, DELICATE)),
         "face": (weights.face, lambda: held_offsets(avatar, ("face",))),
+        "ears": (weights.ears, lambda: held_offsets(avatar, ("ears",))),
         "normal": (
             weights.normal * smoother,
             lambda: normal_consistency(avatar.neutral_vertices(), graph.faces, graph.twins),

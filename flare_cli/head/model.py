@@ -33,10 +33,24 @@ class ArkitMap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HangingHair:
+    """An open surface about a person's head at rest, its border within the head: triangles, skinning weights, UVs.
+
+    `places` are metres, the person's shape included. `uv` are in 0..1, a chart of its own.
+    """
+
+    places: Float[Tensor, "N 3"]
+    faces: Int[Tensor, "G 3"]
+    weights: Float[Tensor, "N J"]
+    uv: Float[Tensor, "N 2"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeadModel:
     """Everything needed to pose a head. Metres; axes in docs/conventions.md; tensors share one device.
 
     `uv_faces` indexes `uv` with the same face order as `faces`. `regions` are named vertex masks.
+    `hanging_hair` is what `with_hanging_hair` added to it.
     """
 
     name: str
@@ -58,6 +72,7 @@ class HeadModel:
     landmarks: LandmarkEmbedding
     landmarks68: LandmarkEmbedding
     arkit: ArkitMap
+    hanging_hair: HangingHair | None = None
 
     @property
     def is_named(self) -> bool:
@@ -84,6 +99,6 @@ def _moved(value: object, device: torch.device | str) -> object:
         return value.to(device)
     if isinstance(value, dict):
         return {name: _moved(item, device) for name, item in value.items()}
-    if isinstance(value, LandmarkEmbedding | ArkitMap):
+    if isinstance(value, LandmarkEmbedding | ArkitMap | HangingHair):
         return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
     return value

@@ -99,6 +99,7 @@ def load_stored_head(name: str) -> HeadModel:
         landmarks=_embedding(tensors, "landmarks"),
         landmarks68=_embedding(tensors, "landmarks68"),
         arkit=ArkitMap(expression=tensors["arkit.expression"], pose=tensors["arkit.pose"]),
+        hanging_hair=None,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.strand import strand
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.bake import bake_animation, bake_mesh, bake_rig, bake_textures
@@ -14,6 +15,7 @@ from flare_cli.data.meshes.textured_mesh import PbrTextures
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.arkit import ARKIT_NAMES
 from flare_cli.head.arkit_motion import as_arkit
+from flare_cli.head.hanging_hair import with_hanging_hair
 from flare_cli.head.joints import JOINT_NAMES
 from flare_cli.head.model import HeadModel
 from flare_cli.render.light.sphere import even_directions
@@ -107,6 +109,17 @@ def test_every_face_is_of_one_part_with_the_reflectance_of_the_fit(avatar: Avata
         assert ((part.ior - 1) / (part.ior + 1)) ** 2 == pytest.approx(expected)
     eyes = rig.mesh.faces[rig.parts[1].faces]
     assert avatar.head.regions["eyes"].numpy()[eyes].all()
+
+
+def test_hair_that_hangs_is_of_the_part_of_hair_and_no_morph_moves_it(
+    open_head: HeadModel, textures: PbrTextures, tiny_config
+):
+    head, own = with_hanging_hair(open_head, strand(open_head)), len(open_head.faces)
+    hairy = Avatar(head, torch.zeros(head.n_shape), stage_spec(tiny_config, tiny_config.stage[0])).requires_grad_(False)
+    rig = bake_rig(hairy, "me", textures)
+    assert set(range(own, own + 4)) <= set(rig.parts[-1].faces.tolist())
+    first = len(open_head.template)
+    assert max(np.abs(moved[first:]).max() for moved in rig.morphs.values()) < 1e-6
 
 
 def test_profiles_name_morphs_and_bones(avatar: Avatar, textures: PbrTextures):

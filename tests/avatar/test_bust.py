@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from support.gnm_like import write_gnm_like
+from support.strand import strand
 from torch import nn
 
 from flare_cli.avatar.avatar import Avatar
@@ -19,6 +20,7 @@ from flare_cli.data.meshes.textured_mesh import PbrTextures
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.flame.surface import border_loops
 from flare_cli.head.gnm.model_file import head_of_gnm, read_gnm
+from flare_cli.head.hanging_hair import with_hanging_hair
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer
@@ -247,3 +249,12 @@ def test_a_coat_goes_on_around_the_neck_where_it_was_not_seen(own: Avatar):
     assert len(skin) > 5
     assert (coat.median() - 0.1).abs() < 0.1
     assert (skin.median() - 0.6).abs() < 0.1
+
+
+def test_the_cut_is_that_of_the_head_without_hair(own: Avatar):
+    hairy = avatar_of(with_hanging_hair(own.head, strand(own.head)))
+    expected, cut = find_cut(own), find_cut(hairy)
+    assert expected is not None
+    assert cut is not None
+    np.testing.assert_array_equal(cut.loop, expected.loop)
+    np.testing.assert_array_equal(cut.face, expected.face)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support.strand import strand
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.bake import bake_textures
@@ -12,11 +13,13 @@ from flare_cli.avatar.completion import (
     completed,
     completion_of,
     mirrored_vertices,
+    values_at_vertices,
 )
 from flare_cli.avatar.picture import draw
 from flare_cli.avatar.texture import rasterize_uv
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
+from flare_cli.head.hanging_hair import HANGING_HAIR, with_hanging_hair
 from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import Cameras
@@ -25,12 +28,16 @@ from flare_cli.render.colour import srgb_from_linear
 SIZE = 128
 
 
+def avatar_of(head: HeadModel) -> Avatar:
+    config = load_config("demo", ["material.log2_entries=10"])
+    torch.manual_seed(0)
+    return Avatar(head, torch.zeros(head.n_shape), stage_spec(config, config.stage[0])).requires_grad_(False)
+
+
 @pytest.fixture
 def avatar(open_head: HeadModel) -> Avatar:
     """Only its left half was seen; there it has a bump, and colours that differ from the other side's."""
-    config = load_config("demo", ["material.log2_entries=10"])
-    torch.manual_seed(0)
-    made = Avatar(open_head, torch.zeros(open_head.n_shape), stage_spec(config, config.stage[0])).requires_grad_(False)
+    made = avatar_of(open_head)
     x = open_head.template[:, :1]
     made.confidence = (x > -0.002).float()
     made.mesh.offsets.copy_(0.01 * torch.sigmoid((x - 0.03) / 0.005) * torch.tensor([[1.0, 0, 0]]))
@@ -123,3 +130,21 @@ def test_an_avatar_that_does_not_know_what_was_seen_is_left_alone(avatar: Avatar
     avatar.confidence = None
     assert completion_of(avatar) is None
     assert completed(avatar, None) is avatar
+
+
+def test_the_mirror_of_hair_that_hangs_is_such_hair_and_no_other_vertex_has_another(open_head: HeadModel):
+    hairy, own = with_hanging_hair(open_head, strand(open_head)), len(open_head.template)
+    mirror = mirrored_vertices(hairy.template, hairy.regions[HANGING_HAIR])
+    assert mirror[:own].equal(mirrored_vertices(open_head.template))
+    assert (mirror[own:] - own).tolist() == [4, 5, 6, 7, 0, 1, 2, 3]
+
+
+def test_the_unseen_side_of_hair_that_hangs_gets_the_seen_ones_colour(open_head: HeadModel):
+    avatar = avatar_of(with_hanging_hair(open_head, strand(open_head)))
+    own, left = len(open_head.template), slice(len(open_head.template), len(open_head.template) + 4)
+    seen = (avatar.head.template[:, :1] > -0.002).float()
+    hair = avatar.head.regions[HANGING_HAIR] | avatar.head.regions["scalp"]
+    avatar.remember(confidence=seen, squarest=seen, coverings=torch.stack([hair.float(), 0 * hair], 1))
+    values = values_at_vertices(avatar, completion_of(avatar))
+    torch.testing.assert_close(values[left.stop :], values[left], atol=1e-3, rtol=0)
+    assert completed(avatar, completion_of(avatar)).mesh.offsets[own:].abs().max() < 1e-6

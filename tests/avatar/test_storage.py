@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.strand import strand
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.storage import load_avatar, save_avatar
@@ -13,6 +14,7 @@ from flare_cli.config.schema import LightSettings
 from flare_cli.data.tensor_file import load_tensors, save_tensors
 from flare_cli.errors import AvatarError
 from flare_cli.fit.avatar_spec import stage_spec
+from flare_cli.head.hanging_hair import with_hanging_hair
 from flare_cli.head.open_head import EARLIER
 
 
@@ -43,6 +45,15 @@ def test_avatar_survives_a_round_trip(avatar: Avatar, tmp_path: Path):
     assert loaded.spec == avatar.spec
     for name, tensor in avatar.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
+    torch.testing.assert_close(loaded.neutral_vertices(), avatar.neutral_vertices(), rtol=0, atol=0)
+
+
+def test_hair_that_hangs_is_in_the_file(open_head, tiny_config, tmp_path: Path):
+    avatar = new_avatar(with_hanging_hair(open_head, strand(open_head)), tiny_config)
+    save_avatar(tmp_path / "avatar.safetensors", avatar, {})
+    loaded, _ = load_avatar(tmp_path / "avatar.safetensors")
+    assert loaded.head.faces.equal(avatar.head.faces)
+    assert loaded.head.regions.keys() == avatar.head.regions.keys()
     torch.testing.assert_close(loaded.neutral_vertices(), avatar.neutral_vertices(), rtol=0, atol=0)
 
 

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.strand import strand
 
-from flare_cli.avatar.avatar import Avatar, Motion
+from flare_cli.avatar.avatar import COVERED, Avatar, Motion
 from flare_cli.avatar.storage import load_avatar, save_avatar
 from flare_cli.fit.avatar_spec import stage_spec
+from flare_cli.head.hanging_hair import with_hanging_hair
 from flare_cli.head.joints import Joint
 from flare_cli.head.skinning import rotation_from_axis_angle
 from flare_cli.render.light.sphere import ONE, even_directions, harmonics
@@ -185,3 +187,15 @@ def test_flame_heads_have_visibility_too(flame_head, tiny_config):
     motion = avatar.motion(expression=torch.zeros(4, flame_head.n_expression), pose=pose, translation=torch.zeros(4, 3))
     avatar.learn_visibility(motion, poses=3, rays=64)
     assert avatar.move(motion, avatar.corrections()).visibility.isfinite().all()
+
+
+def test_what_is_below_hair_sees_what_it_would_without(open_head, tiny_config, performance):
+    bare, hairy = (make(h, tiny_config) for h in (open_head, with_hanging_hair(open_head, strand(open_head))))
+    own, rest = len(open_head.template), {name: values[20:21] for name, values in performance.items()}
+    posed, alone = (avatar.posed(**rest) for avatar in (hairy, bare))
+    ours, without = hairy.traced_visibility(posed, 96)[0, :own], bare.traced_visibility(alone, 96)[0]
+    truth = traced(hairy, hairy.motion(**rest))[:own]
+    under = (truth * harmonics(posed.normals[0, :own])).sum(1) < COVERED
+    torch.testing.assert_close(ours[under], without[under], rtol=0, atol=1e-3)
+    assert ours[~under].equal(truth[~under])
+    assert (truth[under] - without[under]).abs().max() > 0.1

@@ -4,7 +4,8 @@
     files/2026-11-24.zip    commit 5344be2: subject 1, avatar 2, config 1, checkpoint 1
     files/2026-11-30.zip    commit f04371e: subject 1, avatar 3, config 2, checkpoint 2
     files/0.2.0.zip         that release: subject 1, avatar 4, config 2, checkpoint 2
-    files/2026-12-01.zip    today's: subject 1, avatar 5, config 2, checkpoint 2
+    files/2026-12-01.zip    commit 7ede013: subject 1, avatar 5, config 2, checkpoint 2
+    files/2026-12-01-hair.zip  today's: subject 1 (with labels of hair that hangs), avatar 6, config 2, checkpoint 2
 
 Each holds `me/` (a subject of five frames), `run/` (a fit to it, with the sheet that it drew), and `cut/` (the same
 fit, cut off after 3 of 6 steps). A version that writes other files adds a zip, and leaves those that are there.
@@ -35,12 +36,14 @@ from flare_cli.show.track_pictures import comparison_sheet
 from flare_cli.subject.folder import SIDECAR, SIDECAR_VERSION, load_subject
 
 FILES = Path(__file__).parent / "files"
-FIRST, BEFORE, LAST, RELEASE, NOW = "2026-11-22", "2026-11-24", "2026-11-30", "0.2.0", "2026-12-01"
+FIRST, BEFORE, LAST, RELEASE = "2026-11-22", "2026-11-24", "2026-11-30", "0.2.0"
+BALD, NOW = "2026-12-01", "2026-12-01-hair"
 VERSIONS = {  # of avatar, config, checkpoint; subjects are of version 1
     FIRST: (1, 1, 1),
     BEFORE: (2, 1, 1),
     LAST: (3, 2, 2),
     RELEASE: (4, 2, 2),
+    BALD: (5, 2, 2),
     NOW: (AVATAR_VERSION, CONFIG_VERSION, CHECKPOINT_VERSION),
 }
 CPU = torch.device("cpu")
@@ -86,7 +89,7 @@ def test_a_config_says_what_it_said(name: str, tmp_path: Path):
     assert config.light.kind == ("neural" if name in (FIRST, BEFORE) else "explicit")  # the first knew no other
 
 
-@pytest.mark.parametrize("name", [BEFORE, LAST, RELEASE, NOW])
+@pytest.mark.parametrize("name", [BEFORE, LAST, RELEASE, BALD, NOW])
 def test_a_checkpoint_is_gone_on_from(name: str, tmp_path: Path):
     files = unpacked(name, tmp_path)
     config = str(shutil.copy(files / "run" / "config.toml", tmp_path / "mine.toml"))

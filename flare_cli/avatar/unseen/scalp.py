@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar
+from flare_cli.head.hanging_hair import HANGING_HAIR
 
 # The hairline beside the ears as it is seen from the side, from the nape to above the temple: how far (metres) before
 # the ear's back or front, and above its lobe or top. By eye, of short hair.
@@ -17,6 +18,8 @@ BEHIND = ((-0.032, -0.012), (-0.012, 0.0), (0.004, 0.029))
 BEFORE = ((0.0, -0.03), (0.010, -0.02), (0.022, 0.034), (0.038, 0.048), (0.058, 0.057))
 # Metres: an ear is so far below the hairline, wherever it is.
 EAR = -0.02
+# And hair that hangs is all hair: so far above it, wherever it is.
+HANGING = 0.1
 # Hair grows from where the back of the head turns into its top: the place of the scalp with most y - z / 2.
 CROWN_TILT = 0.5
 
@@ -47,6 +50,7 @@ def find_scalp(avatar: Avatar) -> Scalp | None:
     height = np.interp(places[:, 2].cpu().numpy(), at, heights)
     growth = (places[:, 1] - torch.from_numpy(height).to(places))[:, None]
     growth = torch.where(avatar.region_mask(("ears",)) > 0.5, growth.clamp(max=EAR), growth)
+    growth = torch.where(avatar.region_mask((HANGING_HAIR,)) > 0.5, HANGING, growth)
     halfway = template.new_tensor([0, 1, 1])  # the plane between the ears
     middle = halfway * (skull.amin(0) + skull.amax(0)) / 2
     crown = halfway * skull[(skull[:, 1] - CROWN_TILT * skull[:, 2]).argmax()]

@@ -15,6 +15,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.unseen.over_surface import filled_over_surface
 from flare_cli.avatar.unseen.ramp import ramp
 from flare_cli.avatar.unseen.scalp import find_scalp
+from flare_cli.head.hanging_hair import HANGING_HAIR
 from flare_cli.render.geometry import mesh_edges, vertex_normals
 
 # Squarest view (`confidence.Shown`) from which on a vertex of an ear counts as seen; and the part of an ear that was,
@@ -41,7 +42,7 @@ def mended(avatar: Avatar, offsets: Float[Tensor, "V 3"], seen: Float[Tensor, "V
     if scalp is None or squarely is None:
         return offsets
     given, seen, growth = offsets[:own], seen[:own], scalp.growth[:own]
-    on_skull = ramp(growth, THIN, THICK)
+    on_skull = ramp(growth, THIN, THICK) * (1 - avatar.region_mask((HANGING_HAIR,))[:own])
     kept = 1 - on_skull * (1 - _near_seen(avatar.head.template, seen))
     share = HELD * kept
     ears, x = avatar.head.regions["ears"], avatar.head.template[:, 0]
