@@ -127,10 +127,6 @@ class LossSettings:
     )
     roughness_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.5, 0.1)", low=0, high=1e6)
     specular_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.3753, 0.1655)", low=0, high=1e6)
-    skin_hue: float = setting(
-        0.0, "squared stops by which the mean hue of skin is beyond any skin's: puts coloured light into the light",
-        low=0, high=1e6,
-    )  # fmt: skip
     fibre_gloss: float = setting(0.0, "1 - roughness on hair, brows and cloth", low=0, high=1e6)
 
 

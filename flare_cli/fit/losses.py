@@ -16,8 +16,7 @@ from flare_cli.avatar.deformer import Corrections
 from flare_cli.avatar.material import Material
 from flare_cli.avatar.picture import Picture
 from flare_cli.config.schema import LossSettings
-from flare_cli.data.celebamask import BARE_SKIN, FIBRES
-from flare_cli.data.skin_colours import SKIN_BLUE, SKIN_RED
+from flare_cli.data.celebamask import FIBRES
 from flare_cli.fit.frames import Pictures
 from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.photometric import photometric_loss
@@ -35,7 +34,6 @@ DELICATE = ("eyelids", "eyes", "eye_sockets", "lips", "inner_mouth", "teeth", "t
 POSITION_JITTER = 0.01  # standard deviation along each axis of the material cube, as published (docs/method.md)
 # Change of albedo from which the robust loss grows linearly instead of squared. Where it was taken from is not noted.
 ROBUST_SCALE = 0.1
-LEAST_ALBEDO = 1e-4  # keeps the hue of black skin finite, when a fit begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,6 @@ def loss_terms(inputs: LossInputs, weights: LossSettings, perceptual: Perceptual
         "albedo_even": (weights.albedo_even, lambda: skin()[0]),
         "roughness_skin": (weights.roughness_skin, lambda: skin()[1]),
         "specular_skin": (weights.specular_skin, lambda: skin()[2]),
-        "skin_hue": (weights.skin_hue, lambda: skin_hue(picture.material, picture.surface.pixels, target.label)),
         "fibre_gloss": (
             weights.fibre_gloss,
             lambda: fibre_gloss(picture.material, picture.surface.pixels, target.label),
@@ -170,19 +167,10 @@ def fibre_gloss(material: Material, pixels: Pixels, labels: UInt8[Tensor, "B H W
     Each of them holds many strands, lit from many sides and in each other's shade: as one smooth surface with the gloss
     of a strand they would shine far too much in grazing light (docs/benchmark.md, "Attribution").
     """
-    is_fibre = _labelled(pixels, labels, FIBRES)
+    # Padding has the index behind the last pixel.
+    label = torch.cat([labels.flatten(), labels.new_zeros(1)])[pixels.index]
+    is_fibre = label_table(FIBRES, label.device)[label.int()]
     return (is_fibre * (1 - material.roughness[:, 0])).sum() / is_fibre.sum().clamp(min=1)
-
-
-def skin_hue(material: Material, pixels: Pixels, labels: UInt8[Tensor, "B H W"]) -> Float[Tensor, ""]:
-    """Squared distance (stops) of the mean hue of bare skin's albedo to the nearest that skin has; 0 without skin.
-
-    Pictures can't tell the colour of the light from that of what it falls on. Within what skins have nothing is said.
-    """
-    is_skin = _labelled(pixels, labels, BARE_SKIN)
-    red, green, blue = ((is_skin[:, None] * material.albedo).sum(0) / is_skin.sum().clamp(min=1) + LEAST_ALBEDO).log2()
-    beyond = [ratio - ratio.clamp(*usual) for ratio, usual in ((red - green, SKIN_RED), (blue - green, SKIN_BLUE))]
-    return torch.stack(beyond).square().sum() * (is_skin.sum() > 0)
 
 
 def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
@@ -193,9 +181,3 @@ def white_light(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float
 def light_level(diffuse: Float[Tensor, "P 3"], mean: Mean = torch.mean) -> Float[Tensor, ""]:
     """Squared log of the mean diffuse light: it is pulled to 1, since pictures leave its share of the albedo open."""
     return mean(diffuse).log().square()
-
-
-def _labelled(pixels: Pixels, labels: UInt8[Tensor, "B H W"], kinds: tuple[int, ...]) -> Float[Tensor, "P"]:
-    """1 where a listed pixel has one of these labels, 0 elsewhere."""
-    label = torch.cat([labels.flatten(), labels.new_zeros(1)])[pixels.index]  # padding: the index behind the last pixel
-    return label_table(kinds, label.device)[label.int()]

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from flare_cli.avatar.material import Material
-from flare_cli.data.skin_colours import SKIN_BLUE, SKIN_RED
-from flare_cli.fit.losses import fibre_gloss, skin_hue
+from flare_cli.fit.losses import fibre_gloss
 from flare_cli.fit.skin_terms import skin_terms
 from flare_cli.render.raster.fragments import Pixels
 
@@ -76,17 +75,3 @@ def test_gloss_of_fibres_and_its_gradient_are_those_of_their_pixels_alone(scene)
     expected[fibres, 3] = -1 / fibres.sum()
     torch.testing.assert_close(values.grad, expected)
     assert fibre_gloss(Material(*values.split([3, 1, 1], 1)), pixels, torch.ones_like(labels)) == 0
-
-
-def test_hues_that_skin_has_cost_nothing_and_others_their_distance_in_stops(scene):
-    labels, pixels, _, skin = scene
-    colours = torch.tensor([[0.4, 0.2, 0.15], [0.4, 0.1, 0.025]])  # one stop redder, a stop less blue: of skin; not
-    for colour, stops in zip(colours, ((0.0, 0.0), (2 - SKIN_RED[1], SKIN_BLUE[0] + 2)), strict=True):
-        values = torch.rand(56, 5)
-        values[skin, :3] = colour
-        values.requires_grad_()
-        cost = skin_hue(Material(*values.split([3, 1, 1], 1)), pixels, labels)
-        torch.testing.assert_close(cost, torch.tensor(stops).square().sum(), atol=0.03, rtol=0.03)
-        cost.backward()
-        assert (values.grad[~skin] == 0).all()
-    assert skin_hue(Material(*values.split([3, 1, 1], 1)), pixels, torch.full_like(labels, 17)) == 0

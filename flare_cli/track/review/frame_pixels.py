@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from flare_cli.data.image import LINEAR_OF_BYTE
-from flare_cli.data.skin_colours import SKIN_BLUE, SKIN_RED
 from flare_cli.track.face.landmarks import FACE_OVAL
 
 # The inner rim of the lips in Face Mesh, all around.
@@ -28,6 +27,9 @@ SPARSE = 4
 # Teeth are brighter than the skin, and less red: linear red over the mean of green and blue is at most this part of the
 # skin's, so that white balance cancels. Chosen by eye on the development recordings: teeth have 0.4 to 0.85 of it.
 TOOTH_REDNESS, TOOTH_LUMINANCE = 0.85, 1.0
+# What skin's red and blue are over its green, in stops of linear sRGB, in white light: from very pale (255, 224, 210)
+# to very dark (90, 56, 40), and as far as television's warm colours take it. Chosen by hand.
+SKIN_RED, SKIN_BLUE = (0.3, 1.8), (-1.1, -0.1)
 # The face's two sides are told apart by the line from the nose's root to the chin, but for this part around it.
 NOSE_ROOT, CHIN, BETWEEN = 168, 152, 0.3
 SIDE_PIXELS = 30  # of those that have a say, for a side to have a colour
