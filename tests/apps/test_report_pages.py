@@ -45,7 +45,8 @@ def recording() -> Recording:
     clip = dict.fromkeys(FramePixels.__slots__, np.full(n, 0.01)) | {"luminance": np.linspace(0.1, 0.2, n)}
     turns = {"yaw": np.linspace(-30, 5, n), "pitch": np.linspace(-8, 8, n)}
     face = {"mouth": np.full(n, 0.2), "eyes": np.full(n, 0.3), "face_height": np.full(n, 300.0)}
-    return Recording(read=n + 3, error=np.full(n, 0.01), pixels=clip, **turns, **face)
+    still = np.zeros((n, 3))
+    return Recording(read=n + 3, error=np.full(n, 0.01), pixels=clip, background=still, **turns, **face)
 
 
 def cells(browser: Browser, title: str) -> dict[str, list[str]]:
