@@ -261,7 +261,7 @@ class Avatar(nn.Module):
         would be black, and so would be what is next to it, and shows.
         """
 
-        def traced(faces: Int[Tensor, "F 3"]) -> Float[Tensor, "B N 9"]:
+        def traced(faces: Int[Tensor, "F 3"], which: slice | Tensor) -> Float[Tensor, "B N 9"]:
             return torch.stack(
                 [
                     trace_visibility(vertices[which], normals[which], vertices, faces, rays)
@@ -270,12 +270,15 @@ class Avatar(nn.Module):
             )
 
         faces = self.mesh.topology.faces
-        visibility = traced(faces)
+        visibility = traced(faces, which)
         if self.head.hanging_hair is None:
             return visibility
-        hair = self.region_mask((HANGING_HAIR,)) > 0
-        is_hair = hair[faces, 0].any(1)
-        alone = torch.where(hair[which], traced(faces[is_hair]), traced(faces[~is_hair]))
+        hair = self.region_mask((HANGING_HAIR,))[:, 0] > 0
+        index, is_hair = torch.arange(len(hair), device=hair.device)[which], hair[faces].any(1)
+        alone = torch.empty_like(visibility)
+        for kind in (False, True):
+            same = hair[index] == kind
+            alone[:, same] = traced(faces[is_hair == kind], index[same])
         upwards = (visibility * harmonics(posed.normals[:, which])).sum(-1, keepdim=True)
         return torch.where(upwards < COVERED, alone, visibility)
 

@@ -39,9 +39,8 @@ class Eyeball:
         gape = ahead.clamp(0, 1).square().flatten(0, 1)
         inputs = torch.cat([torch.ones_like(self.turned[..., :1]), self.turned], -1).flatten(0, 1).to(traced)
         normal = inputs.T @ (gape * inputs)
-        normal += RIDGE * gape.sum() * torch.diag(normal.new_tensor([0, 1, 1, 1])) + LEAST_GAPE * torch.eye(4).to(
-            normal
-        )
+        held = RIDGE * gape.sum() * normal.new_tensor([0, 1, 1, 1]) + LEAST_GAPE
+        normal += held.diag()
         linear = torch.linalg.solve(normal, inputs.T @ (gape * traced.flatten(0, 1)))
         return linear[0] + self.rest.to(linear) @ linear[1:]
 

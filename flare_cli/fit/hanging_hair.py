@@ -23,7 +23,7 @@ from flare_cli.data.celebamask import OCCLUDED, Label
 from flare_cli.fit.frames import Frames
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HangingHair, HeadModel
-from flare_cli.head.skinning import joint_transforms, pose_vertices, shaped_joints
+from flare_cli.head.skinning import blend_transforms, joint_transforms, pose_vertices, shaped_joints
 from flare_cli.render.raster.interface import Rasterizer
 
 FRAMES = 32  # that are looked at, spread over the recording
@@ -133,12 +133,13 @@ def _votes(
     cameras = track.cameras()
     depth = rasterizer.rasterize(cameras.clip(vertices), head.faces, cameras.height, cameras.width).depth
     transforms = joint_transforms(shaped_joints(head, track.shape, track.expression), track.pose, head.parents)
-    places = grid.at(radii[:, None, None].expand(-1, *grid.own.shape))
-    seen, hair = (torch.zeros(places.shape[:3], device=places.device) for _ in range(2))
+    shape = (len(radii), *grid.own.shape)
+    places, weights = grid.at(radii[:, None, None].expand(shape)).flatten(1, 2), grid.weights.flatten(0, 1)
+    seen, hair = (torch.zeros(shape, device=places.device) for _ in range(2))
     for i in range(len(chosen)):
-        blended = (grid.weights @ transforms[i, :, :3].flatten(1)).unflatten(2, (3, 4))
-        world = (blended[..., :3] * places[..., None, :]).sum(-1) + blended[..., 3] + track.translation[i]
-        clip = cameras[i : i + 1].clip(world.view(1, -1, 3))[0].view(*places.shape[:3], 4)
+        moved = transforms[i : i + 1, :, :3].expand(len(places), -1, -1, -1)
+        world = blend_transforms(places, moved, weights) + track.translation[i]
+        clip = cameras[i : i + 1].clip(world.view(1, -1, 3))[0].view(*shape, 4)
         column, row = ((clip[..., k] / clip[..., 3] + 1) / 2 * n for k, n in enumerate((cameras.width, cameras.height)))
         within = (column >= 0) & (column < cameras.width) & (row >= 0) & (row < cameras.height)
         pixel = row.long().clamp(0, cameras.height - 1), column.long().clamp(0, cameras.width - 1)
