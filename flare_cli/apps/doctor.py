@@ -13,7 +13,7 @@ import warp as wp
 from flare_cli.apps.bench.backend_check import Kind, check, check_optional
 from flare_cli.avatar.networks.triton_mlp import triton_trouble
 from flare_cli.errors import BackendError, FlareError
-from flare_cli.fit.perceptual import perceptual_status, vgg16_weights
+from flare_cli.fit.loss.perceptual import perceptual_status, vgg16_weights
 from flare_cli.head.open_head import load_open_head
 from flare_cli.head.stored import stored_names
 from flare_cli.render.optional import NVDIFFRAST, PYTORCH3D, TINYCUDANN, Package

@@ -9,17 +9,17 @@ from typing import Literal
 
 import torch
 
-from flare_cli.avatar.bake import (
+from flare_cli.avatar.baking.bake import (
     bake_animation,
     bake_mesh,
     bake_rig,
     bake_sequence,
     bake_textures,
 )
+from flare_cli.avatar.baking.detail import Detail, of_detail
+from flare_cli.avatar.baking.profiles import Profile, naming
+from flare_cli.avatar.baking.seen_light import bake_seen_light
 from flare_cli.avatar.bust import presented
-from flare_cli.avatar.detail import Detail, of_detail
-from flare_cli.avatar.profiles import Profile, naming
-from flare_cli.avatar.seen_light import bake_seen_light
 from flare_cli.data.atomic import scratch_beside
 from flare_cli.data.exr import exr_package, write_exr
 from flare_cli.data.hdr import save_hdr

@@ -19,8 +19,8 @@ from flare_cli.errors import AvatarError, ConfigError, SubjectError
 from flare_cli.fit.checkpoint import CHECKPOINT
 from flare_cli.fit.frames import fitted_size, load_frames, split_frames
 from flare_cli.fit.loop import FitProgress, fit_avatar
+from flare_cli.fit.loss.perceptual import perceptual_status
 from flare_cli.fit.memory import limit_vram, within_vram
-from flare_cli.fit.perceptual import perceptual_status
 from flare_cli.fit.run_folder import AVATAR_FILE, TRACK_FOLDER, save_refined_track
 from flare_cli.fit.seen import shown_by
 from flare_cli.fit.track.calibration import calibrated

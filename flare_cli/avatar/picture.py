@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
+from flare_cli.avatar.baking.texture import MaterialTextures
 from flare_cli.avatar.completion import Completion
 from flare_cli.avatar.material import Material
-from flare_cli.avatar.texture import MaterialTextures
 from flare_cli.render.camera import Projections
 from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light, Shaded, facing_normal_and_view, shade

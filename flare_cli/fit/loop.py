@@ -22,7 +22,7 @@ from flare_cli.fit.avatar_spec import lit_videos, stage_spec
 from flare_cli.fit.checkpoint import CHECKPOINT, CheckpointWriter, Position, load_checkpoint, part_of
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.hanging_hair import find_hanging_hair
-from flare_cli.fit.perceptual import PerceptualDistance, vgg16_weights
+from flare_cli.fit.loss.perceptual import PerceptualDistance, vgg16_weights
 from flare_cli.fit.stage import StageRunner
 from flare_cli.fit.track.unknowns import FrameUnknowns
 from flare_cli.head.hanging_hair import with_hanging_hair

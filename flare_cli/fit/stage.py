@@ -14,9 +14,9 @@ from flare_cli.config.schema import Config
 from flare_cli.errors import FitError
 from flare_cli.fit.feed import BatchFeed
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.losses import MeshGraph, mesh_graph
+from flare_cli.fit.loss.losses import MeshGraph, mesh_graph
+from flare_cli.fit.loss.perceptual import PerceptualDistance
 from flare_cli.fit.optimiser import Adam, stage_optimiser
-from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.replay import Replay
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.fit.step import StepContext, StepLosses, fit_step

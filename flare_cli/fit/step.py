@@ -12,9 +12,9 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.picture import draw
 from flare_cli.config.schema import LossSettings
 from flare_cli.fit.feed import BatchFeed
-from flare_cli.fit.losses import LossInputs, MeshGraph, loss_terms
+from flare_cli.fit.loss.losses import LossInputs, MeshGraph, loss_terms
+from flare_cli.fit.loss.perceptual import PerceptualDistance
 from flare_cli.fit.optimiser import Adam
-from flare_cli.fit.perceptual import PerceptualDistance
 from flare_cli.fit.schedule import Schedule
 from flare_cli.fit.track.training import TrainingTrack
 from flare_cli.fit.track.unknowns import FrameUnknowns

@@ -15,7 +15,7 @@ from flare_cli.synthetic.recording import make_synthetic_subject
 def _few_rays() -> Iterator[None]:
     """How open each vertex lies is most of an export's time; `tests/avatar/test_bake.py` looks at it."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("flare_cli.avatar.bake.RAYS", 32)
+        patched.setattr("flare_cli.avatar.baking.bake.RAYS", 32)
         yield
 
 

@@ -14,7 +14,7 @@ import pytest
 from support.validator import INFORMATION, issues
 
 from flare_cli.apps.export import ExportRequest, export
-from flare_cli.avatar.profiles import Profile
+from flare_cli.avatar.baking.profiles import Profile
 from flare_cli.data.meshes.seen_light import light_module
 from flare_cli.data.meshes.viewer_page import ViewerPage, write_viewer
 from flare_cli.data.meshes.webcam import face_tracker
@@ -97,7 +97,7 @@ def test_quantised_morphs_want_no_program(small_run: Path, tmp_path: Path, monke
 def test_shadows_come_with_the_script_that_draws_them(
     small_run: Path, tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("flare_cli.avatar.seen_light.CHANGE_RAYS", 8)  # what they are is not looked at
+    monkeypatch.setattr("flare_cli.avatar.baking.seen_light.CHANGE_RAYS", 8)  # what they are is not looked at
     request = ExportRequest(
         run=small_run,
         kind="glb",

@@ -8,13 +8,13 @@ from support.strand import strand
 from torch import nn
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.bake import bake_rig, bake_textures
+from flare_cli.avatar.baking.bake import bake_rig, bake_textures
+from flare_cli.avatar.baking.texture import largest_gap, rasterize_uv
 from flare_cli.avatar.bust import FADE, ROUNDING, closed, presented
 from flare_cli.avatar.completion import completion_of, values_at_vertices
 from flare_cli.avatar.cut import distance_from_cut, find_cut
 from flare_cli.avatar.material import Material
 from flare_cli.avatar.picture import draw
-from flare_cli.avatar.texture import largest_gap, rasterize_uv
 from flare_cli.config.loading import load_config
 from flare_cli.data.meshes.textured_mesh import PbrTextures
 from flare_cli.fit.avatar_spec import stage_spec

@@ -6,7 +6,8 @@ import torch
 from support.strand import strand
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.bake import bake_textures
+from flare_cli.avatar.baking.bake import bake_textures
+from flare_cli.avatar.baking.texture import rasterize_uv
 from flare_cli.avatar.completion import (
     HIDDEN,
     Completion,
@@ -16,7 +17,6 @@ from flare_cli.avatar.completion import (
     values_at_vertices,
 )
 from flare_cli.avatar.picture import draw
-from flare_cli.avatar.texture import rasterize_uv
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.hanging_hair import HANGING_HAIR, with_hanging_hair

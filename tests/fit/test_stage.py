@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.drawn import drawn_step
 
 from flare_cli.config.schema import StageSettings
-from flare_cli.fit.losses import loss_terms
+from flare_cli.fit.loss.losses import loss_terms
 from flare_cli.fit.schedule import stage_schedule
 
 

@@ -9,7 +9,7 @@ from flare_cli.avatar.picture import draw
 from flare_cli.config.schema import Config
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.fit.frames import Frames
-from flare_cli.fit.losses import LossInputs, mesh_graph
+from flare_cli.fit.loss.losses import LossInputs, mesh_graph
 from flare_cli.fit.schedule import stage_schedule
 from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer

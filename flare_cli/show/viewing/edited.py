@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from flare_cli.avatar.texture import MaterialTextures
+from flare_cli.avatar.baking.texture import MaterialTextures
 from flare_cli.data.image import decoded
 from flare_cli.errors import AvatarError
 from flare_cli.render.colour import linear_from_srgb

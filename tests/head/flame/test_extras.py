@@ -54,7 +54,7 @@ def test_texture_coordinates_that_were_made_do_not_overlap(flame):
     corners = flame.uv[flame.uv_faces].double()
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = 0.5 * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs().sum()
-    from flare_cli.avatar.texture import rasterize_uv
+    from flare_cli.avatar.baking.texture import rasterize_uv
 
     texels, _, _ = rasterize_uv(flame.uv, flame.uv_faces, 1024)
     assert len(texels) / 1024**2 == pytest.approx(float(area), rel=0.02)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.bake import bake_mesh, bake_textures
+from flare_cli.avatar.baking.bake import bake_mesh, bake_textures
 from flare_cli.data.image import write_png
 from flare_cli.data.meshes.obj import write_obj
 from flare_cli.errors import AvatarError

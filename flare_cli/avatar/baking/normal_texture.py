@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from flare_cli.avatar.baking.texture import fill_gutters, rasterize_uv
 from flare_cli.avatar.mesh import Topology
-from flare_cli.avatar.texture import fill_gutters, rasterize_uv
 from flare_cli.data.meshes.tangents import corner_tangents
 from flare_cli.data.meshes.textured_mesh import TexturedMesh
 

@@ -10,7 +10,7 @@ from support.drawn import drawn_step
 
 from flare_cli.avatar.deformer import Deformer
 from flare_cli.avatar.material import Material
-from flare_cli.fit.losses import (
+from flare_cli.fit.loss.losses import (
     DELICATE,
     POSITION_JITTER,
     LossInputs,

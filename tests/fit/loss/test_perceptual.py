@@ -11,9 +11,9 @@ from PIL import Image
 from support.drawn import drawn_step
 from torch import nn
 
-from flare_cli.fit import perceptual
-from flare_cli.fit.losses import LossInputs, perceptual_term
-from flare_cli.fit.perceptual import PerceptualDistance, perceptual_status, vgg16_weights
+from flare_cli.fit.loss import perceptual
+from flare_cli.fit.loss.losses import LossInputs, perceptual_term
+from flare_cli.fit.loss.perceptual import PerceptualDistance, perceptual_status, vgg16_weights
 
 # torchvision's VGG16, `features`: the number of each convolution up to relu4_3, and its channels in and out.
 CONVOLUTIONS = {

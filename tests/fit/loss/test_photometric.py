@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from flare_cli.data.celebamask import OCCLUDED
-from flare_cli.fit.photometric import photometric_loss
+from flare_cli.fit.loss.photometric import photometric_loss
 from flare_cli.render.colour import linear_from_srgb, tone_mapped
 
 

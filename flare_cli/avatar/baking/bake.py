@@ -12,11 +12,11 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
+from flare_cli.avatar.baking.detail import Detail, of_detail, places_in
+from flare_cli.avatar.baking.normal_texture import bake_normals
+from flare_cli.avatar.baking.profiles import Profile, naming, skin, vrm
+from flare_cli.avatar.baking.texture import fill_gutters, rasterize_uv
 from flare_cli.avatar.completion import Completion
-from flare_cli.avatar.detail import Detail, of_detail, places_in
-from flare_cli.avatar.normal_texture import bake_normals
-from flare_cli.avatar.profiles import Profile, naming, skin, vrm
-from flare_cli.avatar.texture import fill_gutters, rasterize_uv
 from flare_cli.data.meshes.gltf import Animation, GltfAvatar, Part
 from flare_cli.data.meshes.textured_mesh import PbrTextures, TexturedMesh
 from flare_cli.head.arkit import ARKIT_NAMES

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flare_cli.avatar.avatar import MOUTH_OPEN, Avatar, Motion
-from flare_cli.avatar.bake import RAYS, posed_by_arkit
+from flare_cli.avatar.baking.bake import RAYS, posed_by_arkit
 from flare_cli.data.meshes.seen_light import SeenLight
 from flare_cli.head.arkit import ARKIT_NAMES, JAW_OPEN
 from flare_cli.head.joints import JOINT_NAMES

@@ -8,7 +8,7 @@ import torch
 from support.strand import strand
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.bake import bake_animation, bake_mesh, bake_rig, bake_textures
+from flare_cli.avatar.baking.bake import bake_animation, bake_mesh, bake_rig, bake_textures
 from flare_cli.config.loading import load_config
 from flare_cli.data.meshes.tangents import corner_tangents
 from flare_cli.data.meshes.textured_mesh import PbrTextures
@@ -157,7 +157,7 @@ def test_unreal_and_vrm_say_what_their_programs_look_for(avatar: Avatar, texture
 def test_a_light_mesh_shows_by_its_normals_what_the_full_one_has(
     open_head: HeadModel, textures: PbrTextures, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("flare_cli.avatar.detail.STRAY", 1.0)  # with teeth gone no triangle stays divided
+    monkeypatch.setattr("flare_cli.avatar.baking.detail.STRAY", 1.0)  # with teeth gone no triangle stays divided
     config = load_config("cpu", ["material.log2_entries=10"])
     head = replace(open_head, regions={**open_head.regions, "teeth": torch.zeros_like(open_head.regions["teeth"])})
     fine = Avatar(head, torch.zeros(head.n_shape), stage_spec(config, config.stage[0])).requires_grad_(False)

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from flare_cli.avatar.texture import fill_gutters, rasterize_uv
+from flare_cli.avatar.baking.texture import fill_gutters, rasterize_uv
 
 
 def test_texels_know_their_place_on_the_surface():

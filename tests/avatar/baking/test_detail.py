@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.detail import STRAY, of_detail, places_in
+from flare_cli.avatar.baking.detail import STRAY, of_detail, places_in
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.flame.surface import border_loops

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from flare_cli.avatar.material import Material
-from flare_cli.fit.losses import fibre_gloss
-from flare_cli.fit.skin_terms import skin_terms
+from flare_cli.fit.loss.losses import fibre_gloss
+from flare_cli.fit.loss.skin_terms import skin_terms
 from flare_cli.render.raster.fragments import Pixels
 
 

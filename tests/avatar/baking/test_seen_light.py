@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from flare_cli.avatar.avatar import Avatar
-from flare_cli.avatar.bake import posed_by_arkit
-from flare_cli.avatar.seen_light import SHAPES, bake_seen_light, quadratic
+from flare_cli.avatar.baking.bake import posed_by_arkit
+from flare_cli.avatar.baking.seen_light import SHAPES, bake_seen_light, quadratic
 from flare_cli.config.loading import load_config
 from flare_cli.data.meshes.seen_light import SeenLight
 from flare_cli.fit.avatar_spec import stage_spec

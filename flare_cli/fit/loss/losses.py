@@ -18,10 +18,10 @@ from flare_cli.avatar.picture import Picture
 from flare_cli.config.schema import LossSettings
 from flare_cli.data.celebamask import FIBRES
 from flare_cli.fit.frames import Pictures
-from flare_cli.fit.perceptual import PerceptualDistance
-from flare_cli.fit.photometric import photometric_loss
+from flare_cli.fit.loss.perceptual import PerceptualDistance
+from flare_cli.fit.loss.photometric import photometric_loss
+from flare_cli.fit.loss.skin_terms import label_table, skin_terms
 from flare_cli.fit.schedule import Ramps
-from flare_cli.fit.skin_terms import label_table, skin_terms
 from flare_cli.render.colour import tone_mapped
 from flare_cli.render.geometry import mesh_edges, normal_consistency, twin_half_edges, uniform_laplacian
 from flare_cli.render.noise import normal_noise, uniform_noise

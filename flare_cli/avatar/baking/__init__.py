@@ -1,0 +1,1 @@
+"""What leaves for other programs: rigs, textures, names, fewer triangles, and the light that vertices see."""
