@@ -125,6 +125,13 @@ class LossSettings:
     light_level: float = setting(
         0.0, "squared log of the mean diffuse light: fixes the light/albedo scale", low=0, high=1e6
     )
+    level_by_eyes: float = setting(
+        0.0,
+        "how far `light_level` pulls to what the whites of the eyes say, in place of 1",
+        unit="fraction",
+        low=0,
+        high=1,
+    )
     roughness_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.5, 0.1)", low=0, high=1e6)
     specular_skin: float = setting(0.01, "hinge outside 2 sigma of N(0.3753, 0.1655)", low=0, high=1e6)
     fibre_gloss: float = setting(0.0, "1 - roughness on hair, brows and cloth", low=0, high=1e6)

@@ -31,6 +31,8 @@ class Label(IntEnum):
 
 # Ours, beside the classes: something passes before the head here, and the pixel counts for nothing.
 OCCLUDED = 19
+# Ours, within a fit: the white of an eye.
+EYE_WHITE = 20
 BARE_SKIN = (Label.SKIN, Label.EAR_LEFT, Label.EAR_RIGHT, Label.NOSE, Label.NECK)
 # Strands and threads: a pixel of them holds many.
 FIBRES = (Label.BROW_LEFT, Label.BROW_RIGHT, Label.CLOTH, Label.HAIR, Label.HAT)

@@ -12,6 +12,7 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.config.schema import Config
 from flare_cli.errors import FitError
+from flare_cli.fit.eye_whites import with_eye_whites
 from flare_cli.fit.feed import BatchFeed
 from flare_cli.fit.frames import Frames
 from flare_cli.fit.loss.losses import MeshGraph, mesh_graph
@@ -62,6 +63,8 @@ class StageRunner:
             prior_halved_at=config.loss.prior_halved_at,
             device=avatar.device,
         )
+        if config.loss.level_by_eyes > 0:
+            frames = with_eye_whites(frames, avatar.head, self.rasterizer)
         self.feed = BatchFeed(frames.pictures, self.schedule.chosen, avatar.device)
         self.track = TrainingTrack(avatar, frames.track, self.unknowns.track)
         self.on_gpu = avatar.device.type == "cuda"

@@ -10,8 +10,10 @@ from support.drawn import drawn_step
 
 from flare_cli.avatar.deformer import Deformer
 from flare_cli.avatar.material import Material
+from flare_cli.data.celebamask import EYE_WHITE, Label
 from flare_cli.fit.loss.losses import (
     DELICATE,
+    EYE_WHITE_ALBEDO,
     POSITION_JITTER,
     LossInputs,
     albedo_smoothness,
@@ -19,9 +21,11 @@ from flare_cli.fit.loss.losses import (
     held_offsets,
     laplacian_term,
     light_level,
+    usual_level,
     weights_prior,
     white_light,
 )
+from flare_cli.render.colour import linear_from_srgb
 from flare_cli.render.noise import normal_noise
 
 
@@ -277,3 +281,36 @@ def test_padding_is_never_sampled(toy_frames, open_head, tiny_config):
     assert albedo_smoothness(step, 0.5) == 0
     everything = replace(step.picture.surface, pixels=replace(step.picture.surface.pixels, n_covered=None))
     assert albedo_smoothness(replace(step, picture=replace(step.picture, surface=everything)), 0.5) > 0.1
+
+
+def whites(step, *, recorded: float, others: float, part: float):
+    """The step's pictures, in which so much of the head is labelled as the white of an eye."""
+    picture, target = step.picture, step.target
+    label, image = torch.full_like(target.label, Label.SKIN), torch.full_like(target.image, int(others))
+    n = int(part * len(picture.surface.pixels.index))
+    chosen = picture.surface.pixels.index[:n]
+    label.view(-1)[chosen] = EYE_WHITE
+    image.view(-1, 3)[chosen] = int(recorded)
+    return replace(target, label=label, image=image), chosen
+
+
+def test_the_usual_level_is_that_at_which_the_whites_have_their_albedo(step):
+    target, _ = whites(step, recorded=188, others=40, part=0.05)
+    shaded = replace(step.picture.shaded, diffuse=torch.full_like(step.picture.shaded.diffuse, 0.3))
+    shaded.diffuse[: int(0.05 * len(shaded.diffuse))] = 0.2  # eyes lie in the shade
+    mean = 0.05 * 0.2 + 0.95 * 0.3
+    found = usual_level(replace(step.picture, shaded=shaded), target)
+    linear = float(linear_from_srgb(torch.tensor([188 / 255])))
+    assert float(found) == pytest.approx(linear / EYE_WHITE_ALBEDO * mean / 0.2, rel=1e-3)
+
+
+def test_dark_pixels_among_the_whites_hardly_count(step):
+    target, chosen = whites(step, recorded=188, others=40, part=0.05)
+    clean = usual_level(step.picture, target)
+    target.image.view(-1, 3)[chosen[::2]] = 60  # lashes
+    assert float(usual_level(step.picture, target)) == pytest.approx(float(clean), rel=0.02)
+
+
+def test_where_no_white_is_seen_the_usual_level_is_one(step):
+    target, _ = whites(step, recorded=188, others=40, part=0)
+    assert float(usual_level(step.picture, target)) == 1
