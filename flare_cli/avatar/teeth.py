@@ -1,0 +1,46 @@
+"""Teeth as they are shown: with vertices on their fronts, which see what light comes in between the lips.
+
+A tooth of a head model is one square from gum to edge: its upper vertices are hidden, its lower ones look down, and
+neither sees the light that falls on what is between them. And how much comes in changes with lips and jaw as nothing
+does that is linear in the motion (`visibility.py`), so it is traced in each picture that shows teeth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from flare_cli.avatar.avatar import Avatar, Posed
+from flare_cli.render.geometry import mesh_edges
+from flare_cli.render.raster.fragments import Fragments
+
+# A vertex, over the sphere. On two fitted heads in eleven faces pixels of teeth get 0.30 of even light, where their own
+# rays find 0.32 (rms 0.055); 256 rays a vertex find no more, and what was learned gave 0.11 to 0.19.
+RAYS = 64
+
+
+@torch.no_grad()
+def with_divided_teeth(avatar: Avatar) -> Avatar:
+    """A copy whose teeth are divided; the avatar itself where all of it is, or its head has none."""
+    head = avatar.head
+    if avatar.mesh.subdivisions or "teeth" not in head.regions:
+        return avatar
+    split = head.regions["teeth"][mesh_edges(head.faces)].all(1)
+    topology = avatar.mesh.topology.divided_where(len(head.template), split)
+    return avatar.with_mesh(avatar.mesh.over(topology, topology.carried(avatar.mesh.offsets)))
+
+
+@torch.no_grad()
+def with_lit_teeth(avatar: Avatar, posed: Posed, fragments: Fragments) -> Posed:
+    """The same poses, but what is seen of teeth knows what light comes in; nothing for an avatar without shadows."""
+    if posed.visibility is None:
+        return posed
+    shown = torch.unique(fragments.triangle[fragments.triangle >= 0])
+    vertices = torch.unique(avatar.mesh.topology.faces[shown])
+    teeth = vertices[avatar.region_mask(("teeth",))[vertices, 0] > 0.5]
+    if not len(teeth):
+        return posed
+    visibility = posed.visibility.clone()
+    visibility[:, teeth] = avatar.traced_visibility(posed, RAYS, teeth)
+    return replace(posed, visibility=visibility)
