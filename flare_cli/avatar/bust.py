@@ -20,7 +20,7 @@ from flare_cli.avatar.baking.texture import largest_gap
 from flare_cli.avatar.completion import Completion, completed, completion_of, values_at_vertices
 from flare_cli.avatar.cut import Cut, distance_from_cut, find_cut
 from flare_cli.avatar.mesh import Topology, Underside
-from flare_cli.avatar.teeth import with_divided_teeth
+from flare_cli.avatar.mouth import with_divided_teeth
 
 Bust: TypeAlias = Literal["closed", "fade", "open"]
 # Metres, chosen by eye on two people: radius of the round edge, and how far above the cut an avatar begins to fade.

@@ -1,4 +1,4 @@
-"""Teeth as they are shown."""
+"""A mouth as it is shown."""
 
 import math
 from dataclasses import replace
@@ -10,8 +10,8 @@ from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.baking.bake import posed_by_arkit
 from flare_cli.avatar.baking.detail import of_detail
 from flare_cli.avatar.bust import presented
+from flare_cli.avatar.mouth import INSIDE, with_divided_teeth, with_lit_mouth
 from flare_cli.avatar.picture import visible_surface
-from flare_cli.avatar.teeth import with_divided_teeth, with_lit_teeth
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.arkit import ARKIT_NAMES
@@ -89,7 +89,7 @@ def test_teeth_of_a_smile_are_as_light_as_rays_from_the_pixels_find(avatar: Avat
 
     def lit(avatar: Avatar) -> tuple[float, float, float]:
         posed = in_face(avatar, SMILE)
-        return irradiance_of_teeth(avatar, with_lit_teeth(avatar, posed, mouth(avatar, posed)["fragments"]))
+        return irradiance_of_teeth(avatar, with_lit_mouth(avatar, posed, mouth(avatar, posed)["fragments"]))
 
     shaded, truth, difference = lit(fine)
     assert shaded == pytest.approx(truth, rel=0.05)
@@ -99,17 +99,17 @@ def test_teeth_of_a_smile_are_as_light_as_rays_from_the_pixels_find(avatar: Avat
     assert before > 1.5 * difference
 
 
-def test_only_teeth_that_are_seen_are_traced(avatar: Avatar):
+def test_only_what_is_seen_of_a_mouth_is_traced(avatar: Avatar):
     shut, opened = in_face(avatar, {"mouthPucker": 1.0}), in_face(avatar, SMILE)
-    assert with_lit_teeth(avatar, shut, mouth(avatar, shut)["fragments"]) is shut
-    lit = with_lit_teeth(avatar, opened, mouth(avatar, opened)["fragments"])
+    assert with_lit_mouth(avatar, shut, mouth(avatar, shut)["fragments"]) is shut
+    lit = with_lit_mouth(avatar, opened, mouth(avatar, opened)["fragments"])
     assert lit.visibility is not None
     assert opened.visibility is not None
     changed = (lit.visibility != opened.visibility).any(2)[0]
     assert changed.any()
-    assert avatar.region_mask(("teeth",))[changed, 0].min() == 1
+    assert avatar.region_mask(INSIDE)[changed, 0].min() == 1
     blind = replace(opened, visibility=None)
-    assert with_lit_teeth(avatar, blind, mouth(avatar, opened)["fragments"]) is blind
+    assert with_lit_mouth(avatar, blind, mouth(avatar, opened)["fragments"]) is blind
 
 
 def test_who_is_shown_has_divided_teeth_in_files_too(avatar: Avatar):

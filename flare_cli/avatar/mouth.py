@@ -1,8 +1,8 @@
-"""Teeth as they are shown: with vertices on their fronts, which see what light comes in between the lips.
+"""A mouth as it is shown: teeth with vertices on their fronts, and inside it the light that comes in between the lips.
 
 A tooth of a head model is one square from gum to edge: its upper vertices are hidden, its lower ones look down, and
 neither sees the light that falls on what is between them. And how much comes in changes with lips and jaw as nothing
-does that is linear in the motion (`visibility.py`), so it is traced in each picture that shows teeth.
+does that is linear in the motion (`visibility.py`), so it is traced in each picture that shows the inside.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from flare_cli.render.raster.fragments import Fragments
 # A vertex, over the sphere. On two fitted heads in eleven faces pixels of teeth get 0.30 of even light, where their own
 # rays find 0.32 (rms 0.055); 256 rays a vertex find no more, and what was learned gave 0.11 to 0.19.
 RAYS = 64
+INSIDE = ("teeth", "tongue", "inner_mouth")
 
 
 @torch.no_grad()
@@ -32,15 +33,15 @@ def with_divided_teeth(avatar: Avatar) -> Avatar:
 
 
 @torch.no_grad()
-def with_lit_teeth(avatar: Avatar, posed: Posed, fragments: Fragments) -> Posed:
-    """The same poses, but what is seen of teeth knows what light comes in; nothing for an avatar without shadows."""
+def with_lit_mouth(avatar: Avatar, posed: Posed, fragments: Fragments) -> Posed:
+    """The same poses, but what is seen of a mouth's inside knows what light comes in; for an avatar with shadows."""
     if posed.visibility is None:
         return posed
     shown = torch.unique(fragments.triangle[fragments.triangle >= 0])
     vertices = torch.unique(avatar.mesh.topology.faces[shown])
-    teeth = vertices[avatar.region_mask(("teeth",))[vertices, 0] > 0.5]
-    if not len(teeth):
+    inside = vertices[avatar.region_mask(INSIDE)[vertices, 0] > 0.5]
+    if not len(inside):
         return posed
     visibility = posed.visibility.clone()
-    visibility[:, teeth] = avatar.traced_visibility(posed, RAYS, teeth)
+    visibility[:, inside] = avatar.traced_visibility(posed, RAYS, inside)
     return replace(posed, visibility=visibility)
