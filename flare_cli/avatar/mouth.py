@@ -1,8 +1,9 @@
-"""A mouth as it is shown: teeth with vertices on their fronts, and inside it the light that comes in between the lips.
+"""A mouth as it is shown: teeth with vertices on their fronts, and the light that comes in between the lips.
 
 A tooth of a head model is one square from gum to edge: its upper vertices are hidden, its lower ones look down, and
 neither sees the light that falls on what is between them. And how much comes in changes with lips and jaw as nothing
-does that is linear in the motion (`visibility.py`), so it is traced in each picture that shows the inside.
+does that is linear in the motion (`visibility.py`): lips of a smile that the recording lacks went black. So what is
+seen of a mouth is traced in each picture.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from flare_cli.render.raster.fragments import Fragments
 # A vertex, over the sphere. On two fitted heads in eleven faces pixels of teeth get 0.30 of even light, where their own
 # rays find 0.32 (rms 0.055); 256 rays a vertex find no more, and what was learned gave 0.11 to 0.19.
 RAYS = 64
-INSIDE = ("teeth", "tongue", "inner_mouth")
+MOUTH = ("lips", "teeth", "tongue", "inner_mouth")
 
 
 @torch.no_grad()
@@ -34,14 +35,14 @@ def with_divided_teeth(avatar: Avatar) -> Avatar:
 
 @torch.no_grad()
 def with_lit_mouth(avatar: Avatar, posed: Posed, fragments: Fragments) -> Posed:
-    """The same poses, but what is seen of a mouth's inside knows what light comes in; for an avatar with shadows."""
+    """The same poses, but what is seen of a mouth knows what light reaches it; for an avatar with shadows."""
     if posed.visibility is None:
         return posed
     shown = torch.unique(fragments.triangle[fragments.triangle >= 0])
     vertices = torch.unique(avatar.mesh.topology.faces[shown])
-    inside = vertices[avatar.region_mask(INSIDE)[vertices, 0] > 0.5]
-    if not len(inside):
+    seen = vertices[avatar.region_mask(MOUTH)[vertices, 0] > 0.5]
+    if not len(seen):
         return posed
     visibility = posed.visibility.clone()
-    visibility[:, inside] = avatar.traced_visibility(posed, RAYS, inside)
+    visibility[:, seen] = avatar.traced_visibility(posed, RAYS, seen)
     return replace(posed, visibility=visibility)

@@ -81,7 +81,7 @@ def draw(
     With a `capacity` room is made for that many of them, and nothing waits for the GPU to count (`Pixels`). `textures`
     take the place of the avatar's materials, a `completion` fills them where the recording never showed any. Where the
     `opacity` at the nearest surface is less than 1 (more counts as 1), the background shows through, and nothing that
-    lies between. With `lit_mouth` what is seen of its inside has its shadows traced anew (`mouth.py`).
+    lies between. With `lit_mouth` what is seen of a mouth has its shadows traced anew (`mouth.py`).
     """
     faces = avatar.mesh.topology.faces
     clip = projections.clip(posed.vertices)

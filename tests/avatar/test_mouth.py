@@ -10,7 +10,7 @@ from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.baking.bake import posed_by_arkit
 from flare_cli.avatar.baking.detail import of_detail
 from flare_cli.avatar.bust import presented
-from flare_cli.avatar.mouth import INSIDE, with_divided_teeth, with_lit_mouth
+from flare_cli.avatar.mouth import MOUTH, with_divided_teeth, with_lit_mouth
 from flare_cli.avatar.picture import visible_surface
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
@@ -100,14 +100,15 @@ def test_teeth_of_a_smile_are_as_light_as_rays_from_the_pixels_find(avatar: Avat
 
 
 def test_only_what_is_seen_of_a_mouth_is_traced(avatar: Avatar):
-    shut, opened = in_face(avatar, {"mouthPucker": 1.0}), in_face(avatar, SMILE)
-    assert with_lit_mouth(avatar, shut, mouth(avatar, shut)["fragments"]) is shut
+    opened = in_face(avatar, SMILE)
+    nothing = replace(mouth(avatar, opened)["fragments"], triangle=torch.full((1, 96, 96), -1, dtype=torch.int32))
+    assert with_lit_mouth(avatar, opened, nothing) is opened
     lit = with_lit_mouth(avatar, opened, mouth(avatar, opened)["fragments"])
     assert lit.visibility is not None
     assert opened.visibility is not None
     changed = (lit.visibility != opened.visibility).any(2)[0]
     assert changed.any()
-    assert avatar.region_mask(INSIDE)[changed, 0].min() == 1
+    assert avatar.region_mask(MOUTH)[changed, 0].min() == 1
     blind = replace(opened, visibility=None)
     assert with_lit_mouth(avatar, blind, mouth(avatar, opened)["fragments"]) is blind
 
