@@ -21,6 +21,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.cut import distance_from_cut
 from flare_cli.avatar.material import Material
 from flare_cli.avatar.mesh import Underside
+from flare_cli.avatar.mouth import gap_shade, within_teeth
 from flare_cli.avatar.unseen.covering import Covering, covering_of, coverings_of
 from flare_cli.avatar.unseen.over_surface import filled_over_surface
 from flare_cli.avatar.unseen.ramp import ramp
@@ -63,17 +64,19 @@ class Completion:
 
     `own` and `mirrored` are shares in 0..1, `mirror` is the vertex on the other side. `filling` is material (albedo,
     roughness, specular) for what neither has, and over it lies the `covering`, of those vertices that come first.
+    `within` teeth it is dark where two meet (`within_teeth`).
     """
 
     own: Float[Tensor, "V 1"]
     mirrored: Float[Tensor, "V 1"]
     mirror: Int[Tensor, " V"]
     filling: Float[Tensor, "V 5"]
+    within: Float[Tensor, "V 1"]
     covering: Covering | None = None
 
     def at_vertices(self, avatar: Avatar) -> Float[Tensor, "V K"]:
-        """What is interpolated over the avatar's mesh: the mirrored vertex's place, both shares, and what fills."""
-        parts = [avatar.material_positions()[self.mirror], self.own, self.mirrored, self.filling]
+        """What is interpolated over the avatar's mesh: the mirrored vertex's place, shares, and what fills."""
+        parts = [avatar.material_positions()[self.mirror], self.own, self.mirrored, self.filling, self.within]
         if self.covering is not None:
             covering = self.covering.at_vertices()
             below = covering.new_zeros(len(self.own) - len(covering), covering.shape[1])
@@ -88,6 +91,7 @@ class Completion:
             mirrored=underside.carried(self.mirrored),
             mirror=torch.cat([self.mirror, self.mirror[underside.source]]),
             filling=underside.carried(self.filling),
+            within=underside.carried(self.within),
         )
 
     @staticmethod
@@ -99,15 +103,17 @@ class Completion:
             mirrored=nothing,
             mirror=torch.arange(len(nothing), device=nothing.device),
             filling=nothing.expand(-1, 5),
+            within=1 - nothing,
         )
 
     def mixed(self, at: Float[Tensor, "P K"], own: Material, avatar: Avatar) -> Material:
         """The material of points: their own, the avatar's at the mirrored places, and the filling, by their shares."""
-        place, share, other, filling, covering = at.split([3, 1, 1, 5, at.shape[1] - 10], 1)
+        place, share, other, filling, within, covering = at.split([3, 1, 1, 5, 1, at.shape[1] - 11], 1)
         if self.covering is not None:
             filling = self.covering.over(filling, covering)
         mirrored = avatar.material(place.contiguous()).in_columns()
-        return Material.of_columns(share * own.in_columns() + other * mirrored + (1 - share - other) * filling)
+        mixed = share * own.in_columns() + other * mirrored + (1 - share - other) * filling
+        return Material.of_columns(torch.cat([mixed[:, :3] * gap_shade(within), mixed[:, 3:]], 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,7 @@ def completion_of(avatar: Avatar) -> Completion | None:
         mirrored=kept.mirrored,
         mirror=mirror,
         filling=filling.lerp(_inside_of_mouth(avatar, usual), hidden),
+        within=within_teeth(avatar),
         covering=covering,
     )
 

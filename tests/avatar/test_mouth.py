@@ -1,5 +1,6 @@
 """A mouth as it is shown."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.baking.bake import posed_by_arkit
 from flare_cli.avatar.baking.detail import of_detail
 from flare_cli.avatar.bust import presented
-from flare_cli.avatar.mouth import MOUTH, with_divided_teeth, with_lit_mouth
+from flare_cli.avatar.mouth import MOUTH, gap_shade, with_divided_teeth, with_lit_mouth, within_teeth
 from flare_cli.avatar.picture import visible_surface
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
@@ -111,6 +112,26 @@ def test_only_what_is_seen_of_a_mouth_is_traced(avatar: Avatar):
     assert avatar.region_mask(MOUTH)[changed, 0].min() == 1
     blind = replace(opened, visibility=None)
     assert with_lit_mouth(avatar, blind, mouth(avatar, opened)["fragments"]) is blind
+
+
+def test_each_tooth_is_apart_from_the_next(avatar: Avatar):
+    """The head model has sixteen squares side by side in each jaw, as many as there are teeth: seventeen ends."""
+    fine, head = with_divided_teeth(avatar), avatar.head
+    within, places = within_teeth(fine)[:, 0], fine.mesh.topology.carried(head.template)
+    on_teeth = fine.region_mask(("teeth",))[:, 0] == 1
+    assert within[~on_teeth].eq(1).all()
+    # The edges of the upper front teeth: the lowest row of the upper jaw, farthest to the front.
+    edge = on_teeth & ((places[:, 1] + 0.07).abs() < 0.0006) & (places[:, 2] > 0.1)
+    order = places[edge, 0].argsort()
+    assert within[edge][order].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0]
+    assert gap_shade(torch.tensor([[0.0], [0.5], [1.0]])).flatten().tolist() == pytest.approx([0.6, 1, 1])
+    assert within_teeth(avatar).eq(1).all()
+
+
+def test_teeth_that_are_modelled_one_by_one_are_left_alone(avatar: Avatar):
+    small = copy.copy(with_divided_teeth(avatar))
+    small.head = replace(avatar.head, template=0.3 * avatar.head.template)
+    assert within_teeth(small).eq(1).all()
 
 
 def test_who_is_shown_has_divided_teeth_in_files_too(avatar: Avatar):
