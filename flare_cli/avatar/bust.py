@@ -20,6 +20,7 @@ from flare_cli.avatar.baking.texture import largest_gap
 from flare_cli.avatar.completion import Completion, completed, completion_of, values_at_vertices
 from flare_cli.avatar.cut import Cut, distance_from_cut, find_cut
 from flare_cli.avatar.mesh import Topology, Underside
+from flare_cli.avatar.mouth import with_divided_teeth
 
 Bust: TypeAlias = Literal["closed", "fade", "open"]
 # Metres, chosen by eye on two people: radius of the round edge, and how far above the cut an avatar begins to fade.
@@ -44,6 +45,8 @@ class Presented:
 @torch.no_grad()
 def presented(avatar: Avatar, *, fill: bool, bust: Bust) -> Presented:
     """A copy of the avatar for films, pages and exports: with `fill`, what was never seen is filled in."""
+    if fill and avatar.confidence is not None:
+        avatar = with_divided_teeth(avatar)
     completion = completion_of(avatar) if fill else None
     avatar = completed(avatar, completion)
     distance = distance_from_cut(avatar) if bust == "fade" else None

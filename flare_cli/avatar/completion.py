@@ -4,7 +4,7 @@ A fit leaves there what its networks happen to say and what smoothness drags alo
 own part is how well it was seen (`confidence`), of the rest the mirrored vertex takes the part that that was seen, and
 what is left is filled smoothly over the surface, hair or a cap over that (`unseen/covering.py`). Teeth, tongue and the
 inside of the mouth always get the material that such things have: the little light in there leaves their own open, and
-what moves there is not tracked.
+what moves there is not tracked. A tint that the light of the recording left in the skin they have, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.cut import distance_from_cut
 from flare_cli.avatar.material import Material
 from flare_cli.avatar.mesh import Underside
+from flare_cli.avatar.mouth import gap_shade, within_teeth
 from flare_cli.avatar.unseen.covering import Covering, covering_of, coverings_of
 from flare_cli.avatar.unseen.over_surface import filled_over_surface
 from flare_cli.avatar.unseen.ramp import ramp
@@ -50,6 +51,11 @@ HIDDEN = {
     "tongue": (0.36, 0.14, 0.12, 0.45, 0.5),
     "inner_mouth": (0.26, 0.09, 0.08, 0.45, 0.5),
 }
+# Red and blue over green, in stops: from very light to very dark skin with 2 % of blood, of the two layers of
+# `synthetic/people/skin_colour.py`. What a face is beyond is light that the fit left in it. Teeth take over so much of
+# it: with all of it they look ill under white light.
+SKIN_RED, SKIN_BLUE, TEETH_TINT = (0.5, 1.0), (-0.75, -0.1), 0.5
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear sRGB (Rec. 709)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +64,19 @@ class Completion:
 
     `own` and `mirrored` are shares in 0..1, `mirror` is the vertex on the other side. `filling` is material (albedo,
     roughness, specular) for what neither has, and over it lies the `covering`, of those vertices that come first.
+    `within` teeth it is dark where two meet (`within_teeth`).
     """
 
     own: Float[Tensor, "V 1"]
     mirrored: Float[Tensor, "V 1"]
     mirror: Int[Tensor, " V"]
     filling: Float[Tensor, "V 5"]
+    within: Float[Tensor, "V 1"]
     covering: Covering | None = None
 
     def at_vertices(self, avatar: Avatar) -> Float[Tensor, "V K"]:
-        """What is interpolated over the avatar's mesh: the mirrored vertex's place, both shares, and what fills."""
-        parts = [avatar.material_positions()[self.mirror], self.own, self.mirrored, self.filling]
+        """What is interpolated over the avatar's mesh: the mirrored vertex's place, shares, and what fills."""
+        parts = [avatar.material_positions()[self.mirror], self.own, self.mirrored, self.filling, self.within]
         if self.covering is not None:
             covering = self.covering.at_vertices()
             below = covering.new_zeros(len(self.own) - len(covering), covering.shape[1])
@@ -83,6 +91,7 @@ class Completion:
             mirrored=underside.carried(self.mirrored),
             mirror=torch.cat([self.mirror, self.mirror[underside.source]]),
             filling=underside.carried(self.filling),
+            within=underside.carried(self.within),
         )
 
     @staticmethod
@@ -94,15 +103,17 @@ class Completion:
             mirrored=nothing,
             mirror=torch.arange(len(nothing), device=nothing.device),
             filling=nothing.expand(-1, 5),
+            within=1 - nothing,
         )
 
     def mixed(self, at: Float[Tensor, "P K"], own: Material, avatar: Avatar) -> Material:
         """The material of points: their own, the avatar's at the mirrored places, and the filling, by their shares."""
-        place, share, other, filling, covering = at.split([3, 1, 1, 5, at.shape[1] - 10], 1)
+        place, share, other, filling, within, covering = at.split([3, 1, 1, 5, 1, at.shape[1] - 11], 1)
         if self.covering is not None:
             filling = self.covering.over(filling, covering)
         mirrored = avatar.material(place.contiguous()).in_columns()
-        return Material.of_columns(share * own.in_columns() + other * mirrored + (1 - share - other) * filling)
+        mixed = share * own.in_columns() + other * mirrored + (1 - share - other) * filling
+        return Material.of_columns(torch.cat([mixed[:, :3] * gap_shade(within), mixed[:, 3:]], 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +145,7 @@ def completion_of(avatar: Avatar) -> Completion | None:
     if avatar.confidence is None:
         return None
     topology = avatar.mesh.topology
-    hidden, colours = _inside_of_mouth(avatar)
+    hidden = avatar.region_mask(tuple(HIDDEN))
     edges, scalp = mesh_edges(topology.faces), find_scalp(avatar)
     coverings, squarely = coverings_of(avatar, scalp), torch.ones_like(hidden)
     mirror = mirrored_vertices(topology.carried(avatar.head.template), avatar.region_mask((HANGING_HAIR,))[:, 0] > 0)
@@ -144,13 +155,22 @@ def completion_of(avatar: Avatar) -> Completion | None:
         at_rim = coverings.sum(1, keepdim=True) * (1 - topology.carried(ramp(avatar.squarest, *RIM)))
         kept = _Shares(seen.own * (1 - at_rim), mirror)
     bare = (1 - kept.known(coverings).sum(1, keepdim=True)).clamp(0, 1)
-    filling = _filled_skin(avatar, kept, bare, 1 - hidden, edges)
+    values = avatar.material(avatar.material_positions()).in_columns()
+    # What nothing near shows is of the face's colour, and not of the collar's.
+    face = avatar.region_mask(("face",)) * kept.own * bare
+    usual = (face * values).sum(0) / face.sum() if face.sum() > 0 else None
+    filling = _filled_skin(avatar, kept, bare, 1 - hidden, edges, values, usual)
     covering = None
     if scalp is not None:
         shown = squarely * seen.own * coverings
         covering = covering_of(avatar, scalp, shown=shown, known=seen.known(coverings), either=seen.either, edges=edges)
     return Completion(
-        own=kept.own, mirrored=kept.mirrored, mirror=mirror, filling=filling.lerp(colours, hidden), covering=covering
+        own=kept.own,
+        mirrored=kept.mirrored,
+        mirror=mirror,
+        filling=filling.lerp(_inside_of_mouth(avatar, usual), hidden),
+        within=within_teeth(avatar),
+        covering=covering,
     )
 
 
@@ -160,20 +180,22 @@ def _filled_skin(
     bare: Float[Tensor, "V 1"],
     outside: Float[Tensor, "V 1"],
     edges: Int[Tensor, "N 2"],
+    values: Float[Tensor, "V 5"],
+    usual: Float[Tensor, "5"] | None,
 ) -> Float[Tensor, "V 5"]:
-    """Skin and clothes that go on where they were not seen; what covers the skull (1 - `bare`) has no part in it."""
-    values = avatar.material(avatar.material_positions()).in_columns()
-    # What nothing near shows is of the face's colour, and not of the collar's.
-    face = avatar.region_mask(("face",)) * kept.own * bare
-    usual = (face * values).sum(0) / face.sum().clamp(min=1e-6)
+    """Skin and clothes that go on where they were not seen; what covers the skull (1 - `bare`) has no part in it.
+
+    `values` are the avatar's own, `usual` those of its face.
+    """
     distance = distance_from_cut(avatar)
     above = torch.full_like(bare, COLLAR) if distance is None else distance.clamp(max=COLLAR)
     share = kept.either * bare.square() * outside
-    prior = USUAL_SHARE * (outside - share) * (face.sum() > 0) * (above >= COLLAR)
+    prior = USUAL_SHARE * (outside - share) * (usual is not None) * (above >= COLLAR)
     (start, end), places = edges.unbind(1), avatar.mesh.topology.carried(avatar.head.template)
     steepness = (above[start] - above[end]) / (places[start] - places[end]).norm(dim=1, keepdim=True).clamp(min=1e-9)
     pull = torch.exp(-0.5 * (steepness / STEEPNESS).square()).clamp(min=LEAST_PULL)
-    wanted = (share * kept.known(values) + prior * usual) / (share + prior).clamp(min=1e-9)
+    wanted = share * kept.known(values) + (0 if usual is None else prior * usual)
+    wanted = wanted / (share + prior).clamp(min=1e-9)
     filling = filled_over_surface(wanted, share + prior, edges, pull=pull)
     # But where the one ends and the other begins triangles would show.
     soft = filled_over_surface(filling, torch.ones_like(bare), edges, SOFT, pull)
@@ -186,15 +208,26 @@ def _confident(avatar: Avatar) -> Float[Tensor, "V 1"]:
     return avatar.mesh.topology.carried(ramp(avatar.confidence, NOTHING_KEPT, ALL_KEPT))
 
 
-def _inside_of_mouth(avatar: Avatar) -> tuple[Float[Tensor, "V 1"], Float[Tensor, "V 5"]]:
-    """Where teeth, tongue and the inside of the mouth are (0..1), and their usual material."""
+def _inside_of_mouth(avatar: Avatar, skin: Float[Tensor, "5"] | None) -> Float[Tensor, "V 5"]:
+    """The usual material of teeth, tongue and the inside of the mouth where they are, with the tint of this `skin`."""
     hidden = torch.zeros_like(avatar.region_mask(()))
     colours = hidden.new_zeros(len(hidden), 5)
+    stops = colours.new_zeros(3) if skin is None else _tint(skin[:3])
     for region, values in HIDDEN.items():
-        inside = avatar.region_mask((region,))
-        colours += (inside - hidden).clamp(min=0) * hidden.new_tensor(values)
+        inside, material = avatar.region_mask((region,)), hidden.new_tensor(values)
+        albedo = material[:3] * 2 ** (stops * (TEETH_TINT if region == "teeth" else 1))
+        luminance = hidden.new_tensor(LUMINANCE)
+        material[:3] = albedo * (material[:3] @ luminance) / (albedo @ luminance)
+        colours += (inside - hidden).clamp(min=0) * material
         hidden = torch.maximum(hidden, inside)
-    return hidden, colours
+    return colours
+
+
+def _tint(skin: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
+    """By how many stops the hue of a skin (linear) is beyond what skin has: of red and blue, over green."""
+    red, green, blue = skin.clamp(min=1e-4).log2()
+    beyond = [ratio - ratio.clamp(*usual) for ratio, usual in ((red - green, SKIN_RED), (blue - green, SKIN_BLUE))]
+    return torch.stack([beyond[0], torch.zeros_like(green), beyond[1]])
 
 
 @torch.no_grad()

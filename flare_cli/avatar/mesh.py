@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from flare_cli.head.model import HeadModel
@@ -44,6 +44,17 @@ class Topology:
         """Every triangle of a mesh of `n_vertices` in four."""
         division = subdivide(self.faces, n_vertices)
         uv_division = subdivide(self.uv_faces, len(self.uv))
+        return Topology(division.faces, uv_division.carried(self.uv), uv_division.faces, (*self.subdivisions, division))
+
+    def divided_where(self, n_vertices: int, split: Bool[Tensor, " N"]) -> Topology:
+        """Triangles in so many as they have edges that are `split`, and one; edges are in the order of `mesh_edges`."""
+        whole, uv_whole = subdivide(self.faces, n_vertices), subdivide(self.uv_faces, len(self.uv))
+        sides = split[whole.middles() - n_vertices]
+        faces, parents = _in_parts(self.faces, whole, sides)
+        uv_faces, uv_parents = _in_parts(self.uv_faces, uv_whole, sides)
+        a, b, c = faces.unbind(1)
+        real = (a != b) & (b != c) & (c != a)
+        division, uv_division = Subdivision(faces[real], parents), Subdivision(uv_faces[real], uv_parents)
         return Topology(division.faces, uv_division.carried(self.uv), uv_division.faces, (*self.subdivisions, division))
 
     def carried(self, values: Float[Tensor, "*batch V C"]) -> Float[Tensor, "*batch W C"]:
@@ -84,3 +95,16 @@ class CanonicalMesh(nn.Module):
         with torch.no_grad():
             finer.offsets.copy_(finer.topology.subdivisions[-1].carried(self.offsets))
         return finer
+
+
+def _in_parts(
+    faces: Int[Tensor, "F 3"], whole: Subdivision, split: Bool[Tensor, "F 3"]
+) -> tuple[Int[Tensor, "G 3"], Int[Tensor, "M 2"]]:
+    """Each face in four, but the middle of an edge that is not split is the edge's end: some are of no area then."""
+    middles = whole.middles()
+    n = int(middles.min())
+    kept = torch.unique(middles[split])
+    ab, bc, ca = torch.where(split, n + torch.searchsorted(kept, middles), faces.roll(-1, 1).long()).unbind(1)
+    a, b, c = faces.long().unbind(1)
+    parts = torch.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 1).view(-1, 3)
+    return parts.to(faces.dtype), whole.parents[kept - n]

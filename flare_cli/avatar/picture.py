@@ -12,6 +12,7 @@ from flare_cli.avatar.avatar import Avatar, Posed
 from flare_cli.avatar.baking.texture import MaterialTextures
 from flare_cli.avatar.completion import Completion
 from flare_cli.avatar.material import Material
+from flare_cli.avatar.mouth import with_lit_mouth
 from flare_cli.render.camera import Projections
 from flare_cli.render.light.samples import SummedLight
 from flare_cli.render.light.shading import Light, Shaded, facing_normal_and_view, shade
@@ -73,17 +74,20 @@ def draw(
     textures: MaterialTextures | None = None,
     completion: Completion | None = None,
     opacity: Float[Tensor, "V 1"] | None = None,
+    lit_mouth: bool = False,
 ) -> Picture:
     """Draw the posed avatar. Without a background it is black. Shading runs on foreground pixels only.
 
     With a `capacity` room is made for that many of them, and nothing waits for the GPU to count (`Pixels`). `textures`
     take the place of the avatar's materials, a `completion` fills them where the recording never showed any. Where the
     `opacity` at the nearest surface is less than 1 (more counts as 1), the background shows through, and nothing that
-    lies between.
+    lies between. With `lit_mouth` what is seen of a mouth has its shadows traced anew (`mouth.py`).
     """
     faces = avatar.mesh.topology.faces
     clip = projections.clip(posed.vertices)
     fragments = rasterizer.rasterize(clip, faces, projections.height, projections.width)
+    if lit_mouth:
+        posed = with_lit_mouth(avatar, posed, fragments)
     surface = visible_surface(avatar, posed, projections, rasterizer, fragments, foreground(fragments, capacity))
     material = avatar.material(surface.canonical)
     if completion is not None:

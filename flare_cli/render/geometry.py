@@ -199,6 +199,11 @@ class Subdivision:
         middle = 0.5 * (first + second)
         return torch.cat([values, middle], -2)
 
+    def middles(self) -> Int[Tensor, "F 3"]:
+        """The new vertices in the middle of each old face's edges, from its first corner to its second and on."""
+        first, second = self.faces[0::4].long(), self.faces[1::4].long()
+        return torch.stack([first[:, 1], second[:, 2], first[:, 2]], 1)
+
 
 def subdivide(faces: Int[Tensor, "F 3"], n_vertices: int) -> Subdivision:
     """Split every face of a mesh of `n_vertices` into four at the middles of its edges."""

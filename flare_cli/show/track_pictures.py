@@ -66,7 +66,7 @@ def draw_track(
     `cameras` are one a frame, by default the recording's. Light and background are `turned` by so many radians about +y
     in each frame. With `rays` what shadows each vertex is traced anew in each frame, by so many; the avatar's own
     visibility is of a few poses. `batch` is how many frames are drawn at once, by default what suits the device.
-    A `completion` fills what was never seen, `opacity` is as `draw` takes it.
+    A `completion` fills what was never seen, and mouths are lit then; `opacity` is as `draw` takes it.
     """
     track = track.to(avatar.device)
     cameras = track.cameras() if cameras is None else cameras.to(avatar.device)
@@ -97,6 +97,7 @@ def draw_track(
                     background=behind,
                     completion=completion,
                     opacity=opacity,
+                    lit_mouth=completion is not None and not rays,
                 )
             yield DrawnFrames(part.start, picture)
 

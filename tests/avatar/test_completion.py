@@ -4,18 +4,23 @@ import numpy as np
 import pytest
 import torch
 from support.strand import strand
+from torch import nn
 
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.baking.bake import bake_textures
 from flare_cli.avatar.baking.texture import rasterize_uv
 from flare_cli.avatar.completion import (
     HIDDEN,
+    LUMINANCE,
+    SKIN_BLUE,
+    SKIN_RED,
     Completion,
     completed,
     completion_of,
     mirrored_vertices,
     values_at_vertices,
 )
+from flare_cli.avatar.material import Material
 from flare_cli.avatar.picture import draw
 from flare_cli.config.loading import load_config
 from flare_cli.fit.avatar_spec import stage_spec
@@ -24,6 +29,7 @@ from flare_cli.head.model import HeadModel
 from flare_cli.render.backend import choose_rasterizer
 from flare_cli.render.camera import Cameras
 from flare_cli.render.colour import srgb_from_linear
+from flare_cli.synthetic.people.skin_colour import skin_albedo
 
 SIZE = 128
 
@@ -121,9 +127,42 @@ def test_the_inside_of_the_mouth_has_its_usual_material_even_where_it_was_seen(a
     whole = completion_of(avatar)
     teeth = avatar.head.regions["teeth"]
     material = whole.mixed(whole.at_vertices(avatar), avatar.material(avatar.material_positions()), avatar)
-    expected = torch.tensor(HIDDEN["teeth"]).expand(int(teeth.sum()), 5)
-    got = torch.cat([material.albedo, material.roughness, material.specular], 1)[teeth]
-    torch.testing.assert_close(got, expected)
+    luminance, usual = torch.tensor(LUMINANCE), torch.tensor(HIDDEN["teeth"])
+    got = torch.cat([material.albedo @ luminance[:, None], material.roughness, material.specular], 1)[teeth]
+    expected = torch.tensor([usual[:3] @ luminance, *usual[3:]])
+    torch.testing.assert_close(got, expected.expand(int(teeth.sum()), 3))
+
+
+class OneColour(nn.Module):
+    """Skin of one albedo."""
+
+    def __init__(self, albedo: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.albedo = torch.tensor(albedo)
+
+    def forward(self, at: torch.Tensor) -> Material:
+        half = torch.full_like(at[:, :1], 0.5)
+        return Material(albedo=self.albedo.expand(len(at), 3), roughness=half, specular=half)
+
+
+def test_what_a_lamp_left_in_the_skin_is_in_the_mouth_too_and_half_of_it_in_teeth(avatar: Avatar):
+    """Skin that white light can't have made: its red is a stop beyond any skin's, its blue two."""
+    avatar.confidence = torch.ones_like(avatar.confidence)
+
+    def hues(albedo: tuple[float, float, float]) -> dict[str, torch.Tensor]:
+        avatar.material = OneColour(albedo)
+        filling = completion_of(avatar).filling[:, :3].log2()
+        hue = filling[:, [0, 2]] - filling[:, 1:2]
+        return {name: hue[avatar.head.regions[name]].mean(0) for name in HIDDEN}
+
+    for melanin in (0.02, 0.1, 0.4):  # whoever it is, white light leaves nothing
+        for region, found in hues(tuple(skin_albedo(np.array(melanin), np.array(0.02)).tolist())).items():
+            red, green, blue = torch.tensor(HIDDEN[region][:3]).log2()
+            torch.testing.assert_close(found, torch.stack([red - green, blue - green]), atol=0.07, rtol=0)
+    usual = hues((0.2 * 2 ** SKIN_RED[1], 0.2, 0.2 * 2 ** SKIN_BLUE[0]))
+    tinted = hues((0.1 * 2 ** (SKIN_RED[1] + 1), 0.1, 0.1 * 2 ** (SKIN_BLUE[0] - 2)))
+    for region, part in (("tongue", 1.0), ("teeth", 0.5)):
+        torch.testing.assert_close(tinted[region] - usual[region], part * torch.tensor([1.0, -2.0]), atol=1e-3, rtol=0)
 
 
 def test_an_avatar_that_does_not_know_what_was_seen_is_left_alone(avatar: Avatar):

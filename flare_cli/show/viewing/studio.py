@@ -147,6 +147,7 @@ class Studio:
             background=self._backdrop.behind(view, camera, lit.environment),
             textures=None if self.textures is None else self.textures.current(),
             completion=self._completion,
+            lit_mouth=self._completion is not None,
         )
         # Light is added up, so what is brighter by some factor can be drawn first and multiplied then.
         drawn = replace(drawn, image=torch.cat([drawn.colour * gain, drawn.coverage], -1))
