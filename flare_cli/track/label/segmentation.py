@@ -61,10 +61,11 @@ HAIRLINE_TO = HAIRLINE_FROM + (MOST_HAIR - LEAST_HAIR) / HAIR_RISE
 SKULL_SKIN_AND_HAIR = 0.99
 
 # Hair may hang past the jaw within such a distance of the drawn head above the jaw, in the colours that make up such
-# a part of the hair above. What may is likely hair above the shoulders, where cloth hardly gets to; before the drawn
-# neck and torso, and below, skin and cloth are likelier: a coat may have hair's colour, a neck in shade a beard's.
-# Measured against true labels (docs/experiments.md, "Labels below the jaw").
-HANGING_REACH, USUAL_PART, BESIDE_NECK, ON_BODY = 0.9, 0.99, 0.9, 0.35
+# a part of the hair above. Such colours are likely hair beside the neck, where cloth hardly gets to; lower down cloth is
+# likelier, for a coat may have them; before the drawn neck and torso skin is, which has them in the shade. The chances
+# were measured against true labels (docs/experiments.md, "Labels below the jaw").
+HANGING_REACH, USUAL_PART = 0.9, 0.99
+BESIDE_NECK, BESIDE_TORSO, BEFORE_HEAD = 0.9, 0.35, 0.1
 
 # The fit mask: how far beyond the drawn head (pixels) it reaches at and below the shoulders, and how much farther above
 # them: up to the square of a ramp of this length, times this reach. Hair stands off the head above, the torso below.
@@ -192,7 +193,8 @@ def with_hanging_hair(view: FrameView, clues: Clues, models: ColourModels) -> Cl
     rows = np.arange(len(view.matte), dtype=np.float32)[:, None] + 0.5
     x, y = view.head.rim.T
     above_shoulders = rows < y[[x.argmin(), x.argmax()]].mean()
-    hair = np.where(above_shoulders & (view.head.regions == 0), np.float32(BESIDE_NECK), np.float32(ON_BODY))
+    beside = np.where(above_shoulders, np.float32(BESIDE_NECK), np.float32(BESIDE_TORSO))
+    hair = np.where(clues.below, np.where(view.head.regions > 0, np.float32(BEFORE_HEAD), beside), clues.hair)
     skin = clues.skin * (1 - hair) / (1 - clues.hair)
     may_be = (models.hair_over_skin.take(clues.colour) * hair > skin) & (view.matte > CONNECTED_MATTE) & ~clues.oval
     reach = HANGING_REACH * view.face_height
@@ -201,7 +203,7 @@ def with_hanging_hair(view: FrameView, clues: Clues, models: ColourModels) -> Cl
     hangs = np.zeros(parts.max() + 1, bool)
     eyes = round(float(view.points[[*RIGHT_LIDS, *LEFT_LIDS], 1].mean()))
     hangs[parts[: max(0, eyes)]] = True
-    hanging = may_be & clues.below & hangs[parts]
+    hanging = may_be & hangs[parts]
     return replace(clues, skin=np.where(hanging, skin, clues.skin), hair=np.where(hanging, hair, clues.hair))
 
 
