@@ -61,7 +61,7 @@ HAIRLINE_TO = HAIRLINE_FROM + (MOST_HAIR - LEAST_HAIR) / HAIR_RISE
 SKULL_SKIN_AND_HAIR = 0.99
 
 # Hair may hang past the jaw within such a distance of the drawn head above the jaw, in the colours that make up such
-# a part of the hair above. Such colours are likely hair beside the neck, where cloth hardly gets to; lower down cloth is
+# a part of the hair above. They are likely hair beside the neck, where cloth hardly gets to; lower down cloth is
 # likelier, for a coat may have them; before the drawn neck and torso skin is, which has them in the shade. The chances
 # were measured against true labels (docs/experiments.md, "Labels below the jaw").
 HANGING_REACH, USUAL_PART = 0.9, 0.99
