@@ -71,7 +71,7 @@ BESIDE_NECK, BESIDE_TORSO, BEFORE_HEAD = 0.9, 0.35, 0.1
 # them: up to the square of a ramp of this length, times this reach. Hair stands off the head above, the torso below.
 MASK_MARGIN, SHOULDER_RAMP, HAIR_REACH = 2.0, 0.25, 1.5
 # Gaps of twice this length in hanging hair, such as earrings and lobes, are within the mask.
-HAIR_CLOSED = 0.05
+HAIR_CLOSED = 0.03
 # Half width of its soft edge in pixels of a picture 512 high; and the quantile of the rim's heights that counts as the
 # shoulders' (image y grows downwards: small is high).
 MASK_SOFTNESS, SHOULDER_PERCENTILE = 2.0, 10
