@@ -45,7 +45,7 @@ from flare_cli.track.stages.track import Tracked, track_head
 from flare_cli.track.work_folder import KEY, PASSING, WorkFolder
 
 # Raise when a stage changes what it writes: folders of unfinished work are then started again.
-VERSION = 8
+VERSION = 9
 MIN_USABLE_FRAMES = 10
 WORK = ".work"  # in the subject's folder
 PAGE = Path("preview") / "report.html"

@@ -61,12 +61,17 @@ HAIRLINE_TO = HAIRLINE_FROM + (MOST_HAIR - LEAST_HAIR) / HAIR_RISE
 SKULL_SKIN_AND_HAIR = 0.99
 
 # Hair may hang past the jaw within such a distance of the drawn head above the jaw, in the colours that make up such
-# a part of the hair above. There it has such chances of skin and of hair: of a coat in hair's colour cloth is likelier.
-HANGING_REACH, USUAL_PART, HANGING_CHANCES = 0.9, 0.95, (0.03, 0.35)
+# a part of the hair above. They are likely hair beside the neck, where cloth hardly gets to; lower down cloth is
+# likelier, for a coat may have them; before the drawn neck and torso skin is, which has them in the shade. The chances
+# were measured against true labels (docs/experiments.md, "Labels below the jaw").
+HANGING_REACH, USUAL_PART = 0.9, 0.99
+BESIDE_NECK, BESIDE_TORSO, BEFORE_HEAD = 0.9, 0.35, 0.1
 
 # The fit mask: how far beyond the drawn head (pixels) it reaches at and below the shoulders, and how much farther above
 # them: up to the square of a ramp of this length, times this reach. Hair stands off the head above, the torso below.
 MASK_MARGIN, SHOULDER_RAMP, HAIR_REACH = 2.0, 0.25, 1.5
+# Gaps of twice this length in hanging hair, such as earrings and lobes, are within the mask.
+HAIR_CLOSED = 0.03
 # Half width of its soft edge in pixels of a picture 512 high; and the quantile of the rim's heights that counts as the
 # shoulders' (image y grows downwards: small is high).
 MASK_SOFTNESS, SHOULDER_PERCENTILE = 2.0, 10
@@ -85,15 +90,16 @@ class Zone(IntEnum):
     NECK = 5
 
 
-# How likely a pixel of each zone is skin and hair; the rest is cloth. Beside the head there is hair; below it cloth, or
-# long hair. A forehead may be under a fringe. Skin on the neck depends on the row: `NECK_SKIN`.
+# How likely a pixel of each zone is skin and hair; the rest is cloth. Beside the head there is hair; below it cloth:
+# hair only where it hangs down from above. A forehead may be under a fringe. Skin on the neck depends on the row:
+# `NECK_SKIN`.
 CHANCES = {
     Zone.BESIDE_HEAD: (0.08, 0.9),
-    Zone.BELOW_JAW: (0.03, 0.07),
+    Zone.BELOW_JAW: (0.03, 0.01),
     Zone.EARS: (0.65, 0.33),
     Zone.FACE: (0.97, 0.02),
     Zone.FOREHEAD: (0.69, 0.30),
-    Zone.NECK: (0, 0.02),
+    Zone.NECK: (0, 0.005),
 }
 
 
@@ -115,10 +121,12 @@ class FrameView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColourModels:
-    """How likely each Lab colour is in skin, hair and cloth; and the colours that most of the hair has."""
+    """How likely each Lab colour is in skin, hair and cloth; and how much likelier in hair than in skin, 0 for colours
+    that hair hardly has.
+    """
 
     likelihood: Float[np.ndarray, "3 bbb"]
-    usual_in_hair: Bool[np.ndarray, " bbb"]
+    hair_over_skin: Float[np.ndarray, " bbb"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,50 +149,62 @@ class Clues:
 def learn_colours(views: list[FrameView]) -> ColourModels:
     """Colour models from frames spread over the recording: first from what position says, then twice from that and the
     colours learned so far.
+
+    What hangs below the jaw in the colours of the hair above is found before anything below teaches.
     """
-    models = _models_of(np.zeros((3, BINS**3)))
     known = list(zip(views, in_parallel(clues_of, views), strict=True))
 
-    def counts_in(frame: tuple[FrameView, Clues]) -> Int[np.ndarray, "3 bbb"]:
-        view, clues = frame
-        clues = with_hanging_hair(view, clues, models)
-        certain = view.matte > TEACHING_MATTE
-        chosen = [certain & (chance > TEACHING_CHANCE) for chance in materials(view, clues, models)]
-        return np.stack([np.bincount(clues.colour[pixels], minlength=BINS**3) for pixels in chosen])
+    def learned(models: ColourModels) -> ColourModels:
+        def counts_in(frame: tuple[FrameView, Clues]) -> Int[np.ndarray, "3 bbb"]:
+            view, clues = frame
+            clues = with_hanging_hair(view, clues, models)
+            certain = view.matte > TEACHING_MATTE
+            chosen = [certain & (chance > TEACHING_CHANCE) for chance in materials(view, clues, models)]
+            return np.stack([np.bincount(clues.colour[pixels], minlength=BINS**3) for pixels in chosen])
 
+        return _models_of(np.sum(list(in_parallel(counts_in, known)), 0).astype(float))
+
+    nothing = _models_of(np.zeros((3, BINS**3)))
+    models = replace(nothing, hair_over_skin=learned(nothing).hair_over_skin)
     for _ in range(LEARNING_ROUNDS):
-        models = _models_of(np.sum(list(in_parallel(counts_in, known)), 0).astype(float))
+        models = learned(models)
     return models
 
 
 def _models_of(counts: Float[np.ndarray, "3 bbb"]) -> ColourModels:
     smooth = np.stack([_blurred(count) for count in counts])
-    part = smooth / np.maximum(smooth.sum(1, keepdims=True), 1)
+    total = smooth.sum(1, keepdims=True)
+    # Where next to no cloth is seen, what passes for it is what hair and skin left over: it says little.
+    total[2] = total[1:].max()
+    part = smooth / np.maximum(total, 1)
     rare_first = np.argsort(part[1])
     usual = np.zeros(part.shape[1], bool)
     usual[rare_first[np.cumsum(part[1, rare_first]) > 1 - USUAL_PART]] = True
-    return ColourModels(likelihood=(part + LEAST_LIKELIHOOD).astype(np.float32), usual_in_hair=usual)
+    likelihood = (part + LEAST_LIKELIHOOD).astype(np.float32)
+    return ColourModels(likelihood=likelihood, hair_over_skin=usual * likelihood[1] / likelihood[0])
 
 
 def with_hanging_hair(view: FrameView, clues: Clues, models: ColourModels) -> Clues:
-    """The clues, with hair's chance where hair may hang past the jaw: of hair's colour, near the head, joined to it.
+    """The clues, with hair's chance where hair may hang past the jaw: likelier hair than skin, near the head, and of
+    one piece with hair above the eyes.
 
     Cloth would else be taught by the hair that covers it. Before hair's colours are known there is none.
     """
-    hair_coloured = models.usual_in_hair[clues.colour] & (view.matte > CONNECTED_MATTE)
-    above = hair_coloured & ~clues.below & (clues.hair >= LEAST_HAIR)
+    rows = np.arange(len(view.matte), dtype=np.float32)[:, None] + 0.5
+    x, y = view.head.rim.T
+    above_shoulders = rows < y[[x.argmin(), x.argmax()]].mean()
+    beside = np.where(above_shoulders, np.float32(BESIDE_NECK), np.float32(BESIDE_TORSO))
+    hair = np.where(clues.below, np.where(view.head.regions > 0, np.float32(BEFORE_HEAD), beside), clues.hair)
+    skin = clues.skin * (1 - hair) / (1 - clues.hair)
+    may_be = (models.hair_over_skin.take(clues.colour) * hair > skin) & (view.matte > CONNECTED_MATTE) & ~clues.oval
     reach = HANGING_REACH * view.face_height
-    near = _distance((view.head.regions > 0) & ~clues.below, reach) <= reach
-    below = hair_coloured & clues.below & ~view.head.shows("neck") & near
-    parts = _connected_parts(above | below)
+    may_be &= _distance((view.head.regions > 0) & ~clues.below, reach) <= reach
+    parts = _connected_parts(may_be)
     hangs = np.zeros(parts.max() + 1, bool)
-    hangs[parts[above]] = True
-    hanging = below & hangs[parts]
-    chances = [
-        np.where(hanging, np.float32(chance), values)
-        for chance, values in zip(HANGING_CHANCES, (clues.skin, clues.hair), strict=True)
-    ]
-    return replace(clues, skin=chances[0], hair=chances[1])
+    eyes = round(float(view.points[[*RIGHT_LIDS, *LEFT_LIDS], 1].mean()))
+    hangs[parts[: max(0, eyes)]] = True
+    hanging = may_be & hangs[parts]
+    return replace(clues, skin=np.where(hanging, skin, clues.skin), hair=np.where(hanging, hair, clues.hair))
 
 
 def _blurred(counts: Float[np.ndarray, "bbb"]) -> Float[np.ndarray, "bbb"]:
@@ -252,7 +272,9 @@ def fit_mask(view: FrameView, labels: UInt8[np.ndarray, "H W"]) -> Float[np.ndar
     ramp = SHOULDER_RAMP * view.face_height
     rows = np.arange(height, dtype=np.float32)[:, None] + 0.5
     # Long hair is part of the head as far down as it hangs.
-    above = np.where(largest(labels == Label.HAIR), 1, np.clip((shoulder - rows) / ramp, 0, 1))
+    edge = 2 * max(1, round(HAIR_CLOSED * view.face_height)) + 1
+    hair = cv2.morphologyEx((labels == Label.HAIR).view(np.uint8), cv2.MORPH_CLOSE, np.ones((edge, edge), np.uint8))
+    above = np.where(largest(hair.view(bool)), 1, np.clip((shoulder - rows) / ramp, 0, 1))
     reach = MASK_MARGIN + above**2 * HAIR_REACH * view.face_height
     soft = MASK_SOFTNESS * height / 512
     mask = reach - away

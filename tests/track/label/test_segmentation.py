@@ -166,6 +166,48 @@ def test_a_coat_in_the_colour_of_the_hair_is_cloth(view):
     assert (labels[195:, 20:60] == Label.CLOTH).mean() > 0.99
 
 
+def _with(view: FrameView, colour: tuple[int, int, int], *boxes: tuple[int, int, int, int]) -> FrameView:
+    """Boxes (left, top, right, bottom) of one colour before the person."""
+    rgb, matte = view.rgb.copy(), view.matte.copy()
+    for left, top, right, bottom in boxes:
+        rgb[top:bottom, left:right], matte[top:bottom, left:right] = colour, 1
+    return replace(view, rgb=rgb, guide=guide_of(rgb), matte=matte)
+
+
+def test_hair_that_is_darker_below_and_covers_nearly_all_cloth_is_hair(view):
+    """Of the colour below the hair above shows 3 %, and nothing but the collar shows cloth."""
+    wide = _with(view, HAIR_COLOUR, (50, 90, 104, 150), (152, 90, 206, 150))
+    shade = ((50, 150, 104, 215), (10, 180, 104, 215), (152, 150, 206, 215), (152, 180, 246, 215), (112, 28, 144, 40))
+    wide = _with(wide, (25, 15, 10), *shade)
+    wide.matte[215:] = 0
+    labels = label_image(wide, learn_colours([wide]))
+    for left in (52, 156):
+        assert (labels[150:215, left : left + 46] == Label.HAIR).mean() > 0.99
+    assert (labels[165:185, 108:148] == Label.NECK).all()
+    assert (labels[200:215, 108:148] == Label.CLOTH).all()
+
+
+def test_a_strand_before_the_neck_is_hair(view):
+    strand = _with(view, HAIR_COLOUR, (148, 90, 176, 225))
+    labels = label_image(strand, learn_colours([strand]))
+    assert (labels[165:220, 151:174] == Label.HAIR).all()
+    assert (labels[165:185, 108:144] == Label.NECK).all()
+
+
+def test_a_collar_in_the_colour_of_hair_that_does_not_hang_is_cloth(view):
+    collar = _with(view, HAIR_COLOUR, (86, 160, 104, 200), (152, 160, 170, 200))
+    labels = label_image(collar, learn_colours([collar]))
+    for left in (88, 154):
+        assert (labels[164:198, left : left + 14] == Label.CLOTH).mean() > 0.95
+
+
+def test_an_earring_before_hair_is_in_the_mask(view):
+    long = _with(_with_long_hair(view, CLOTH_COLOUR), (255, 220, 0), (162, 152, 168, 158))
+    labels = label_image(long, learn_colours([long]))
+    assert (labels[154:157, 164:167] != Label.HAIR).all()
+    assert (fit_mask(long, labels)[154:157, 164:167] > 0.95).all()
+
+
 def test_the_mask_keeps_head_and_hair_and_leaves_the_torso_out(view, labels):
     mask = fit_mask(view, labels)
     assert mask[40, 128] > 0.95  # hair above the model
