@@ -15,7 +15,7 @@ from flare_cli.avatar.light import new_light
 from flare_cli.avatar.material import MaterialField
 from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.avatar.spec import AvatarSpec, MaterialSpec
-from flare_cli.avatar.visibility import Eyeball, PosedVisibility
+from flare_cli.avatar.visibility import Eyeball, PosedVisibility, softened
 from flare_cli.head.arkit import ARKIT_NAMES, JAW_OPEN
 from flare_cli.head.hanging_hair import HANGING_HAIR
 from flare_cli.head.joints import Joint
@@ -32,6 +32,8 @@ MARGIN = 0.15
 SHOWN = {"confidence": 1, "squarest": 1, "coverings": 2}
 # Of the light along the normal up to which a vertex is inside, or below hair that hangs.
 COVERED = 0.5
+# Metres, a deviation: one and a half rows of the surface that hair hangs as.
+STRANDS = 0.015
 # Before the names of the parts of hair that hangs, which belongs to the head of this avatar alone.
 HAIR = "hanging_hair_"
 # Of ARKit's `jawOpen`: where visibility is traced beside the moments of a track.
@@ -258,7 +260,8 @@ class Avatar(nn.Module):
         """What these vertices see of the light in these very poses, by `rays` each.
 
         Where hair hangs over the head, or ends within it, either sees what it would without the other: what is inside
-        would be black, and so would be what is next to it, and shows.
+        would be black, and so would be what is next to it, and shows. Hair shares what its strands see nearby: where it
+        turns into the head rows of vertices are now inside and now not, and it had stripes.
         """
 
         def traced(faces: Int[Tensor, "F 3"], which: slice | Tensor) -> Float[Tensor, "B N 9"]:
@@ -280,7 +283,10 @@ class Avatar(nn.Module):
             same = hair[index] == kind
             alone[:, same] = traced(faces[is_hair == kind], index[same])
         upwards = (visibility * harmonics(posed.normals[:, which])).sum(-1, keepdim=True)
-        return torch.where(upwards < COVERED, alone, visibility)
+        visibility = torch.where(upwards < COVERED, alone, visibility)
+        strands, places = hair[index], self.neutral_vertices()[index]
+        visibility[:, strands] = softened(visibility[:, strands], places[strands], STRANDS)
+        return visibility
 
     def posed(
         self,

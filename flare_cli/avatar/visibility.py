@@ -45,6 +45,12 @@ class Eyeball:
         return linear[0] + self.rest.to(linear) @ linear[1:]
 
 
+def softened(values: Float[Tensor, "B N C"], places: Float[Tensor, "N 3"], deviation: float) -> Float[Tensor, "B N C"]:
+    """Values at places (metres), each the mean of those around it by a Gaussian of their distance."""
+    share = torch.exp(-0.5 * (torch.cdist(places, places) / deviation).square())
+    return (share / share.sum(1, keepdim=True)) @ values
+
+
 @final
 class PosedVisibility(nn.Module):
     """Visibility at the head model's own V vertices, in the frame of the head, as a linear function of F factors.

@@ -7,6 +7,7 @@ from support.strand import strand
 
 from flare_cli.avatar.avatar import COVERED, Avatar, Motion
 from flare_cli.avatar.storage import load_avatar, save_avatar
+from flare_cli.avatar.visibility import softened
 from flare_cli.fit.avatar_spec import stage_spec
 from flare_cli.head.hanging_hair import with_hanging_hair
 from flare_cli.head.joints import Joint
@@ -199,3 +200,12 @@ def test_what_is_below_hair_sees_what_it_would_without(open_head, tiny_config, p
     torch.testing.assert_close(ours[under], without[under], rtol=0, atol=1e-3)
     assert ours[~under].equal(truth[~under])
     assert (truth[under] - without[under]).abs().max() > 0.1
+
+
+def test_values_are_shared_by_what_is_near_and_by_nothing_else():
+    rows = torch.tensor([[0.0, 0.002 * i, 0.0] for i in range(40)])
+    places = torch.cat([rows, rows + torch.tensor([0.2, 0.0, 0.0])])
+    stripes = torch.cat([(torch.arange(40) % 2).float(), torch.full((40,), 5.0)])[None, :, None]
+    found = softened(stripes, places, 0.01)[0, :, 0]
+    assert (found[5:35] - 0.5).abs().max() < 0.02
+    torch.testing.assert_close(found[40:], torch.full((40,), 5.0))
