@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flare_cli.avatar.avatar import Avatar, Posed
@@ -31,10 +31,10 @@ GAP, GAP_DARKNESS = 0.2, 0.4
 @torch.no_grad()
 def with_divided_teeth(avatar: Avatar) -> Avatar:
     """A copy whose teeth are divided; the avatar itself where all of it is, or its head has none."""
-    head = avatar.head
-    if avatar.mesh.subdivisions or "teeth" not in head.regions:
+    head, teeth = avatar.head, _teeth(avatar)
+    if avatar.mesh.subdivisions or not teeth.any():
         return avatar
-    split = head.regions["teeth"][mesh_edges(head.faces)].all(1)
+    split = teeth[mesh_edges(head.faces)].all(1)
     topology = avatar.mesh.topology.divided_where(len(head.template), split)
     return avatar.with_mesh(avatar.mesh.over(topology, topology.carried(avatar.mesh.offsets)))
 
@@ -47,9 +47,10 @@ def within_teeth(avatar: Avatar) -> Float[Tensor, "V 1"]:
     """
     topology, places = avatar.mesh.topology, avatar.head.template
     within = torch.ones_like(places[:, :1])
-    if not topology.subdivisions or "teeth" not in avatar.head.regions:
+    teeth = _teeth(avatar)
+    if not topology.subdivisions or not teeth.any():
         return topology.carried(within)
-    division, teeth = topology.subdivisions[0], avatar.head.regions["teeth"]
+    division = topology.subdivisions[0]
     level = places.new_tensor([1, 0, 1])
     start, end = (places * level)[division.parents].unbind(1)
     behind = places[teeth].amin(0) * places.new_tensor([0, 0, 1])
@@ -81,3 +82,9 @@ def with_lit_mouth(avatar: Avatar, posed: Posed, fragments: Fragments) -> Posed:
     visibility = posed.visibility.clone()
     visibility[:, seen] = avatar.traced_visibility(posed, RAYS, seen)
     return replace(posed, visibility=visibility)
+
+
+def _teeth(avatar: Avatar) -> Bool[Tensor, " V"]:
+    """The head model's own vertices on teeth; FLAME has none."""
+    head = avatar.head
+    return head.regions.get("teeth", torch.zeros_like(head.template[:, 0], dtype=torch.bool))
