@@ -17,6 +17,7 @@ from flare_cli.avatar.mesh import CanonicalMesh, Topology
 from flare_cli.avatar.spec import AvatarSpec, MaterialSpec
 from flare_cli.avatar.visibility import Eyeball, PosedVisibility, softened
 from flare_cli.head.arkit import ARKIT_NAMES, JAW_OPEN
+from flare_cli.head.eyeballs import eyeball
 from flare_cli.head.hanging_hair import HANGING_HAIR
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
@@ -239,8 +240,7 @@ class Avatar(nn.Module):
         carried, joints = self.mesh.topology.carried, self.joints()
         weights, places = carried(self.head.weights)[:n], carried(self._template)[:n]
         for joint in (Joint.EYE_LEFT, Joint.EYE_RIGHT):
-            vertices = torch.nonzero(weights[:, joint] > 0.5)[:, 0]
-            rest = torch.nn.functional.normalize(places[vertices] - joints[joint], dim=-1)
+            vertices, rest = eyeball(joint, weights, places, joints)
             turn = motion.head_rotation().transpose(1, 2) @ motion.transforms[:, joint, :, :3]
             balls.append(Eyeball(vertices, rest, rest @ turn.transpose(1, 2)))
         return balls

@@ -31,7 +31,7 @@ GAP, GAP_DARKNESS = 0.2, 0.4
 @torch.no_grad()
 def with_divided_teeth(avatar: Avatar) -> Avatar:
     """A copy whose teeth are divided; the avatar itself where all of it is, or its head has none."""
-    head, teeth = avatar.head, _teeth(avatar)
+    head, teeth = avatar.head, own_teeth(avatar)
     if avatar.mesh.subdivisions or not teeth.any():
         return avatar
     split = teeth[mesh_edges(head.faces)].all(1)
@@ -47,7 +47,7 @@ def within_teeth(avatar: Avatar) -> Float[Tensor, "V 1"]:
     """
     topology, places = avatar.mesh.topology, avatar.head.template
     within = torch.ones_like(places[:, :1])
-    teeth = _teeth(avatar)
+    teeth = own_teeth(avatar)
     if not topology.subdivisions or not teeth.any():
         return topology.carried(within)
     division = topology.subdivisions[0]
@@ -84,7 +84,7 @@ def with_lit_mouth(avatar: Avatar, posed: Posed, fragments: Fragments) -> Posed:
     return replace(posed, visibility=visibility)
 
 
-def _teeth(avatar: Avatar) -> Bool[Tensor, " V"]:
+def own_teeth(avatar: Avatar) -> Bool[Tensor, " V"]:
     """The head model's own vertices on teeth; FLAME has none."""
     head = avatar.head
     return head.regions.get("teeth", torch.zeros_like(head.template[:, 0], dtype=torch.bool))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flare_cli.data.celebamask import EYE_WHITE, Label
 from flare_cli.fit.frames import Frames
+from flare_cli.head.eyeballs import eyeball
 from flare_cli.head.joints import Joint
 from flare_cli.head.model import HeadModel
 from flare_cli.head.skinning import pose_vertices
@@ -51,12 +52,11 @@ def _beside_iris(track: Track, head: HeadModel, rasterizer: Rasterizer) -> Bool[
 
 
 def _white_vertices(head: HeadModel, shape: Float[Tensor, " S"]) -> Float[Tensor, "V 1"]:
-    """1 on the balls beside the iris, 0 elsewhere: eyes look along +z at rest."""
+    """1 on the balls beside the iris, 0 elsewhere."""
     places = head.template + head.shape_dirs @ shape
     joints = head.joints + head.joint_shape_dirs @ shape
     white = torch.zeros_like(places[:, :1])
     for joint in (Joint.EYE_LEFT, Joint.EYE_RIGHT):
-        ball = head.weights[:, joint] > 0.5
-        ahead = torch.nn.functional.normalize(places - joints[joint], dim=-1)[:, 2]
-        white[ball & (ahead < math.cos(BESIDE_IRIS))] = 1
+        vertices, directions = eyeball(joint, head.weights, places, joints)
+        white[vertices[directions[:, 2] < math.cos(BESIDE_IRIS)]] = 1
     return white

@@ -14,6 +14,7 @@ from torch import Tensor
 from flare_cli.avatar.avatar import Avatar
 from flare_cli.avatar.bust import closed
 from flare_cli.avatar.mesh import Topology
+from flare_cli.avatar.mouth import own_teeth
 
 Detail: TypeAlias = Literal["light", "full"]
 """All triangles of the fit, or as many as its shape needs, with what is finer in a normal texture."""
@@ -33,11 +34,10 @@ def of_detail(avatar: Avatar, detail: Detail) -> Avatar:
         return avatar
     fine, n = avatar.mesh.topology, len(avatar.head.template)
     first, places = fine.subdivisions[0], avatar.neutral_vertices()[: len(fine.subdivisions[0].parents) + n]
-    teeth = avatar.head.regions.get("teeth", torch.zeros(n, dtype=torch.bool, device=avatar.device))
     stray = (places - first.carried(places[:n]))[n:].norm(dim=1)
     # Borders stay as the head has them, for what closes them to be where it is on the fine mesh's atlas.
     inner = torch.bincount(first.middles().flatten() - n, minlength=len(stray)) > 1
-    divided = ((stray > STRAY) & inner) | teeth[first.parents].all(1)
+    divided = ((stray > STRAY) & inner) | own_teeth(avatar)[first.parents].all(1)
     topology = Topology(avatar.head.faces, avatar.head.uv, avatar.head.uv_faces).divided_where(n, divided)
     offsets = avatar.mesh.offsets[places_in(fine, topology, n)].clone()
     offsets[:n] += _nearest(places, first.parents, divided) - places[:n]

@@ -172,15 +172,18 @@ def albedo_smoothness(inputs: LossInputs, fraction: float) -> Float[Tensor, ""]:
     return mean(((albedo - jittered).square() / ROBUST_SCALE**2 + 1).sqrt() - 1)
 
 
+def labels_at(pixels: Pixels, labels: UInt8[Tensor, "B H W"]) -> UInt8[Tensor, " P"]:
+    """The label of each pixel; 0 for the padding, which has the index behind the last one."""
+    return torch.cat([labels.flatten(), labels.new_zeros(1)])[pixels.index]
+
+
 def fibre_gloss(material: Material, pixels: Pixels, labels: UInt8[Tensor, "B H W"]) -> Float[Tensor, ""]:
     """Mean of 1 - roughness over the pixels labelled as hair, brows, cloth or hat; 0 where there are none.
 
     Each of them holds many strands, lit from many sides and in each other's shade: as one smooth surface with the gloss
     of a strand they would shine far too much in grazing light (docs/benchmark.md, "Attribution").
     """
-    # Padding has the index behind the last pixel.
-    label = torch.cat([labels.flatten(), labels.new_zeros(1)])[pixels.index]
-    is_fibre = label_table(FIBRES, label.device)[label.int()]
+    is_fibre = label_table(FIBRES, labels.device)[labels_at(pixels, labels).int()]
     return (is_fibre * (1 - material.roughness[:, 0])).sum() / is_fibre.sum().clamp(min=1)
 
 
@@ -201,11 +204,9 @@ def light_level(
 def usual_level(picture: Picture, target: Pictures) -> Float[Tensor, ""]:
     """The mean diffuse light at which the whites of the eyes have the albedo of such; 1 where none are seen."""
     pixels, diffuse = picture.surface.pixels, picture.shaded.diffuse.mean(-1)
-    # Padding has the index behind the last pixel.
-    label = torch.cat([target.label.flatten(), target.label.new_zeros(1)])[pixels.index]
-    image = torch.cat([target.image.flatten(0, 2), target.image.new_zeros(1, 3)])[pixels.index]
-    recorded = linear_from_srgb(image.float() / 255).mean(-1)
-    share = recorded**EYE_WHITE_POWER * (label == EYE_WHITE)
+    image = target.image.flatten(0, 2)
+    recorded = linear_from_srgb(image[pixels.index.clamp(max=len(image) - 1)].float() / 255).mean(-1)
+    share = recorded**EYE_WHITE_POWER * (labels_at(pixels, target.label) == EYE_WHITE)
     share = share / share.sum().clamp(min=1e-20)
     is_seen = share.sum() > 0
     arrives = (share * recorded).sum() / EYE_WHITE_ALBEDO
